@@ -1,0 +1,205 @@
+//! [Connection strings](https://learn.microsoft.com/azure/storage/common/storage-configure-connection-string).
+
+use crate::error::{Error, Result};
+
+/// The emulator's account and key, known to everybody:
+/// [Use the Azurite emulator](https://learn.microsoft.com/azure/storage/common/storage-use-azurite).
+const DEVELOPMENT_ACCOUNT: &str = "devstoreaccount1";
+const DEVELOPMENT_KEY: &str =
+    "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
+pub(crate) const DEVELOPMENT: &str = "UseDevelopmentStorage=true";
+
+/// What a connection string says about the Blob service. Cannot be printed: it holds secrets.
+#[derive(PartialEq, Eq)]
+pub(crate) struct Parts {
+    /// Scheme, authority and perhaps a path; without a query.
+    pub(crate) endpoint: String,
+    pub(crate) secret: Secret,
+}
+
+#[derive(PartialEq, Eq)]
+pub(crate) enum Secret {
+    SharedKey { account: String, key: String },
+    Sas(String),
+}
+
+/// Reads `key=value` pairs joined by `;`. Keys are those of the reference, in any case; those of other services are
+/// passed over. What contradicts itself is an error, rather than one of two readings.
+pub(crate) fn parse(text: &str) -> Result<Parts> {
+    let mut fields = Fields::default();
+    for pair in text.split(';').map(str::trim).filter(|pair| !pair.is_empty()) {
+        let Some((key, value)) = pair.split_once('=') else {
+            return Err(Error::input("the connection string has a part without `=`; it is `Key=Value;Key=Value;...`"));
+        };
+        if let Some(field) = fields.named(key.trim()) {
+            if field.is_some() {
+                return Err(Error::input(format!("the connection string gives {} twice", key.trim())));
+            }
+            *field = Some(value.trim().to_owned()).filter(|value| !value.is_empty());
+        }
+    }
+    if fields.use_development_storage.as_deref().is_some_and(|value| value.eq_ignore_ascii_case("true")) {
+        return development(fields.development_storage_proxy_uri.as_deref());
+    }
+    fields.parts()
+}
+
+#[derive(Default)]
+struct Fields {
+    default_endpoints_protocol: Option<String>,
+    account_name: Option<String>,
+    account_key: Option<String>,
+    endpoint_suffix: Option<String>,
+    blob_endpoint: Option<String>,
+    blob_secondary_endpoint: Option<String>,
+    shared_access_signature: Option<String>,
+    use_development_storage: Option<String>,
+    development_storage_proxy_uri: Option<String>,
+}
+
+impl Fields {
+    fn named(&mut self, key: &str) -> Option<&mut Option<String>> {
+        Some(match &*key.to_ascii_lowercase() {
+            "defaultendpointsprotocol" => &mut self.default_endpoints_protocol,
+            "accountname" => &mut self.account_name,
+            "accountkey" => &mut self.account_key,
+            "endpointsuffix" => &mut self.endpoint_suffix,
+            "blobendpoint" => &mut self.blob_endpoint,
+            "blobsecondaryendpoint" => &mut self.blob_secondary_endpoint,
+            "sharedaccesssignature" => &mut self.shared_access_signature,
+            "usedevelopmentstorage" => &mut self.use_development_storage,
+            "developmentstorageproxyuri" => &mut self.development_storage_proxy_uri,
+            _ => return None,
+        })
+    }
+
+    fn parts(self) -> Result<Parts> {
+        let (endpoint, query) = match (self.blob_endpoint, &self.account_name) {
+            (Some(endpoint), _) => match endpoint.split_once('?') {
+                Some((endpoint, query)) => (endpoint.to_owned(), Some(query.to_owned())),
+                None => (endpoint, None),
+            },
+            (None, _) if self.blob_secondary_endpoint.is_some() => {
+                return Err(Error::input(
+                    "the connection string has a BlobSecondaryEndpoint without a BlobEndpoint; a secondary endpoint \
+                     is read-only and cannot hold locks",
+                ));
+            }
+            (None, Some(account)) => {
+                let protocol = self.default_endpoints_protocol.as_deref().unwrap_or("https");
+                if !matches!(protocol, "http" | "https") {
+                    return Err(Error::input(format!(
+                        "DefaultEndpointsProtocol in the connection string is http or https, not {protocol:?}"
+                    )));
+                }
+                let suffix = self.endpoint_suffix.as_deref().unwrap_or("core.windows.net");
+                (format!("{protocol}://{account}.blob.{suffix}"), None)
+            }
+            (None, None) => {
+                return Err(Error::input(
+                    "the connection string names no account: AccountName or BlobEndpoint is missing",
+                ));
+            }
+        };
+        let secret = match (self.account_name, self.account_key, self.shared_access_signature.or(query)) {
+            (Some(account), Some(key), _) => Secret::SharedKey { account, key },
+            (_, _, Some(sas)) => Secret::Sas(sas),
+            (None, Some(_), None) => {
+                return Err(Error::input("the connection string has an AccountKey but no AccountName"));
+            }
+            (_, None, None) => {
+                return Err(Error::no_credential(
+                    "the connection string holds no secret: AccountKey or SharedAccessSignature is missing",
+                ));
+            }
+        };
+        Ok(Parts { endpoint, secret })
+    }
+}
+
+fn development(proxy: Option<&str>) -> Result<Parts> {
+    // The reference calls it a proxy; it is the emulator's host, to which the usual port and account are added.
+    let host = proxy.unwrap_or("http://127.0.0.1").trim_end_matches('/');
+    if host.contains(['?', '#']) {
+        return Err(Error::input(
+            "DevelopmentStorageProxyUri in the connection string is not of the form `http://host`",
+        ));
+    }
+    let has_port = host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+    let port = if has_port { "" } else { ":10000" };
+    Ok(Parts {
+        endpoint: format!("{host}{port}/{DEVELOPMENT_ACCOUNT}"),
+        secret: Secret::SharedKey { account: DEVELOPMENT_ACCOUNT.to_owned(), key: DEVELOPMENT_KEY.to_owned() },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ErrorKind;
+
+    fn key(account: &str, key: &str) -> Secret {
+        Secret::SharedKey { account: account.into(), key: key.into() }
+    }
+
+    fn check(text: &str, endpoint: &str, secret: &Secret) {
+        let parts = parse(text).unwrap();
+        assert_eq!(parts.endpoint, endpoint, "{text}");
+        assert!(parts.secret == *secret, "{text}");
+    }
+
+    #[test]
+    fn what_the_portal_gives() {
+        let text = "DefaultEndpointsProtocol=https;AccountName=me;AccountKey=a+b/c==;EndpointSuffix=core.windows.net";
+        check(text, "https://me.blob.core.windows.net", &key("me", "a+b/c=="));
+        check("accountname=me;ACCOUNTKEY=aa==;", "https://me.blob.core.windows.net", &key("me", "aa=="));
+        let text = "AccountName=me;AccountKey=aa==;EndpointSuffix=core.chinacloudapi.cn;DefaultEndpointsProtocol=http";
+        check(text, "http://me.blob.core.chinacloudapi.cn", &key("me", "aa=="));
+    }
+
+    #[test]
+    fn endpoints_of_ones_own_and_signatures() {
+        let sas = || Secret::Sas("sv=1&sig=x%3D".into());
+        check("BlobEndpoint=https://me.example;SharedAccessSignature=sv=1&sig=x%3D", "https://me.example", &sas());
+        check("BlobEndpoint=https://me.example/?sv=1&sig=x%3D", "https://me.example/", &sas());
+        check("AccountName=me;SharedAccessSignature=sv=1&sig=x%3D", "https://me.blob.core.windows.net", &sas());
+        check(
+            "BlobEndpoint=https://10.0.0.5/me;QueueEndpoint=https://q;AccountName=me;AccountKey=aa==",
+            "https://10.0.0.5/me",
+            &key("me", "aa=="),
+        );
+    }
+
+    #[test]
+    fn the_emulator() {
+        let secret = key(DEVELOPMENT_ACCOUNT, DEVELOPMENT_KEY);
+        check("UseDevelopmentStorage=true", "http://127.0.0.1:10000/devstoreaccount1", &secret);
+        let text = "usedevelopmentstorage=True;DevelopmentStorageProxyUri=http://azurite/";
+        check(text, "http://azurite:10000/devstoreaccount1", &secret);
+        let text = "UseDevelopmentStorage=true;DevelopmentStorageProxyUri=http://127.0.0.1:9";
+        check(text, "http://127.0.0.1:9/devstoreaccount1", &secret);
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_without_the_secret() {
+        let bad = [
+            ("AccountName", ErrorKind::InvalidInput),
+            ("", ErrorKind::InvalidInput),
+            ("AccountKey=SECRET", ErrorKind::InvalidInput),
+            ("SharedAccessSignature=SECRET", ErrorKind::InvalidInput),
+            ("AccountName=me", ErrorKind::Credential),
+            ("AccountName=me;AccountKey=", ErrorKind::Credential),
+            ("BlobEndpoint=https://me.example", ErrorKind::Credential),
+            ("BlobEndpoint=https://me.example;AccountKey=SECRET", ErrorKind::InvalidInput),
+            ("AccountName=me;AccountName=me;AccountKey=SECRET", ErrorKind::InvalidInput),
+            ("AccountName=me;AccountKey=SECRET;DefaultEndpointsProtocol=ftp", ErrorKind::InvalidInput),
+            ("BlobSecondaryEndpoint=https://x;AccountName=me;AccountKey=SECRET", ErrorKind::InvalidInput),
+            ("UseDevelopmentStorage=true;DevelopmentStorageProxyUri=http://h?SECRET", ErrorKind::InvalidInput),
+        ];
+        for (text, kind) in bad {
+            let error = parse(text).err().unwrap_or_else(|| panic!("{text}"));
+            assert_eq!(error.kind(), kind, "{text}: {error:?}");
+            assert!(!format!("{error:?}").contains("SECRET"), "{error:?}");
+        }
+    }
+}

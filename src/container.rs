@@ -1,0 +1,566 @@
+//! Where locks live: a blob container, what opens it, and the connections to it.
+
+use std::env;
+use std::ffi::OsString;
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+use crate::connection_string::{self, Parts, Secret};
+use crate::credential::Credential;
+use crate::error::{Error, Result};
+use crate::rest::{self, Address, Exchange, Operation};
+use crate::retry::Policy;
+use crate::transport::{self, Transport};
+
+/// What stays as it is in a path; everything else is percent-encoded, so that no two names meet.
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b'/');
+/// [Naming and referencing containers, blobs, and metadata](https://learn.microsoft.com/rest/api/storageservices/naming-and-referencing-containers--blobs--and-metadata).
+const LONGEST_BLOB_NAME: usize = 1024;
+const MOST_SEGMENTS: usize = 254;
+
+const CONNECTION_STRING: &str = "AZURE_STORAGE_CONNECTION_STRING";
+const ACCOUNT: &str = "AZURE_STORAGE_ACCOUNT";
+const KEY: &str = "AZURE_STORAGE_KEY";
+const SAS_TOKEN: &str = "AZURE_STORAGE_SAS_TOKEN";
+
+/// A container of Azure Blob Storage in which locks live, with its credential and its connections. Not a Docker
+/// container.
+///
+/// Making one talks to nobody. Clones are cheap and share the connections, so make one per program and clone it, or
+/// make all locks from it; it can be used from many threads at once.
+///
+/// ```
+/// let container = azmutex::Container::development("locks")?;
+/// let locker = container.locker("nightly-report")?;
+/// # Ok::<(), azmutex::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Container(Arc<Inner>);
+
+struct Inner {
+    origin: String,
+    name: String,
+    path: String,
+    credential: Credential,
+    transport: Transport,
+    policy: Policy,
+    create: bool,
+}
+
+impl Container {
+    /// The container of that name in the account of an Azure Storage
+    /// [connection string](https://learn.microsoft.com/azure/storage/common/storage-configure-connection-string): with
+    /// an account key or a `SharedAccessSignature`, a `BlobEndpoint` of its own, or `UseDevelopmentStorage=true`.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if the connection string or the container's name cannot be
+    /// right, or if it asks for plain http to another machine (see [`Builder::allow_http`]);
+    /// [`Credential`](crate::ErrorKind::Credential) if it holds no secret.
+    pub fn from_connection_string(connection_string: &str, container: &str) -> Result<Container> {
+        Builder::from_connection_string(connection_string, container)?.build()
+    }
+
+    /// The container of that name in the account that the environment names, with the Azure CLI's variables:
+    /// `AZURE_STORAGE_CONNECTION_STRING`; or else `AZURE_STORAGE_ACCOUNT` with `AZURE_STORAGE_KEY` or
+    /// `AZURE_STORAGE_SAS_TOKEN`, in this order. An empty variable counts as absent.
+    ///
+    /// # Errors
+    ///
+    /// [`Credential`](crate::ErrorKind::Credential), naming what was looked for, if the variables are not there; as
+    /// [`from_connection_string`](Container::from_connection_string) otherwise.
+    pub fn from_env(container: &str) -> Result<Container> {
+        Builder::from_env(container)?.build()
+    }
+
+    /// The container of that name in the storage emulator on `127.0.0.1:10000`, with its well-known key.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if a container cannot have that name.
+    pub fn development(container: &str) -> Result<Container> {
+        Container::from_connection_string(connection_string::DEVELOPMENT, container)
+    }
+
+    /// The container at a URL such as `https://myaccount.blob.core.windows.net/locks`, with settings.
+    ///
+    /// ```
+    /// use azmutex::{Container, credential::Credential};
+    ///
+    /// let key = Credential::shared_key("myaccount", "c2VjcmV0")?;
+    /// let container = Container::builder("https://myaccount.blob.core.windows.net/locks", key)
+    ///     .never_create_container()
+    ///     .build()?;
+    /// # Ok::<(), azmutex::Error>(())
+    /// ```
+    pub fn builder(container_url: &str, credential: Credential) -> Builder {
+        Builder {
+            url: container_url.to_owned(),
+            container: None,
+            credential,
+            policy: Policy::default(),
+            create: true,
+            allow_http: false,
+        }
+    }
+
+    pub(crate) fn policy(&self) -> &Policy {
+        &self.0.policy
+    }
+
+    pub(crate) fn creates(&self) -> bool {
+        self.0.create
+    }
+
+    /// Checks the name of a lock, and says where its blob is.
+    pub(crate) fn place(&self, name: &str) -> Result<Place> {
+        check_blob_name(name)?;
+        let path = format!("{}/{}", self.0.path, utf8_percent_encode(name, ENCODED));
+        Ok(Place { lock: name.into(), url: format!("{}{path}", self.0.origin).into(), path })
+    }
+
+    /// One attempt at `operation` on the lock at `place`.
+    pub(crate) fn attempt(&self, place: &Place, operation: Operation, limit: Duration) -> Exchange {
+        let address = Address {
+            origin: &self.0.origin,
+            container: &self.0.name,
+            container_path: &self.0.path,
+            blob_path: &place.path,
+            lock: &place.lock,
+        };
+        rest::attempt(&self.0.transport, &self.0.credential, &address, operation, limit)
+    }
+}
+
+impl fmt::Debug for Container {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let url = format!("{}{}", self.0.origin, self.0.path);
+        f.debug_struct("Container").field("url", &url).field("credential", &self.0.credential).finish_non_exhaustive()
+    }
+}
+
+/// A lock's blob.
+#[derive(Debug)]
+pub(crate) struct Place {
+    pub(crate) lock: Arc<str>,
+    /// Whole, without a query.
+    pub(crate) url: Arc<str>,
+    path: String,
+}
+
+/// Settings of a [`Container`].
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until `build`"]
+pub struct Builder {
+    url: String,
+    /// Where the URL is only the account's: its name is still to be appended.
+    container: Option<String>,
+    credential: Credential,
+    policy: Policy,
+    create: bool,
+    allow_http: bool,
+}
+
+impl Builder {
+    /// As [`Container::from_connection_string`], with settings to follow.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Container::from_connection_string`].
+    pub fn from_connection_string(connection_string: &str, container: &str) -> Result<Builder> {
+        let Parts { endpoint, secret } = connection_string::parse(connection_string)?;
+        let credential = match secret {
+            Secret::SharedKey { account, key } => Credential::shared_key(&account, &key)?,
+            Secret::Sas(token) => Credential::sas(&token)?,
+        };
+        Ok(Builder { container: Some(container.to_owned()), ..Container::builder(&endpoint, credential) })
+    }
+
+    /// As [`Container::from_env`], with settings to follow.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Container::from_env`].
+    pub fn from_env(container: &str) -> Result<Builder> {
+        Builder::from_variables(|name| env::var_os(name), container)
+    }
+
+    fn from_variables(variable: impl Fn(&str) -> Option<OsString>, container: &str) -> Result<Builder> {
+        let get = |name: &str| {
+            let value = variable(name).filter(|value| !value.is_empty());
+            let text = value.map(OsString::into_string).transpose();
+            text.map_err(|_| Error::input(format!("the environment variable {name} is not valid Unicode")))
+        };
+        if let Some(connection_string) = get(CONNECTION_STRING)? {
+            return Builder::from_connection_string(&connection_string, container);
+        }
+        let Some(account) = get(ACCOUNT)? else {
+            return Err(Error::no_credential(format!(
+                "the environment names no storage account: set {CONNECTION_STRING}, or {ACCOUNT} with {KEY} or \
+                 {SAS_TOKEN}"
+            )));
+        };
+        let credential = match (get(KEY)?, get(SAS_TOKEN)?) {
+            (Some(key), _) => Credential::shared_key(&account, &key)?,
+            (None, Some(token)) => Credential::sas(&token)?,
+            (None, None) => {
+                return Err(Error::no_credential(format!(
+                    "the environment has {ACCOUNT} but no secret for it: set {KEY} or {SAS_TOKEN}"
+                )));
+            }
+        };
+        let endpoint = format!("https://{account}.blob.core.windows.net");
+        Ok(Builder { container: Some(container.to_owned()), ..Container::builder(&endpoint, credential) })
+    }
+
+    /// How requests are bounded and repeated. Defaults to [`Policy::default`].
+    pub fn retry(mut self, policy: Policy) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// Do not create the container when it is missing; the lock is then [`NotFound`](crate::ErrorKind::NotFound). By
+    /// default it is created. The lock's blob is created in either case, and nothing is ever deleted or overwritten.
+    pub fn never_create_container(mut self) -> Self {
+        self.create = false;
+        self
+    }
+
+    /// Allow plain http to another machine, such as an emulator on a private network. Everybody on the way can then
+    /// read and change what is sent, and with a SAS take the credential itself. By default only this machine's own
+    /// loopback addresses are spoken to without TLS.
+    pub fn allow_http(mut self) -> Self {
+        self.allow_http = true;
+        self
+    }
+
+    /// Checks the settings. Talks to nobody.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if the URL, the container's name or a setting cannot be right;
+    /// if the URL is plain http to another machine, without [`allow_http`](Builder::allow_http); or if it is https
+    /// and the crate was built without a TLS feature.
+    pub fn build(self) -> Result<Container> {
+        self.policy.check()?;
+        let url = Url::parse(&self.url)?;
+        let (base, name) = match self.container {
+            Some(name) => (url.path.trim_end_matches('/'), name),
+            None => {
+                let path = url.path.trim_end_matches('/');
+                let (base, name) = path.rsplit_once('/').unwrap_or(("", path));
+                (base, name.to_owned())
+            }
+        };
+        check_container_name(&name)?;
+        check_base_path(base)?;
+        let local = url.is_loopback();
+        if !url.https && !local && !self.allow_http {
+            return Err(Error::input(format!(
+                "{} would be spoken to without TLS; use https, or call `allow_http` if the network may be trusted",
+                url.origin
+            )));
+        }
+        if url.https && !transport::HAS_TLS {
+            return Err(Error::input(
+                "this build of azmutex has no TLS; enable its feature `rustls` or `platform-verifier`",
+            ));
+        }
+        let path = format!("{base}/{name}");
+        let transport = Transport::new(self.policy.attempt_limit, local);
+        Ok(Container(Arc::new(Inner {
+            origin: url.origin,
+            name,
+            path,
+            credential: self.credential,
+            transport,
+            policy: self.policy,
+            create: self.create,
+        })))
+    }
+}
+
+/// A URL, taken apart just as far as needed.
+struct Url {
+    https: bool,
+    /// Scheme and authority.
+    origin: String,
+    host: String,
+    path: String,
+}
+
+impl Url {
+    /// The text may hold a secret where none belongs, so the errors do not show it.
+    fn parse(text: &str) -> Result<Url> {
+        let (scheme, rest) =
+            text.split_once("://").ok_or_else(|| Error::input("the URL must begin with https:// or http://"))?;
+        let https = match &*scheme.to_ascii_lowercase() {
+            "https" => true,
+            "http" => false,
+            _ => return Err(Error::input("the URL must begin with https:// or http://")),
+        };
+        if rest.contains(['?', '#']) {
+            return Err(Error::input("the URL must have no query; a SAS token goes into `Credential::sas`"));
+        }
+        let (authority, path) = rest.find('/').map_or((rest, ""), |slash| rest.split_at(slash));
+        let (host, port) = match authority.rsplit_once(':') {
+            Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+            _ => (authority, None),
+        };
+        let name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        let host_is_good = match bare {
+            Some(ip) => ip.parse::<std::net::Ipv6Addr>().is_ok(),
+            None => !host.is_empty() && host.bytes().all(name),
+        };
+        let port_is_good = port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port != 0));
+        let origin = format!("{}://{}", if https { "https" } else { "http" }, authority.to_ascii_lowercase());
+        if !host_is_good || !port_is_good || !transport::is_origin(&origin) {
+            return Err(Error::input(
+                "the URL has no valid host and port; it is like https://account.blob.core.windows.net",
+            ));
+        }
+        Ok(Url { https, origin, host: bare.unwrap_or(host).to_ascii_lowercase(), path: path.to_owned() })
+    }
+
+    fn is_loopback(&self) -> bool {
+        match self.host.parse::<IpAddr>() {
+            Ok(ip) => ip.is_loopback(),
+            Err(_) => self.host == "localhost" || self.host.ends_with(".localhost"),
+        }
+    }
+}
+
+/// A path-style account, or the prefix of a gateway. It is sent and signed as it stands.
+fn check_base_path(path: &str) -> Result<()> {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:@".contains(&byte);
+    let good = |segment: &str| !matches!(segment, "" | "." | "..") && segment.bytes().all(fits);
+    if path.is_empty() || path.strip_prefix('/').is_some_and(|path| path.split('/').all(good)) {
+        return Ok(());
+    }
+    Err(Error::input("the URL's path is not valid; it is the account (for an emulator) and the container"))
+}
+
+fn check_container_name(name: &str) -> Result<()> {
+    let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    let good = (3..=63).contains(&name.len())
+        && name.bytes().all(fits)
+        && !name.starts_with('-')
+        && !name.ends_with('-')
+        && !name.contains("--");
+    if good {
+        return Ok(());
+    }
+    Err(Error::input(format!(
+        "{name:?} cannot be a container's name: 3 to 63 lower-case letters, digits and single dashes, neither first \
+         nor last a dash"
+    )))
+}
+
+/// What the service would refuse, or would take for the name of another blob. A name is never changed to fit.
+fn check_blob_name(name: &str) -> Result<()> {
+    let wrong = if name.is_empty() {
+        "is empty"
+    } else if name.encode_utf16().count() > LONGEST_BLOB_NAME {
+        "is longer than 1,024 characters"
+    } else if name.contains('\\') {
+        "has a backslash, which the service takes for a slash"
+    } else if name.chars().any(is_forbidden) {
+        "has a control character or a character that is none"
+    } else if name.split('/').count() > MOST_SEGMENTS {
+        "has more than 254 segments"
+    } else if name.split('/').any(str::is_empty) {
+        "begins or ends with a slash, or has two in a row"
+    } else if name.split('/').any(|segment| segment.ends_with('.')) {
+        "has a segment that ends with a dot"
+    } else {
+        return Ok(());
+    };
+    let shown: String = name.chars().take(80).collect();
+    Err(Error::input(format!("{shown:?} cannot be a lock's name: it {wrong}")))
+}
+
+fn is_forbidden(c: char) -> bool {
+    let code = u32::from(c);
+    c.is_control() || code == 0xe000 || (0xfdd0..=0xfdef).contains(&code) || code & 0xfffe == 0xfffe
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ErrorKind;
+
+    fn key() -> Credential {
+        Credential::shared_key("me", "AAAA").unwrap()
+    }
+
+    fn url_of(container_url: &str) -> Result<String> {
+        let container = Container::builder(container_url, key()).allow_http().build()?;
+        Ok(format!("{}{}", container.0.origin, container.0.path))
+    }
+
+    #[test]
+    fn urls_of_both_styles() {
+        let good = [
+            ("https://me.blob.core.windows.net/locks", "https://me.blob.core.windows.net/locks"),
+            ("https://me.blob.core.windows.net/locks/", "https://me.blob.core.windows.net/locks"),
+            ("HTTPS://Me.Blob.Core.Windows.Net:443/locks", "https://me.blob.core.windows.net:443/locks"),
+            ("http://127.0.0.1:10000/devstoreaccount1/locks", "http://127.0.0.1:10000/devstoreaccount1/locks"),
+            ("http://[::1]:10000/devstoreaccount1/locks", "http://[::1]:10000/devstoreaccount1/locks"),
+            ("https://10.0.0.5/gate/me/locks", "https://10.0.0.5/gate/me/locks"),
+        ];
+        for (given, expected) in good {
+            assert_eq!(url_of(given).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn what_is_no_container_url_is_refused() {
+        let bad = [
+            "",
+            "locks",
+            "ftp://me/locks",
+            "https://",
+            "https:///locks",
+            "https://me.blob.core.windows.net",
+            "https://me.blob.core.windows.net/",
+            "https://me.blob.core.windows.net/Locks",
+            "https://me.blob.core.windows.net//locks",
+            "https://me.blob.core.windows.net/a/../locks",
+            "https://user:pass@me.blob.core.windows.net/locks",
+            "https://me.blob.core.windows.net:0/locks",
+            "https://me.blob.core.windows.net:99999/locks",
+            "https://me.blob.core.windows.net/locks?sv=1&sig=x",
+            "https://me.blob.core.windows.net/locks#x",
+            "https://m e/locks",
+            "https://mé/locks",
+            "https://[::1/locks",
+            "https://[me]/locks",
+        ];
+        for url in bad {
+            let error = url_of(url).err().unwrap_or_else(|| panic!("{url}"));
+            assert_eq!(error.kind(), ErrorKind::InvalidInput, "{url}");
+            assert!(!format!("{error:?}").contains("sig=x"));
+            assert!(!format!("{error:?}").contains("pass"));
+        }
+    }
+
+    #[test]
+    fn http_is_for_loopback_unless_allowed() {
+        let build = |url: &str| Container::builder(url, key()).build();
+        for url in [
+            "http://127.0.0.1:1/me/locks",
+            "http://127.8.9.1/me/locks",
+            "http://localhost/me/locks",
+            "http://[::1]/me/locks",
+        ] {
+            assert!(build(url).is_ok(), "{url}");
+        }
+        for url in ["http://10.0.0.1/me/locks", "http://azurite:10000/me/locks", "http://localhost.example/me/locks"] {
+            assert_eq!(build(url).unwrap_err().kind(), ErrorKind::InvalidInput, "{url}");
+            assert!(Container::builder(url, key()).allow_http().build().is_ok());
+        }
+    }
+
+    #[cfg(not(any(feature = "rustls", feature = "platform-verifier")))]
+    #[test]
+    fn https_without_a_tls_feature_is_said_at_once() {
+        let error = Container::builder("https://me.blob.core.windows.net/locks", key()).build().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        assert!(error.to_string().contains("feature"), "{error}");
+    }
+
+    #[test]
+    fn container_names() {
+        for good in ["abc", "a-b-c", "0locks9", &"a".repeat(63)] {
+            assert!(check_container_name(good).is_ok(), "{good}");
+        }
+        for bad in ["", "ab", "Abc", "a--b", "-abc", "abc-", "a_b", "a.b", "$root", "äbc", "a/b", &"a".repeat(64)] {
+            assert!(check_container_name(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn blob_names_that_the_service_refuses_or_changes_are_refused() {
+        let segments = |count: usize| vec!["s"; count].join("/");
+        let good =
+            ["a", ".a", "a b", "%2F", "ü", "a?b#c", "🔒", "A", &"x".repeat(1024), &"é".repeat(1024), &segments(254)];
+        for name in good {
+            assert!(check_blob_name(name).is_ok(), "{name}");
+        }
+        let bad = [
+            "",
+            ".",
+            "..",
+            "a.",
+            "a/",
+            "/a",
+            "a//b",
+            "a./b",
+            "a/../b",
+            "a\\b",
+            "a\nb",
+            "a\0",
+            "a\u{7f}",
+            "a\u{81}",
+            "\u{e000}",
+            "\u{fffe}",
+            "\u{fdd0}",
+            &"x".repeat(1025),
+            &"🔒".repeat(513),
+            &segments(255),
+        ];
+        for name in bad {
+            assert_eq!(check_blob_name(name).unwrap_err().kind(), ErrorKind::InvalidInput, "{name:?}");
+        }
+    }
+
+    #[test]
+    fn different_names_have_different_urls() {
+        let container = Container::development("locks").unwrap();
+        let names =
+            ["a b", "a%20b", "a+b", "a/b", "a%2Fb", "a%2fb", "A b", "é", "e\u{301}", "a?b", "a#b", "a&b=c", "~", "%7E"];
+        let mut urls: Vec<_> = names.iter().map(|name| container.place(name).unwrap().url).collect();
+        assert_eq!(&*urls[0], "http://127.0.0.1:10000/devstoreaccount1/locks/a%20b");
+        assert_eq!(&*urls[9], "http://127.0.0.1:10000/devstoreaccount1/locks/a%3Fb");
+        urls.sort_unstable();
+        urls.dedup();
+        assert_eq!(urls.len(), names.len());
+    }
+
+    fn from_variables(variables: &[(&str, &str)]) -> Result<Container> {
+        let get = |name: &str| variables.iter().find(|(other, _)| *other == name).map(|(_, value)| value.into());
+        Builder::from_variables(get, "locks")?.build()
+    }
+
+    #[cfg(any(feature = "rustls", feature = "platform-verifier"))]
+    #[test]
+    fn the_environment_in_the_order_of_the_documentation() {
+        let account = (ACCOUNT, "me");
+        let debug = |variables: &[(&str, &str)]| format!("{:?}", from_variables(variables).unwrap());
+        let key = debug(&[account, (KEY, "AAAA"), (SAS_TOKEN, "sig=x")]);
+        assert_eq!(
+            key,
+            "Container { url: \"https://me.blob.core.windows.net/locks\", credential: SharedKey { account: \"me\", .. \
+             }, .. }"
+        );
+        assert!(debug(&[account, (KEY, ""), (SAS_TOKEN, "sig=x")]).contains("Sas { .. }"));
+        let all = debug(&[account, (KEY, "AAAA"), (CONNECTION_STRING, "UseDevelopmentStorage=true")]);
+        assert!(all.contains("127.0.0.1:10000"), "{all}");
+    }
+
+    #[test]
+    fn an_environment_without_an_account_says_what_was_looked_for() {
+        let error = from_variables(&[(CONNECTION_STRING, "")]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Credential);
+        for name in [CONNECTION_STRING, ACCOUNT, KEY, SAS_TOKEN] {
+            assert!(error.to_string().contains(name), "{error}");
+        }
+        assert_eq!(from_variables(&[(ACCOUNT, "me")]).unwrap_err().kind(), ErrorKind::Credential);
+        assert_eq!(from_variables(&[(ACCOUNT, "me"), (KEY, "!")]).unwrap_err().kind(), ErrorKind::InvalidInput);
+    }
+}

@@ -1,0 +1,344 @@
+//! One error type for the whole crate.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::lease::Lost;
+
+/// What this crate's functions return.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why something could not be done.
+///
+/// Match on [`kind`](Error::kind). The text names the lock and says what to do next; the cause, where there is one,
+/// is the [`source`](StdError::source). `Debug`, which `fn main() -> Result` prints, reads as a sentence with its
+/// causes. No text contains a key, a token or a shared access signature.
+///
+/// ```
+/// use azmutex::{Container, ErrorKind};
+///
+/// let error = Container::from_connection_string("AccountName=me", "locks").unwrap_err();
+/// assert_eq!(error.kind(), ErrorKind::Credential);
+/// ```
+#[derive(Clone)]
+pub struct Error(Arc<Inner>);
+
+struct Inner {
+    lock: Option<Arc<str>>,
+    problem: Problem,
+}
+
+/// What sort of failure an [`Error`] is.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// Somebody else holds the lock, and nothing else is wrong. `try_lock` and `AzureMutex::acquire` say so.
+    WouldBlock,
+    /// The lock could not be had within the time given.
+    TimedOut,
+    /// The wait was ended by its [`Cancel`](crate::Cancel).
+    Cancelled,
+    /// The lock was ours and no longer is.
+    LeaseLost,
+    /// A name, a duration, a setting or a connection string cannot be what was meant. Nothing was sent.
+    InvalidInput,
+    /// The container does not exist, and creating it was switched off; or there is no such lock to break.
+    NotFound,
+    /// The credential is known, but lacks a right; or the account refuses this network or this sort of key.
+    PermissionDenied,
+    /// There is no credential, or the service did not accept it.
+    Credential,
+    /// The service refused a request because this machine's clock is off.
+    ClockSkew,
+    /// The service could not be reached, did not answer in time, or answered with a passing failure.
+    Unavailable,
+    /// An answer that fits nothing known: a fault here or on the way.
+    Unexpected,
+}
+
+/// What the service said when it refused.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ServiceAnswer {
+    pub(crate) status: u16,
+    pub(crate) code: Option<String>,
+    pub(crate) request_id: Option<String>,
+}
+
+impl fmt::Display for ServiceAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.status)?;
+        if let Some(code) = &self.code {
+            write!(f, " {code}")?;
+        }
+        if let Some(id) = &self.request_id {
+            write!(f, ", request id {id}")?;
+        }
+        Ok(())
+    }
+}
+
+#[derive(thiserror::Error)]
+enum Problem {
+    #[error("somebody else holds it; try again later, or wait for it with `lock`")]
+    Busy,
+    #[error("not obtained within {0:?}")]
+    TimedOut(Duration, #[source] Option<Error>),
+    #[error("the wait was cancelled")]
+    Cancelled,
+    #[error("lost: {0}; stop the work that it guarded")]
+    Lost(Lost),
+    #[error("{0}")]
+    Input(String),
+    #[error("{0}")]
+    NoCredential(String),
+    #[error("could not {doing}: {hint} (the service answered {answer})")]
+    Refused { kind: ErrorKind, doing: &'static str, answer: ServiceAnswer, hint: String },
+    #[error("could not {doing}: {hint}")]
+    NoAnswer {
+        kind: ErrorKind,
+        doing: &'static str,
+        hint: String,
+        #[source]
+        source: Option<Source>,
+    },
+    #[error("{0}")]
+    NotReleased(String, #[source] Option<Error>),
+    #[error("could not start a thread")]
+    NoThread(#[source] io::Error),
+    #[error("the operating system gave no random numbers: {0}")]
+    NoRandomness(getrandom::Error),
+}
+
+type Source = Box<dyn StdError + Send + Sync>;
+
+impl Error {
+    fn new(problem: Problem) -> Error {
+        Error(Arc::new(Inner { lock: None, problem }))
+    }
+
+    fn about(lock: &Arc<str>, problem: Problem) -> Error {
+        Error(Arc::new(Inner { lock: Some(lock.clone()), problem }))
+    }
+
+    pub(crate) fn input(text: impl Into<String>) -> Error {
+        Error::new(Problem::Input(text.into()))
+    }
+
+    pub(crate) fn no_credential(text: impl Into<String>) -> Error {
+        Error::new(Problem::NoCredential(text.into()))
+    }
+
+    pub(crate) fn no_thread(source: io::Error) -> Error {
+        Error::new(Problem::NoThread(source))
+    }
+
+    pub(crate) fn no_randomness(source: getrandom::Error) -> Error {
+        Error::new(Problem::NoRandomness(source))
+    }
+
+    pub(crate) fn busy(lock: &Arc<str>) -> Error {
+        Error::about(lock, Problem::Busy)
+    }
+
+    pub(crate) fn timed_out(lock: &Arc<str>, waited: Duration, last: Option<Error>) -> Error {
+        Error::about(lock, Problem::TimedOut(waited, last))
+    }
+
+    pub(crate) fn cancelled(lock: &Arc<str>) -> Error {
+        Error::about(lock, Problem::Cancelled)
+    }
+
+    pub(crate) fn lost(lock: &Arc<str>, lost: Lost) -> Error {
+        Error::about(lock, Problem::Lost(lost))
+    }
+
+    pub(crate) fn not_released(lock: &Arc<str>, left: Duration, last: Option<Error>) -> Error {
+        let text = format!(
+            "no word of its release; it ends by itself in about {} s, if it has not",
+            left.as_secs().saturating_add(1)
+        );
+        Error::about(lock, Problem::NotReleased(text, last))
+    }
+
+    pub(crate) fn refused(
+        lock: &Arc<str>,
+        kind: ErrorKind,
+        doing: &'static str,
+        answer: ServiceAnswer,
+        hint: impl Into<String>,
+    ) -> Error {
+        Error::about(lock, Problem::Refused { kind, doing, answer, hint: hint.into() })
+    }
+
+    pub(crate) fn no_answer(
+        lock: &Arc<str>,
+        kind: ErrorKind,
+        doing: &'static str,
+        hint: impl Into<String>,
+        source: Option<Source>,
+    ) -> Error {
+        Error::about(lock, Problem::NoAnswer { kind, doing, hint: hint.into(), source })
+    }
+
+    /// What sort of failure this is.
+    pub fn kind(&self) -> ErrorKind {
+        match &self.0.problem {
+            Problem::Busy => ErrorKind::WouldBlock,
+            Problem::TimedOut(..) => ErrorKind::TimedOut,
+            Problem::Cancelled => ErrorKind::Cancelled,
+            Problem::Lost(_) => ErrorKind::LeaseLost,
+            Problem::Input(_) => ErrorKind::InvalidInput,
+            Problem::NoCredential(_) => ErrorKind::Credential,
+            Problem::Refused { kind, .. } | Problem::NoAnswer { kind, .. } => *kind,
+            Problem::NotReleased(_, last) => last.as_ref().map_or(ErrorKind::Unavailable, Error::kind),
+            Problem::NoThread(_) | Problem::NoRandomness(_) => ErrorKind::Unexpected,
+        }
+    }
+
+    /// Why the lock was lost, if this is [`ErrorKind::LeaseLost`].
+    pub fn lost_because(&self) -> Option<Lost> {
+        match &self.0.problem {
+            Problem::Lost(lost) => Some(*lost),
+            _ => None,
+        }
+    }
+
+    /// The name of the lock that this is about, if it is about one.
+    pub fn lock_name(&self) -> Option<&str> {
+        self.0.lock.as_deref()
+    }
+
+    /// The HTTP status of the service's refusal, if there was one.
+    pub fn http_status(&self) -> Option<u16> {
+        self.answer().map(|answer| answer.status)
+    }
+
+    /// The service's own error code, such as `AuthorizationPermissionMismatch`:
+    /// [Blob service error codes](https://learn.microsoft.com/rest/api/storageservices/blob-service-error-codes).
+    pub fn service_code(&self) -> Option<&str> {
+        self.answer()?.code.as_deref()
+    }
+
+    /// The id under which the service logged the request, for a support case.
+    pub fn request_id(&self) -> Option<&str> {
+        self.answer()?.request_id.as_deref()
+    }
+
+    fn answer(&self) -> Option<&ServiceAnswer> {
+        match &self.0.problem {
+            Problem::Refused { answer, .. } => Some(answer),
+            Problem::TimedOut(_, Some(last)) | Problem::NotReleased(_, Some(last)) => last.answer(),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(lock) = &self.0.lock {
+            write!(f, "lock {lock:?}: ")?;
+        }
+        write!(f, "{}", self.0.problem)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")?;
+        let mut source = self.source();
+        while let Some(cause) = source {
+            match cause.downcast_ref::<Error>() {
+                // It is about the same lock, whose name was said.
+                Some(error) => write!(f, ": {}", error.0.problem)?,
+                None => write!(f, ": {cause}")?,
+            }
+            source = cause.source();
+        }
+        Ok(())
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0.problem.source()
+    }
+}
+
+impl fmt::Debug for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl From<Error> for io::Error {
+    fn from(error: Error) -> io::Error {
+        let kind = match error.kind() {
+            ErrorKind::WouldBlock => io::ErrorKind::WouldBlock,
+            ErrorKind::TimedOut => io::ErrorKind::TimedOut,
+            // Not `Interrupted`: std's own loops repeat what fails with that.
+            ErrorKind::Cancelled => io::ErrorKind::Other,
+            ErrorKind::InvalidInput => io::ErrorKind::InvalidInput,
+            ErrorKind::NotFound => io::ErrorKind::NotFound,
+            ErrorKind::PermissionDenied | ErrorKind::Credential => io::ErrorKind::PermissionDenied,
+            ErrorKind::LeaseLost | ErrorKind::ClockSkew | ErrorKind::Unavailable | ErrorKind::Unexpected => {
+                io::ErrorKind::Other
+            }
+        };
+        io::Error::new(kind, error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lock() -> Arc<str> {
+        "nightly".into()
+    }
+
+    #[test]
+    fn an_error_is_one_word() {
+        assert_eq!(size_of::<Error>(), size_of::<usize>());
+    }
+
+    #[test]
+    fn debug_reads_as_a_sentence_and_says_each_cause_once() {
+        let io = io::Error::new(io::ErrorKind::ConnectionRefused, "connection refused");
+        let last = Error::no_answer(
+            &lock(),
+            ErrorKind::Unavailable,
+            "acquire the lease",
+            "nothing listens at 127.0.0.1:10000",
+            Some(Box::new(io)),
+        );
+        let error = Error::timed_out(&lock(), Duration::from_secs(10), Some(last));
+        assert_eq!(
+            format!("{error:?}"),
+            "lock \"nightly\": not obtained within 10s: could not acquire the lease: nothing listens at \
+             127.0.0.1:10000: connection refused"
+        );
+        assert_eq!(error.to_string(), "lock \"nightly\": not obtained within 10s");
+    }
+
+    #[test]
+    fn an_answer_shows_through_the_error_that_wraps_it() {
+        let answer = ServiceAnswer { status: 503, code: Some("ServerBusy".into()), request_id: Some("r-1".into()) };
+        let last = Error::refused(&lock(), ErrorKind::Unavailable, "renew the lease", answer, "the service is busy");
+        let error = Error::timed_out(&lock(), Duration::from_secs(1), Some(last));
+        assert_eq!(error.http_status(), Some(503));
+        assert_eq!(error.service_code(), Some("ServerBusy"));
+        assert_eq!(error.request_id(), Some("r-1"));
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+    }
+
+    #[test]
+    fn it_becomes_an_io_error_and_stays_inside() {
+        let error: io::Error = Error::busy(&lock()).into();
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+        let inside = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()).unwrap();
+        assert_eq!(inside.kind(), ErrorKind::WouldBlock);
+    }
+}

@@ -1,0 +1,253 @@
+//! What a lock tells while it is waited for, held and let go.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+use crate::lease::Lost;
+
+/// What an observer that does not keep up may be behind by; after that the oldest events are dropped.
+const QUEUE: usize = 256;
+
+/// Something that happened to a lock, for a log. `Display` is one line.
+///
+/// Made known by [`Builder::on_event`](crate::locker::Builder::on_event). Nothing depends on its being heard: whoever
+/// works under the lock asks the [`LockGuard`](crate::LockGuard).
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Event {
+    /// Somebody else has the lock, and it is being waited for. Once per wait.
+    #[non_exhaustive]
+    Waiting {
+        /// The lock's name.
+        lock: Arc<str>,
+    },
+    /// A passing failure on the way to the lock; it is tried again.
+    #[non_exhaustive]
+    Retrying {
+        /// The lock's name.
+        lock: Arc<str>,
+        /// What failed.
+        error: Error,
+    },
+    /// The lock is ours.
+    #[non_exhaustive]
+    Acquired {
+        /// The lock's name.
+        lock: Arc<str>,
+        /// For how long, unless it is renewed.
+        left: Duration,
+    },
+    /// The lock stays ours.
+    #[non_exhaustive]
+    Renewed {
+        /// The lock's name.
+        lock: Arc<str>,
+        /// For how long, unless it is renewed again.
+        left: Duration,
+    },
+    /// The lock could not be renewed. It is still ours, and it is tried again.
+    #[non_exhaustive]
+    RenewalFailed {
+        /// The lock's name.
+        lock: Arc<str>,
+        /// For how long it is still ours.
+        left: Duration,
+        /// What failed.
+        error: Error,
+    },
+    /// The lock is no longer ours.
+    #[non_exhaustive]
+    Lost {
+        /// The lock's name.
+        lock: Arc<str>,
+        /// Why.
+        why: Lost,
+    },
+    /// The lock was released, and is free.
+    #[non_exhaustive]
+    Released {
+        /// The lock's name.
+        lock: Arc<str>,
+    },
+    /// The lock could not be released, or was lost before. If it is still taken, its lease runs out by itself.
+    #[non_exhaustive]
+    ReleaseFailed {
+        /// The lock's name.
+        lock: Arc<str>,
+        /// Why not.
+        error: Error,
+    },
+    /// The observer did not keep up, and events were dropped.
+    #[non_exhaustive]
+    Missed {
+        /// How many.
+        count: u64,
+    },
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Event::Waiting { lock } => write!(f, "lock {lock:?}: waiting, somebody else holds it"),
+            Event::Retrying { error, .. } => write!(f, "{error:?}; trying again"),
+            Event::Acquired { lock, left } => write!(f, "lock {lock:?}: acquired, ours for {left:.1?}"),
+            Event::Renewed { lock, left } => write!(f, "lock {lock:?}: renewed, ours for {left:.1?}"),
+            Event::RenewalFailed { left, error, .. } => write!(f, "{error:?}; ours for {left:.1?}, trying again"),
+            Event::Lost { lock, why } => write!(f, "lock {lock:?}: lost: {why}"),
+            Event::Released { lock } => write!(f, "lock {lock:?}: released"),
+            Event::ReleaseFailed { error, .. } => write!(f, "{error:?}"),
+            Event::Missed { count } => write!(f, "{count} events were dropped"),
+        }
+    }
+}
+
+/// Passes events to a caller's function on a thread of its own, so that one who blocks (on a full pipe, say) does not
+/// stop a renewal.
+pub(crate) struct Observer {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    queue: Mutex<Queue>,
+    /// Something was put in or taken out, or the end has come.
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Queue {
+    events: VecDeque<Event>,
+    missed: u64,
+    /// An event is being looked at just now.
+    busy: bool,
+    closed: bool,
+}
+
+impl Observer {
+    pub(crate) fn start(mut observe: impl FnMut(Event) + Send + 'static) -> Result<Arc<Observer>> {
+        let shared = Arc::new(Shared { queue: Mutex::default(), changed: Condvar::new() });
+        let observer = Arc::new(Observer { shared: shared.clone() });
+        let run = move || {
+            while let Some(event) = shared.next() {
+                // A panic of the caller's is the caller's: its hook has said so, and the lock lives on.
+                let _ = catch_unwind(AssertUnwindSafe(|| observe(event)));
+            }
+        };
+        std::thread::Builder::new().name("azmutex-events".into()).spawn(run).map_err(Error::no_thread)?;
+        Ok(observer)
+    }
+
+    /// Never waits.
+    pub(crate) fn tell(&self, event: Event) {
+        let mut queue = self.shared.lock();
+        if queue.events.len() == QUEUE {
+            queue.events.pop_front();
+            queue.missed += 1;
+        }
+        queue.events.push_back(event);
+        self.shared.changed.notify_all();
+    }
+
+    /// Waits until everything was heard, but no longer than `limit`: a program may end right after.
+    pub(crate) fn flush(&self, limit: Duration) {
+        let queue = self.shared.lock();
+        let unheard = |queue: &mut Queue| queue.busy || !queue.events.is_empty();
+        // Whether all was heard in time makes no difference here.
+        drop(self.shared.changed.wait_timeout_while(queue, limit, unheard));
+    }
+}
+
+impl Drop for Observer {
+    fn drop(&mut self) {
+        self.shared.lock().closed = true;
+        self.shared.changed.notify_all();
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn next(&self) -> Option<Event> {
+        let mut queue = self.lock();
+        queue.busy = false;
+        self.changed.notify_all();
+        loop {
+            let event = match queue.missed {
+                0 => queue.events.pop_front(),
+                count => {
+                    queue.missed = 0;
+                    Some(Event::Missed { count })
+                }
+            };
+            if event.is_some() {
+                queue.busy = true;
+                return event;
+            }
+            if queue.closed {
+                return None;
+            }
+            queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crossbeam_channel::{bounded, unbounded};
+
+    fn waiting(name: &str) -> Event {
+        Event::Waiting { lock: name.into() }
+    }
+
+    #[test]
+    fn a_blocked_observer_costs_the_oldest_events_and_nobody_else() {
+        let (go, gate) = bounded::<()>(0);
+        let (heard, events) = unbounded();
+        let observer = Observer::start(move |event| {
+            let _ = gate.recv();
+            let _ = heard.send(event.to_string());
+        })
+        .unwrap();
+        for i in 0..QUEUE + 10 {
+            observer.tell(waiting(&i.to_string()));
+        }
+        drop(go);
+        observer.flush(Duration::from_secs(5));
+        let lines: Vec<String> = events.try_iter().collect();
+        assert!(lines.iter().any(|line| line.ends_with("events were dropped")), "{lines:?}");
+        assert!(lines.last().unwrap().contains(&format!("\"{}\"", QUEUE + 9)));
+    }
+
+    #[test]
+    fn an_observer_that_panics_hears_the_next_event() {
+        let (heard, events) = unbounded();
+        let observer = Observer::start(move |event| {
+            let line = event.to_string();
+            assert!(!line.contains("\"bad\""), "on purpose");
+            let _ = heard.send(line);
+        })
+        .unwrap();
+        observer.tell(waiting("bad"));
+        observer.tell(waiting("good"));
+        observer.flush(Duration::from_secs(5));
+        assert_eq!(events.try_iter().count(), 1);
+    }
+
+    #[test]
+    fn the_thread_ends_with_the_observer() {
+        let (alive, gone) = bounded::<()>(0);
+        let observer = Observer::start(move |_| {
+            let _ = &alive;
+        })
+        .unwrap();
+        observer.tell(waiting("last"));
+        drop(observer);
+        assert!(gone.recv_timeout(Duration::from_secs(5)).is_err_and(|error| error.is_disconnected()));
+    }
+}

@@ -1,0 +1,202 @@
+//! A lock that is ours.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+
+use crate::clock;
+use crate::error::{Error, Result};
+use crate::lease::{LeaseId, Lost};
+use crate::renewal::{Report, Stay, Worker};
+use crate::watchdog::Watch;
+
+/// How long the end of a hold waits for the observer to have heard of it: a script may end right after.
+const FLUSH: Duration = Duration::from_millis(200);
+/// Between the last word of the lock's thread and our hearing it.
+const SLACK: Duration = Duration::from_secs(1);
+
+/// The lock is ours, from [`Locker::lock`](crate::Locker::lock) until [`unlock`](LockGuard::unlock), the drop of this
+/// value, or a loss.
+///
+/// A lease can be lost: the network may be away for longer than it lasts, the machine suspended, the blob deleted.
+/// Work that must not go on without the lock asks [`ensure_held`](LockGuard::ensure_held) before each step, or waits
+/// for [`lost`](LockGuard::lost) beside it. The guard may be sent to another thread, and shared by reference.
+///
+/// # The `_` pitfall
+///
+/// `let _ = locker.lock()?;` unlocks at once, because `_` keeps nothing; no compiler warns. Give the guard a name:
+/// `let _guard = locker.lock()?;`.
+///
+/// # Drop
+///
+/// Dropping releases the lock, as [`unlock`](LockGuard::unlock) does, but can report no failure other than to
+/// [`on_event`](crate::locker::Builder::on_event). It waits for the release, because a script often ends right after
+/// and would otherwise leave the lock taken until the lease runs out; but for 2 seconds at most
+/// ([`drop_limit`](crate::locker::Builder::drop_limit)). It never panics. A guard that is leaked
+/// (`std::mem::forget`) keeps the lock until the process ends, and a lease longer.
+#[must_use = "if unused, the lock is released at once"]
+#[clippy::has_significant_drop]
+pub struct LockGuard {
+    id: LeaseId,
+    watch: Arc<Watch>,
+    /// Taken when the lock is let go.
+    stay: Option<Sender<Stay>>,
+    reports: Receiver<Report>,
+    unlock_limit: Duration,
+    drop_limit: Duration,
+}
+
+impl LockGuard {
+    pub(crate) fn new(id: LeaseId, watch: Arc<Watch>, worker: Worker, attempt: Duration, drop_limit: Duration) -> Self {
+        LockGuard {
+            id,
+            watch,
+            stay: Some(worker.stay),
+            reports: worker.reports,
+            // A renewal that is under way, and the release with its retries.
+            unlock_limit: attempt * 3 + SLACK,
+            drop_limit,
+        }
+    }
+
+    /// Releases the lock and says whether that worked. `Ok` means that the lock was ours until this call, and is free.
+    ///
+    /// It first waits for a renewal that is under way, so that none lands after the release. With the service out of
+    /// reach it gives up after three [attempt limits](crate::retry::Policy::attempt_limit), 15 s by default, and in
+    /// no case much after the lease's end.
+    ///
+    /// # Errors
+    ///
+    /// - [`LeaseLost`](crate::ErrorKind::LeaseLost): the lock was lost before, so the work may not have been alone.
+    /// - [`Unavailable`](crate::ErrorKind::Unavailable), or another kind of failure or refusal: the lock was ours
+    ///   until now, but the service did not confirm the release. If the lock is still taken, it frees itself when
+    ///   the lease runs out.
+    pub fn unlock(mut self) -> Result<()> {
+        self.let_go(self.unlock_limit)
+    }
+
+    /// Whether the lock is still ours, by this machine's clock and what the service has said so far. Asks nobody and
+    /// costs next to nothing. Once `false`, it stays so. After a `fork` it is `false` in the child.
+    pub fn is_held(&self) -> bool {
+        self.watch.check().is_ok()
+    }
+
+    /// [`is_held`](LockGuard::is_held) for the `?` operator: call it before each step that needs the lock.
+    ///
+    /// ```no_run
+    /// # fn steps() -> [fn(); 0] { [] }
+    /// let guard = azmutex::Container::from_env("locks")?.locker("migration")?.lock()?;
+    /// for step in steps() {
+    ///     guard.ensure_held()?;
+    ///     step();
+    /// }
+    /// guard.unlock()?;
+    /// # Ok::<(), azmutex::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`LeaseLost`](crate::ErrorKind::LeaseLost), with its reason.
+    pub fn ensure_held(&self) -> Result<()> {
+        self.watch.check().map(drop).map_err(|lost| Error::lost(self.watch.lock_name(), lost))
+    }
+
+    /// How long the lock stays ours if no further renewal succeeds; zero when it is lost.
+    pub fn remaining(&self) -> Duration {
+        self.watch.check().map_or(Duration::ZERO, |valid_until| valid_until.left(clock::now()))
+    }
+
+    /// A channel that says once, in time, when and why the lock was lost: for crossbeam's `select!`. It disconnects
+    /// without a word when the lock is let go. Each call makes a new receiver; one made after the loss hears of it
+    /// at once.
+    ///
+    /// ```no_run
+    /// use azmutex::crossbeam_channel::{Receiver, select};
+    ///
+    /// fn work(jobs: &Receiver<String>, guard: &azmutex::LockGuard) -> azmutex::Result<()> {
+    ///     let lost = guard.lost();
+    ///     loop {
+    ///         select! {
+    ///             recv(lost) -> _ => return guard.ensure_held(),
+    ///             recv(jobs) -> job => match job {
+    ///                 Ok(job) => println!("{job}"),
+    ///                 Err(_) => return Ok(()),
+    ///             },
+    ///         }
+    ///     }
+    /// }
+    /// ```
+    pub fn lost(&self) -> Receiver<Lost> {
+        self.watch.listen()
+    }
+
+    /// Waits until the lock is lost, for `timeout` at most: `None` if it is still ours then.
+    pub fn wait_lost(&self, timeout: Duration) -> Option<Lost> {
+        self.lost().recv_timeout(timeout).ok()
+    }
+
+    /// The id of the lease, for those who write to the locked blob itself: with it as `x-ms-lease-id` the service
+    /// refuses the write when the lease is no longer ours.
+    pub fn lease_id(&self) -> LeaseId {
+        self.id
+    }
+
+    /// The name of the lock.
+    pub fn lock_name(&self) -> &str {
+        self.watch.lock_name()
+    }
+
+    fn let_go(&mut self, limit: Duration) -> Result<()> {
+        let Some(stay) = self.stay.take() else { return Ok(()) };
+        if !self.watch.is_own_process() {
+            // The lock's thread is the parent's, and so is the lock. The channel may have been in use by that thread
+            // when this process was forked, so it is better not touched.
+            std::mem::forget(stay);
+            return Err(Error::lost(self.watch.lock_name(), Lost::OtherProcess));
+        }
+        let standing = self.watch.close();
+        drop(stay);
+        let result = match standing {
+            // Nothing is left to lose, so the thread gets a moment to send its release, and no more.
+            Err(lost) => {
+                let _ = self.released(limit.min(self.drop_limit));
+                Err(Error::lost(self.watch.lock_name(), lost))
+            }
+            Ok(valid_until) => {
+                let lease_end = valid_until.left(clock::now()).saturating_add(SLACK * 3);
+                self.released(limit.min(lease_end))
+            }
+        };
+        self.watch.flush_events(FLUSH);
+        result
+    }
+
+    /// What the lock's thread says of the release.
+    fn released(&self, limit: Duration) -> Result<()> {
+        let left = self.watch.check().map_or(Duration::ZERO, |valid_until| valid_until.left(clock::now()));
+        match self.reports.recv_timeout(limit) {
+            Ok(Report::Released(result)) => result,
+            Err(RecvTimeoutError::Disconnected) => Err(Error::lost(self.watch.lock_name(), Lost::RenewalStopped)),
+            _ => Err(Error::not_released(self.watch.lock_name(), left, None)),
+        }
+    }
+}
+
+impl Drop for LockGuard {
+    fn drop(&mut self) {
+        // The lock's thread tells the observer what comes of it, even if that takes longer than we wait here.
+        let _ = self.let_go(self.drop_limit);
+    }
+}
+
+impl fmt::Debug for LockGuard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LockGuard")
+            .field("lock", &self.lock_name())
+            .field("lease_id", &self.id)
+            .field("remaining", &self.remaining())
+            .finish_non_exhaustive()
+    }
+}

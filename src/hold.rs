@@ -1,0 +1,618 @@
+//! The brain: everything that is decided about a lock, from the first look to the release.
+//!
+//! One state machine over given time and answers. It has no clock, channel, thread or socket, so that whatever it
+//! does can be repeated without them. [`Hold::step`] takes what has happened and says what to do next; whoever
+//! carries it out (the lock's thread, or one call of `AzureMutex`) comes back with the result.
+
+use std::time::Duration;
+
+use crate::clock::Moment;
+use crate::lease::{LeaseId, Lost, Term};
+use crate::rest::{Applied, Operation, Outcome};
+use crate::retry::{self, Policy};
+
+#[cfg(test)]
+mod tests;
+
+/// The last try of a wait with a deadline is made at least this long before it.
+const LAST_TRY: Duration = Duration::from_millis(250);
+/// No request is sent with less time than this to be answered in.
+const LEAST_LIMIT: Duration = Duration::from_millis(5);
+/// So often in a row a blob or container that vanished at once is made anew without a pause.
+const CREATIONS: u32 = 4;
+
+/// The settings of one lock.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Rules {
+    pub(crate) term: Term,
+    pub(crate) renew_every: Duration,
+    /// The pauses between two looks while somebody else has the lock.
+    pub(crate) first_pause: Duration,
+    pub(crate) longest_pause: Duration,
+    pub(crate) create_container: bool,
+    pub(crate) policy: Policy,
+}
+
+/// How long to wait for a lock that somebody else has.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Wait {
+    Never,
+    Until(Moment),
+    Forever,
+}
+
+/// What has happened since the last step.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Input {
+    /// Nothing but time: the first step, the end of a sleep, or after something was told.
+    Go,
+    /// What came of the request of the last step, and when it was sent.
+    Answer { sent: Moment, outcome: Outcome },
+    /// The holder was told of the loss already, because the deadline passed unseen by this machine.
+    Lapsed(Lost),
+}
+
+/// What to do next.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Do {
+    /// Make this request, give it no more than `limit`, and step with its answer.
+    Send { operation: Operation, limit: Duration },
+    /// Step again at this time, or when the caller leaves.
+    Sleep { until: Moment },
+    /// Pass this on, and step again.
+    Tell(Told),
+    /// It is over.
+    End,
+}
+
+/// What the caller gets to know.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Told {
+    /// Somebody else has the lock, and it is being waited for.
+    Waiting,
+    /// A passing failure on the way to the lock.
+    Retrying,
+    /// The lock is ours until `valid_until`; the service frees it at `ends` at the earliest.
+    Granted {
+        valid_until: Moment,
+        ends: Moment,
+    },
+    Renewed {
+        valid_until: Moment,
+        ends: Moment,
+    },
+    RenewalFailed {
+        left: Duration,
+    },
+    Lost(Lost),
+    NotObtained(Why),
+    Released(Released),
+    /// What came of a question that has nothing to do with a lease of ours.
+    Answered(Outcome),
+}
+
+/// Why the lock was not obtained.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Why {
+    Busy,
+    TimedOut,
+    /// The caller left.
+    GivenUp,
+    /// By the failure that was met last.
+    Failed,
+}
+
+/// How a release ended.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Released {
+    Done,
+    /// There was nothing of ours left to release.
+    Lost(Lost),
+    /// By the failure that was met last.
+    Failed,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Hold {
+    rules: Rules,
+    id: LeaseId,
+    /// One call of `AzureMutex`: end after the first thing done, and leave the lease alone.
+    once: bool,
+    leaving: bool,
+    /// When the service frees the lease by itself at the latest, as far as we know: whatever was last asked of it
+    /// may have been carried out.
+    ends: Moment,
+    state: State,
+}
+
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
+enum State {
+    Seeking(Seek),
+    Held(Tenure),
+    /// Lost and told. The holder may still be stopping its work, so the release waits until it has let go.
+    Lapsed(Lost),
+    Releasing(Release),
+    Asking(Question),
+    Over,
+}
+
+/// On the way to the lock.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
+struct Seek {
+    wait: Wait,
+    stage: Stage,
+    /// An acquire was sent whose outcome we never learned: it may have been carried out, or may still be. From then
+    /// on every look is that acquire again, since a mere look would show us our own lease as somebody else's.
+    unsure: bool,
+    /// Looking is refused to this credential, so we ask by trying.
+    blind: bool,
+    told_waiting: bool,
+    /// How often in a row somebody else had it.
+    busy: u32,
+    creations: u32,
+    failures: u32,
+    failing_since: Option<Moment>,
+}
+
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
+enum Stage {
+    Next(Ask),
+    Asked(Ask),
+    Resting { until: Moment, then: Ask },
+}
+
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
+enum Ask {
+    Acquire,
+    Look,
+    CreateBlob,
+    CreateContainer,
+}
+
+/// The lock is ours.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
+struct Tenure {
+    valid_until: Moment,
+    ends: Moment,
+    renew_at: Moment,
+    failures: u32,
+}
+
+/// On the way out.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
+struct Release {
+    until: Moment,
+    rest_until: Moment,
+    retries: u32,
+    failures: u32,
+    /// An earlier try had no answer, and may have been carried out.
+    unanswered: bool,
+    /// Nobody asked for it: what was begun is undone.
+    silent: bool,
+    lost: Option<Lost>,
+}
+
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
+struct Question {
+    operation: Operation,
+    rest_until: Moment,
+    failures: u32,
+}
+
+impl Hold {
+    /// To get the lock and keep it. `id` is new and random; every acquire of this hold carries it, so that one that
+    /// was carried out without our hearing of it can be sent again.
+    pub(crate) fn keep(rules: Rules, id: LeaseId, wait: Wait) -> Hold {
+        let seek = Seek {
+            wait,
+            stage: Stage::Next(Ask::Acquire),
+            unsure: false,
+            blind: false,
+            told_waiting: false,
+            busy: 0,
+            creations: 0,
+            failures: 0,
+            failing_since: None,
+        };
+        Hold { rules, id, once: false, leaving: false, ends: Moment::PAST, state: State::Seeking(seek) }
+    }
+
+    /// To get a lease without waiting, and leave it to the caller.
+    pub(crate) fn acquire(rules: Rules, id: LeaseId) -> Hold {
+        Hold { once: true, ..Hold::keep(rules, id, Wait::Never) }
+    }
+
+    /// To renew a lease that the caller keeps, now; or, after [`leave`](Hold::leave), to release it.
+    pub(crate) fn resume(rules: Rules, id: LeaseId, valid_until: Moment, ends: Moment) -> Hold {
+        let tenure = Tenure { valid_until, ends, renew_at: Moment::PAST, failures: 0 };
+        Hold { rules, id, once: true, leaving: false, ends, state: State::Held(tenure) }
+    }
+
+    /// To ask something that has nothing to do with a lease of ours.
+    pub(crate) fn ask(rules: Rules, id: LeaseId, operation: Operation) -> Hold {
+        let question = Question { operation, rest_until: Moment::PAST, failures: 0 };
+        Hold { rules, id, once: true, leaving: false, ends: Moment::PAST, state: State::Asking(question) }
+    }
+
+    pub(crate) fn id(&self) -> LeaseId {
+        self.id
+    }
+
+    /// When the lease ends by itself, if nothing is heard of it any more.
+    pub(crate) fn ends(&self) -> Moment {
+        self.ends
+    }
+
+    /// The caller wants the lock no more. Takes effect at the next step.
+    pub(crate) fn leave(&mut self) {
+        self.leaving = true;
+    }
+
+    /// `jitter` is any number, new for each step.
+    pub(crate) fn step(&mut self, now: Moment, input: Input, jitter: u32) -> Do {
+        match self.state {
+            State::Seeking(seek) => self.seeking(seek, now, input, jitter),
+            State::Held(tenure) => self.held(tenure, now, input, jitter),
+            State::Lapsed(lost) => self.lapsed(lost, now),
+            State::Releasing(release) => self.releasing(release, now, input, jitter),
+            State::Asking(question) => self.asking(question, now, input, jitter),
+            State::Over => Do::End,
+        }
+    }
+
+    fn seeking(&mut self, mut seek: Seek, now: Moment, input: Input, jitter: u32) -> Do {
+        let (Stage::Asked(ask), Input::Answer { sent, outcome }) = (seek.stage, input) else {
+            return self.seek_on(seek, now);
+        };
+        match (ask, outcome) {
+            (Ask::Acquire, Outcome::Leased(id)) if id == self.id => self.granted(seek, now, sent, jitter),
+            (Ask::Acquire, Outcome::Busy) => self.busy(seek, now, jitter),
+            (Ask::Look, Outcome::Seen(status)) if status.is_locked() => self.busy(seek, now, jitter),
+            (Ask::Look, Outcome::Seen(_) | Outcome::NoBlob | Outcome::NoContainer) => {
+                seek.stage = Stage::Next(Ask::Acquire);
+                self.seek_on(seek, now)
+            }
+            (Ask::Look, Outcome::Denied | Outcome::Refused) => {
+                seek.blind = true;
+                seek.stage = Stage::Next(Ask::Acquire);
+                self.seek_on(seek, now)
+            }
+            (Ask::Acquire, Outcome::NoBlob) => self.create(seek, Ask::CreateBlob, now, jitter),
+            (Ask::Acquire | Ask::CreateBlob, Outcome::NoContainer) if self.rules.create_container => {
+                self.create(seek, Ask::CreateContainer, now, jitter)
+            }
+            (Ask::CreateContainer, Outcome::Done | Outcome::Exists) => {
+                seek.stage = Stage::Next(Ask::CreateBlob);
+                self.seek_on(seek, now)
+            }
+            (Ask::CreateBlob, Outcome::Done | Outcome::Exists) => {
+                seek.stage = Stage::Next(Ask::Acquire);
+                self.seek_on(seek, now)
+            }
+            // It takes the service half a minute or more, so it is waited for like a holder, not borne like a fault.
+            (_, Outcome::ContainerBeingDeleted) if seek.wait != Wait::Never => self.busy(seek, now, jitter),
+            (_, Outcome::Failed { applied, retry_after }) => {
+                seek.unsure |= ask == Ask::Acquire && applied == Applied::Perhaps;
+                self.stumble(seek, now, retry_after, jitter)
+            }
+            // A lease under an id that is not ours, or an answer that this question does not have.
+            _ => {
+                seek.unsure |= matches!(outcome, Outcome::Leased(_));
+                self.give_up(seek, Why::Failed, now)
+            }
+        }
+    }
+
+    /// What comes next on the way to the lock, if it is still wanted.
+    fn seek_on(&mut self, mut seek: Seek, now: Moment) -> Do {
+        if self.leaving {
+            return self.give_up(seek, Why::GivenUp, now);
+        }
+        let mut limit = self.rules.policy.attempt_limit;
+        if let Wait::Until(deadline) = seek.wait {
+            if now >= deadline {
+                return self.give_up(seek, Why::TimedOut, now);
+            }
+            limit = limit.min(deadline.left(now));
+            if limit < LEAST_LIMIT {
+                self.state = State::Seeking(seek);
+                return Do::Sleep { until: deadline };
+            }
+        }
+        match seek.stage {
+            Stage::Resting { until, .. } if now < until => {
+                self.state = State::Seeking(seek);
+                Do::Sleep { until }
+            }
+            Stage::Resting { then: ask, .. } | Stage::Next(ask) | Stage::Asked(ask) => {
+                seek.stage = Stage::Asked(ask);
+                self.state = State::Seeking(seek);
+                let operation = match ask {
+                    Ask::Acquire => Operation::Acquire { id: self.id, term: self.rules.term },
+                    Ask::Look => Operation::Look,
+                    Ask::CreateBlob => Operation::CreateBlob,
+                    Ask::CreateContainer => Operation::CreateContainer,
+                };
+                Do::Send { operation, limit }
+            }
+        }
+    }
+
+    fn granted(&mut self, mut seek: Seek, now: Moment, sent: Moment, jitter: u32) -> Do {
+        let tenure = self.tenure(sent, jitter);
+        if tenure.valid_until <= now {
+            // The answer took longer than the lease lasts. The same acquire again starts the lease anew.
+            seek.unsure = true;
+            return self.stumble(seek, now, None, jitter);
+        }
+        if self.leaving {
+            self.state = State::Releasing(self.release(now, tenure.ends, self.rules.policy.retries, true));
+            return Do::Tell(Told::NotObtained(Why::GivenUp));
+        }
+        self.state = if self.once { State::Over } else { State::Held(tenure) };
+        Do::Tell(Told::Granted { valid_until: tenure.valid_until, ends: tenure.ends })
+    }
+
+    fn tenure(&mut self, sent: Moment, jitter: u32) -> Tenure {
+        self.ends = self.rules.term.ends(sent);
+        Tenure {
+            valid_until: self.rules.term.valid_until(sent),
+            ends: self.ends,
+            // A little early, so that many locks taken together are not renewed together.
+            renew_at: sent.after(retry::shortened(self.rules.renew_every, 10, jitter)),
+            failures: 0,
+        }
+    }
+
+    /// Somebody else has it.
+    fn busy(&mut self, mut seek: Seek, now: Moment, jitter: u32) -> Do {
+        if seek.wait == Wait::Never {
+            return self.give_up(seek, Why::Busy, now);
+        }
+        let pause = retry::growing(self.rules.first_pause, self.rules.longest_pause, seek.busy, jitter);
+        let then = if seek.unsure || seek.blind { Ask::Acquire } else { Ask::Look };
+        seek.busy = seek.busy.saturating_add(1);
+        // Only a proper answer on who has it ends a row of failures: making what vanishes again does not.
+        seek.creations = 0;
+        seek.failures = 0;
+        seek.failing_since = None;
+        seek.stage = Stage::Resting { until: rested(seek.wait, now, pause), then };
+        if !seek.told_waiting && !self.leaving {
+            seek.told_waiting = true;
+            self.state = State::Seeking(seek);
+            return Do::Tell(Told::Waiting);
+        }
+        self.seek_on(seek, now)
+    }
+
+    /// The service asked for the blob or the container to be made.
+    fn create(&mut self, mut seek: Seek, what: Ask, now: Moment, jitter: u32) -> Do {
+        seek.creations += 1;
+        if seek.creations > CREATIONS {
+            seek.creations = 0;
+            return self.stumble(seek, now, None, jitter);
+        }
+        seek.stage = Stage::Next(what);
+        self.seek_on(seek, now)
+    }
+
+    /// A failure that may pass. The question is put again after a pause, unless patience has run out.
+    fn stumble(&mut self, mut seek: Seek, now: Moment, retry_after: Option<Duration>, jitter: u32) -> Do {
+        let policy = &self.rules.policy;
+        seek.failures = seek.failures.saturating_add(1);
+        let since = *seek.failing_since.get_or_insert(now);
+        let pause = policy.pause(seek.failures, retry_after, jitter);
+        let patient = match seek.wait {
+            // Nobody who does not want to wait should be held by a server that asks for it.
+            Wait::Never => seek.failures <= policy.retries && pause <= policy.longest_pause,
+            Wait::Until(_) => true,
+            Wait::Forever => now.since(since) < policy.patience,
+        };
+        if !patient {
+            return self.give_up(seek, Why::Failed, now);
+        }
+        let then = match seek.stage {
+            Stage::Next(ask) | Stage::Asked(ask) | Stage::Resting { then: ask, .. } => ask,
+        };
+        let pause = match seek.wait {
+            Wait::Forever => pause.min(policy.patience),
+            Wait::Never | Wait::Until(_) => pause,
+        };
+        seek.stage = Stage::Resting { until: rested(seek.wait, now, pause), then };
+        if self.leaving {
+            return self.seek_on(seek, now);
+        }
+        self.state = State::Seeking(seek);
+        Do::Tell(Told::Retrying)
+    }
+
+    fn give_up(&mut self, seek: Seek, why: Why, now: Moment) -> Do {
+        // One release, in case an acquire was carried out, or is before it arrives.
+        self.state =
+            if seek.unsure { State::Releasing(self.release(now, Moment::NEVER, 0, true)) } else { State::Over };
+        Do::Tell(Told::NotObtained(why))
+    }
+
+    fn held(&mut self, tenure: Tenure, now: Moment, input: Input, jitter: u32) -> Do {
+        if let Input::Lapsed(lost) = input {
+            self.state = State::Lapsed(lost);
+            return self.lapsed(lost, now);
+        }
+        // First of all, so that no answer that comes too late undoes the loss.
+        if now >= tenure.valid_until {
+            return self.lose(Lost::Expired);
+        }
+        if let Input::Answer { sent, outcome } = input {
+            match outcome {
+                Outcome::Leased(id) if id == self.id => {
+                    let tenure = self.tenure(sent, jitter);
+                    self.state = if self.once { State::Over } else { State::Held(tenure) };
+                    return Do::Tell(Told::Renewed { valid_until: tenure.valid_until, ends: tenure.ends });
+                }
+                Outcome::Leased(_) | Outcome::NotOurs | Outcome::NoLease => return self.lose(Lost::Taken),
+                Outcome::Broken => return self.lose(Lost::Broken),
+                Outcome::NoBlob => return self.lose(Lost::BlobDeleted),
+                Outcome::NoContainer => return self.lose(Lost::ContainerDeleted),
+                _ => return self.renewal_failed(tenure, now, outcome, jitter),
+            }
+        }
+        if self.leaving {
+            self.state = State::Releasing(self.release(now, tenure.ends, self.rules.policy.retries, false));
+            return self.step(now, Input::Go, jitter);
+        }
+        let limit = self.rules.policy.attempt_limit.min(tenure.valid_until.left(now) / 2);
+        if now < tenure.renew_at {
+            Do::Sleep { until: tenure.renew_at.min(tenure.valid_until) }
+        } else if limit < LEAST_LIMIT {
+            Do::Sleep { until: tenure.valid_until }
+        } else {
+            self.ends = self.rules.term.ends(now);
+            Do::Send { operation: Operation::Renew { id: self.id }, limit }
+        }
+    }
+
+    /// Whatever is not a word on the lease itself leaves it ours until its deadline: keys rotate, networks heal.
+    fn renewal_failed(&mut self, mut tenure: Tenure, now: Moment, outcome: Outcome, jitter: u32) -> Do {
+        let left = tenure.valid_until.left(now);
+        tenure.failures = tenure.failures.saturating_add(1);
+        let (passing, retry_after) = match outcome {
+            Outcome::Failed { retry_after, .. } => (true, retry_after),
+            _ => (false, None),
+        };
+        let pause = self.rules.policy.pause(tenure.failures, retry_after, jitter);
+        let ask_again = !self.once
+            || passing && tenure.failures <= self.rules.policy.retries && pause <= self.rules.policy.longest_pause;
+        tenure.renew_at = now.after(pause.min(left / 2));
+        self.state = if ask_again { State::Held(tenure) } else { State::Over };
+        Do::Tell(Told::RenewalFailed { left })
+    }
+
+    fn lose(&mut self, lost: Lost) -> Do {
+        self.state = State::Lapsed(lost);
+        Do::Tell(Told::Lost(lost))
+    }
+
+    fn lapsed(&mut self, lost: Lost, now: Moment) -> Do {
+        if self.leaving {
+            // One release, so that a renewal which is still on its way does not revive the lease.
+            let release = Release { lost: Some(lost), ..self.release(now, Moment::NEVER, 0, false) };
+            self.state = State::Releasing(release);
+            return self.step(now, Input::Go, 0);
+        }
+        if self.once { Do::End } else { Do::Sleep { until: Moment::NEVER } }
+    }
+
+    fn release(&self, now: Moment, ends: Moment, retries: u32, silent: bool) -> Release {
+        Release {
+            until: now.after(self.rules.policy.attempt_limit * 2).min(ends),
+            rest_until: Moment::PAST,
+            retries,
+            failures: 0,
+            unanswered: false,
+            silent,
+            lost: None,
+        }
+    }
+
+    fn releasing(&mut self, mut release: Release, now: Moment, input: Input, jitter: u32) -> Do {
+        let policy = &self.rules.policy;
+        if let Input::Answer { outcome, .. } = input {
+            let gone = |lost| if release.unanswered { Released::Done } else { Released::Lost(lost) };
+            match outcome {
+                Outcome::Done => return self.released(release, Released::Done),
+                Outcome::NotOurs | Outcome::NoLease => return self.released(release, gone(Lost::Taken)),
+                Outcome::Broken => return self.released(release, gone(Lost::Broken)),
+                Outcome::NoBlob => return self.released(release, gone(Lost::BlobDeleted)),
+                Outcome::NoContainer => return self.released(release, gone(Lost::ContainerDeleted)),
+                Outcome::Failed { applied, retry_after } if release.failures < release.retries => {
+                    release.unanswered |= applied == Applied::Perhaps;
+                    release.failures += 1;
+                    release.rest_until = now.after(policy.pause(release.failures, retry_after, jitter));
+                }
+                _ => return self.released(release, Released::Failed),
+            }
+        }
+        let limit = policy.attempt_limit.min(release.until.left(now));
+        if limit < LEAST_LIMIT || release.rest_until >= release.until {
+            return self.released(release, Released::Failed);
+        }
+        self.state = State::Releasing(release);
+        if now < release.rest_until {
+            Do::Sleep { until: release.rest_until }
+        } else {
+            Do::Send { operation: Operation::Release { id: self.id }, limit }
+        }
+    }
+
+    fn released(&mut self, release: Release, how: Released) -> Do {
+        self.state = State::Over;
+        if release.silent { Do::End } else { Do::Tell(Told::Released(release.lost.map_or(how, Released::Lost))) }
+    }
+
+    fn asking(&mut self, mut question: Question, now: Moment, input: Input, jitter: u32) -> Do {
+        let policy = &self.rules.policy;
+        if let Input::Answer { outcome, .. } = input {
+            match outcome {
+                Outcome::Failed { retry_after, .. } if question.failures < policy.retries => {
+                    question.failures += 1;
+                    let pause = policy.pause(question.failures, retry_after, jitter);
+                    question.rest_until = now.after(pause.min(policy.longest_pause));
+                }
+                _ => {
+                    self.state = State::Over;
+                    return Do::Tell(Told::Answered(outcome));
+                }
+            }
+        }
+        self.state = State::Asking(question);
+        if now < question.rest_until {
+            Do::Sleep { until: question.rest_until }
+        } else {
+            Do::Send { operation: question.operation, limit: policy.attempt_limit }
+        }
+    }
+}
+
+/// When a pause ends: cut short where a deadline leaves room for one last try.
+fn rested(wait: Wait, now: Moment, pause: Duration) -> Moment {
+    let until = now.after(pause);
+    match wait {
+        Wait::Until(deadline) if now < deadline.before(LAST_TRY) => until.min(deadline.before(LAST_TRY)),
+        Wait::Until(deadline) => until.min(deadline),
+        Wait::Never | Wait::Forever => until,
+    }
+}
+
+/// What the holder is told when it asks: one-way, and by the clock alone.
+///
+/// It trusts no thread. A renewal that comes in after somebody could have seen the loss does not take it back.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Standing {
+    valid_until: Moment,
+    lost: Option<Lost>,
+}
+
+impl Standing {
+    pub(crate) fn new(valid_until: Moment) -> Standing {
+        Standing { valid_until, lost: None }
+    }
+
+    /// Whether the lock is ours at `now`, and until when.
+    pub(crate) fn check(&mut self, now: Moment) -> Result<Moment, Lost> {
+        if self.lost.is_none() && now >= self.valid_until {
+            self.lost = Some(Lost::Expired);
+        }
+        self.lost.map_or(Ok(self.valid_until), Err)
+    }
+
+    pub(crate) fn extend(&mut self, now: Moment, valid_until: Moment) -> Result<(), Lost> {
+        self.check(now)?;
+        self.valid_until = valid_until;
+        Ok(())
+    }
+
+    /// The first reason stays.
+    pub(crate) fn lose(&mut self, lost: Lost) -> Lost {
+        *self.lost.get_or_insert(lost)
+    }
+}

@@ -1,0 +1,302 @@
+//! The values that a lease is made of.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::{self, Moment};
+use crate::error::{Error, Result};
+
+/// The shortest and the longest lease that ends, in seconds:
+/// [Lease Blob](https://learn.microsoft.com/rest/api/storageservices/lease-blob).
+const SECONDS: std::ops::RangeInclusive<u64> = 15..=60;
+
+/// The identity of one hold of a lock: a random GUID, new for every acquisition.
+///
+/// Whoever writes to the locked blob itself sends it as `x-ms-lease-id`, and the service refuses the write once the
+/// lease is somebody else's.
+#[derive(Copy, Clone, PartialEq, Eq, Hash)]
+pub struct LeaseId([u8; 16]);
+
+impl LeaseId {
+    pub(crate) fn random() -> Result<LeaseId> {
+        let mut bytes = [0; 16];
+        getrandom::getrandom(&mut bytes).map_err(Error::no_randomness)?;
+        // Version 4, variant 1: the service refuses what is not a GUID.
+        bytes[6] = bytes[6] & 0x0f | 0x40;
+        bytes[8] = bytes[8] & 0x3f | 0x80;
+        Ok(LeaseId(bytes))
+    }
+
+    /// Reads a GUID of the form `01234567-89ab-cdef-0123-456789abcdef`, in any case.
+    pub(crate) fn parse(text: &str) -> Option<LeaseId> {
+        let text = text.as_bytes();
+        if text.len() != 36 {
+            return None;
+        }
+        let mut bytes = [0; 16];
+        let mut digits = 0;
+        for (i, char) in text.iter().enumerate() {
+            if matches!(i, 8 | 13 | 18 | 23) {
+                if *char != b'-' {
+                    return None;
+                }
+                continue;
+            }
+            let digit = char::from(*char).to_digit(16)? as u8;
+            bytes[digits / 2] = bytes[digits / 2] << 4 | digit;
+            digits += 1;
+        }
+        Some(LeaseId(bytes))
+    }
+
+    /// Bits to start a pseudo-random sequence with.
+    pub(crate) fn seed(&self) -> u64 {
+        self.0.iter().fold(0, |seed: u64, byte| seed.rotate_left(11) ^ u64::from(*byte))
+    }
+}
+
+impl fmt::Display for LeaseId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, byte) in self.0.iter().enumerate() {
+            if matches!(i, 4 | 6 | 8 | 10) {
+                f.write_str("-")?;
+            }
+            write!(f, "{byte:02x}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for LeaseId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "LeaseId({self})")
+    }
+}
+
+/// How long a lease is asked for.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Term {
+    Seconds(u8),
+    Infinite,
+}
+
+impl Term {
+    pub(crate) const DEFAULT: Term = Term::Seconds(30);
+
+    /// Whole seconds from 15 to 60: what the service takes, refused here before anything is sent.
+    pub(crate) fn new(duration: Duration) -> Result<Term> {
+        if duration.subsec_nanos() == 0 && SECONDS.contains(&duration.as_secs()) {
+            Ok(Term::Seconds(duration.as_secs() as u8))
+        } else {
+            Err(Error::input(format!(
+                "a lease lasts 15 to 60 whole seconds, not {duration:?}; `acquire_infinite` takes one without an end"
+            )))
+        }
+    }
+
+    pub(crate) fn duration(self) -> Option<Duration> {
+        match self {
+            Term::Seconds(seconds) => Some(Duration::from_secs(seconds.into())),
+            Term::Infinite => None,
+        }
+    }
+
+    /// When the service may call the lease over, counted from the sending of the request that began it.
+    /// The service starts its count later, when it handles the request.
+    pub(crate) fn ends(self, sent: Moment) -> Moment {
+        self.duration().map_or(Moment::NEVER, |duration| sent.after(duration))
+    }
+
+    /// Until when we call the lease ours. Two seconds, because the service's own count may be that much off (its
+    /// vendor's tests allow it), and a fiftieth for clocks that drift.
+    pub(crate) fn valid_until(self, sent: Moment) -> Moment {
+        let margin = self.duration().map(|duration| Duration::from_secs(2) + duration / 50);
+        self.ends(sent).before(margin.unwrap_or_default())
+    }
+}
+
+/// A lease that [`AzureMutex::acquire`](crate::AzureMutex::acquire) took.
+///
+/// It ends by itself when its duration is over, unless it is renewed. Dropping the value releases nothing: call
+/// [`AzureMutex::release`](crate::AzureMutex::release).
+#[derive(Debug)]
+#[must_use = "the lease stays taken until it is released or runs out"]
+pub struct Lease {
+    pub(crate) lock: Arc<str>,
+    pub(crate) url: Arc<str>,
+    pub(crate) id: LeaseId,
+    pub(crate) term: Term,
+    pub(crate) valid_until: Moment,
+    pub(crate) ends: Moment,
+}
+
+impl Lease {
+    /// The lease id, as the service knows it.
+    pub fn id(&self) -> LeaseId {
+        self.id
+    }
+
+    /// The name of the lock.
+    pub fn lock_name(&self) -> &str {
+        &self.lock
+    }
+
+    /// The duration that was granted, or `None` for a lease without an end.
+    pub fn duration(&self) -> Option<Duration> {
+        self.term.duration()
+    }
+
+    /// How much longer the lease is safely ours: its duration, counted from before the last successful request was
+    /// sent, less 2 s and a fiftieth. Zero once that has passed, [`Duration::MAX`] for a lease without an end.
+    pub fn remaining(&self) -> Duration {
+        self.valid_until.left(clock::now())
+    }
+
+    /// Whether the lease is still ours by this machine's clock. Asks nobody.
+    pub fn is_held(&self) -> bool {
+        self.remaining() > Duration::ZERO
+    }
+}
+
+/// Why a lock that was ours no longer is.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Lost {
+    /// The lease could not be renewed in time, or the process or machine stood still for too long.
+    Expired,
+    /// The lease is not ours any more: somebody else took it, or released it with our id.
+    Taken,
+    /// Somebody broke the lease.
+    Broken,
+    /// The lock's blob was deleted.
+    BlobDeleted,
+    /// The container of the lock was deleted.
+    ContainerDeleted,
+    /// The thread that renews the lock died.
+    RenewalStopped,
+    /// The lock belongs to the process that forked this one.
+    OtherProcess,
+}
+
+impl fmt::Display for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Lost::Expired => "the lease ran out before it could be renewed",
+            Lost::Taken => "the lease is no longer ours: it was taken over or released elsewhere",
+            Lost::Broken => "somebody broke the lease",
+            Lost::BlobDeleted => "the lock's blob was deleted",
+            Lost::ContainerDeleted => "the lock's container was deleted",
+            Lost::RenewalStopped => "the thread that renews the lease died",
+            Lost::OtherProcess => "it belongs to the process that forked this one",
+        })
+    }
+}
+
+/// How [`AzureMutex::break_lease`](crate::AzureMutex::break_lease) ends somebody else's lease.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Break {
+    /// No further renewal; the lease runs out when it would have. The holder's own deadline stays true, so nobody
+    /// else gets the lock while the holder may still think that it has it. A lease without an end has no such
+    /// deadline, and ends at once.
+    #[default]
+    AtExpiry,
+    /// The lease ends within this time, 0 to 60 whole seconds, whatever is left of it. **This is force**: the holder
+    /// learns of it at its next renewal, and until then two processes may work under one lock.
+    ForceWithin(Duration),
+}
+
+impl Break {
+    pub(crate) fn period(self) -> Result<Option<u8>> {
+        match self {
+            Break::AtExpiry => Ok(None),
+            Break::ForceWithin(period) if period.subsec_nanos() == 0 && period.as_secs() <= 60 => {
+                Ok(Some(period.as_secs() as u8))
+            }
+            Break::ForceWithin(period) => {
+                Err(Error::input(format!("a lease is broken within 0 to 60 whole seconds, not {period:?}")))
+            }
+        }
+    }
+}
+
+/// What [`AzureMutex::inspect`](crate::AzureMutex::inspect) saw. Old as soon as it is read: it decides nothing.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum LockStatus {
+    /// There is no such blob, or no such container, yet: nobody holds the lock.
+    Missing,
+    /// Nobody holds the lock.
+    Available,
+    /// Somebody holds the lock for 15 to 60 seconds, renewable.
+    Leased,
+    /// Somebody holds the lock without an end.
+    LeasedForever,
+    /// The last lease ran out.
+    Expired,
+    /// The lease was broken and is still running out: nobody else can have the lock yet.
+    Breaking,
+    /// The last lease was broken.
+    Broken,
+}
+
+impl LockStatus {
+    /// Whether somebody had the lock at that moment.
+    pub fn is_locked(self) -> bool {
+        matches!(self, LockStatus::Leased | LockStatus::LeasedForever | LockStatus::Breaking)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_lower_case_version_4_guids_and_differ() {
+        let id = LeaseId::random().unwrap();
+        let text = id.to_string();
+        assert_eq!(text.len(), 36);
+        assert_eq!(text.as_bytes()[14], b'4');
+        assert!(matches!(text.as_bytes()[19], b'8' | b'9' | b'a' | b'b'));
+        assert_eq!(text, text.to_ascii_lowercase());
+        assert_ne!(id, LeaseId::random().unwrap());
+    }
+
+    #[test]
+    fn an_id_is_read_back_in_any_case() {
+        let text = "01234567-89ab-cdef-0123-456789ABCDEF";
+        let id = LeaseId::parse(text).unwrap();
+        assert_eq!(id.to_string(), text.to_ascii_lowercase());
+        for bad in ["", "01234567-89ab-cdef-0123-456789abcde", "01234567+89ab-cdef-0123-456789abcdef", "é"] {
+            assert!(LeaseId::parse(bad).is_none(), "{bad}");
+        }
+        assert!(LeaseId::parse("0123456789abcdef0123456789abcdef0123").is_none());
+    }
+
+    #[test]
+    fn a_term_is_15_to_60_whole_seconds() {
+        for bad in [0, 14_000, 61_000, 15_500, u64::MAX] {
+            assert!(Term::new(Duration::from_millis(bad)).is_err(), "{bad}");
+        }
+        assert_eq!(Term::new(Duration::from_secs(15)).unwrap(), Term::Seconds(15));
+        assert_eq!(Term::new(Duration::from_secs(60)).unwrap(), Term::Seconds(60));
+    }
+
+    #[test]
+    fn the_deadline_counts_from_the_sending_and_keeps_a_margin() {
+        let sent = Moment::PAST.after(Duration::from_secs(100));
+        let valid = Term::Seconds(30).valid_until(sent);
+        assert_eq!(valid.left(sent), Duration::from_millis(27_400));
+        assert_eq!(Term::Seconds(30).ends(sent).left(sent), Duration::from_secs(30));
+        assert_eq!(Term::Infinite.valid_until(sent), Moment::NEVER);
+    }
+
+    #[test]
+    fn a_break_period_is_0_to_60_whole_seconds() {
+        assert_eq!(Break::AtExpiry.period().unwrap(), None);
+        assert_eq!(Break::ForceWithin(Duration::ZERO).period().unwrap(), Some(0));
+        assert!(Break::ForceWithin(Duration::from_secs(61)).period().is_err());
+        assert!(Break::ForceWithin(Duration::from_millis(1)).period().is_err());
+    }
+}

@@ -1,0 +1,334 @@
+//! A lock, kept alive.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, after, bounded, never, select};
+
+use crate::clock::{self, Moment};
+use crate::container::Container;
+use crate::error::{Error, Result};
+use crate::event::{Event, Observer};
+use crate::guard::LockGuard;
+use crate::hold::{Hold, Rules, Wait};
+use crate::lease::{LeaseId, Term};
+use crate::mutex::AzureMutex;
+use crate::renewal::{self, Report, Worker};
+use crate::retry;
+use crate::watchdog::{self, Watch};
+
+/// How long a wait that has ended without the lock lets its thread undo what it began, before it returns.
+const PARTING: Duration = Duration::from_millis(250);
+/// A little after the deadline of the lock's thread, so that its word comes first.
+const GRACE: Duration = Duration::from_millis(50);
+
+const DEFAULT_LEASE: Duration = Duration::from_secs(30);
+
+/// A lock that waits for its turn, renews itself, and tells when it is lost.
+///
+/// While a lock is waited for or held, one thread makes its requests; `lock` returns a [`LockGuard`] that says at any
+/// time whether the lock is still ours. Clones are cheap, share the settings, and contend like strangers: a lock is
+/// not re-entrant.
+///
+/// ```no_run
+/// let locker = azmutex::Container::from_env("locks")?.locker("nightly-report")?;
+/// let guard = locker.lock()?; // blocks until it is ours
+/// // ... the report ...
+/// guard.unlock()?;
+/// # Ok::<(), azmutex::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Locker(Arc<Inner>);
+
+struct Inner {
+    mutex: AzureMutex,
+    rules: Rules,
+    drop_limit: Duration,
+    observer: Option<Arc<Observer>>,
+}
+
+impl Container {
+    /// The lock of that name in this container, with the default settings: short for
+    /// [`Locker::new`]`(container.`[`mutex`](Container::mutex)`(name)?)`. Talks to nobody.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Container::mutex`].
+    pub fn locker(&self, name: &str) -> Result<Locker> {
+        self.mutex(name).map(Locker::new)
+    }
+}
+
+impl Locker {
+    /// With the default settings of [`Builder`].
+    pub fn new(mutex: AzureMutex) -> Locker {
+        Locker::builder(mutex).assemble(Term::DEFAULT, DEFAULT_LEASE / 3, None)
+    }
+
+    /// With settings.
+    pub fn builder(mutex: AzureMutex) -> Builder {
+        Builder {
+            mutex,
+            lease: DEFAULT_LEASE,
+            renew_every: None,
+            first_pause: Duration::from_millis(100),
+            longest_pause: Duration::from_secs(1),
+            drop_limit: Duration::from_secs(2),
+            on_event: None,
+        }
+    }
+
+    /// The name of the lock.
+    pub fn name(&self) -> &str {
+        self.0.mutex.name()
+    }
+
+    /// Waits until the lock is ours, for as long as somebody else has it.
+    ///
+    /// # Errors
+    ///
+    /// - [`NotFound`](crate::ErrorKind::NotFound), [`PermissionDenied`](crate::ErrorKind::PermissionDenied),
+    ///   [`Credential`](crate::ErrorKind::Credential), [`ClockSkew`](crate::ErrorKind::ClockSkew): the service
+    ///   refused; waiting would not help, and the text says what to change.
+    /// - [`Unavailable`](crate::ErrorKind::Unavailable), [`Unexpected`](crate::ErrorKind::Unexpected): the service
+    ///   could not be reached, or made no sense, for all of the policy's
+    ///   [`patience`](crate::retry::Policy::patience), 30 s by default.
+    pub fn lock(&self) -> Result<LockGuard> {
+        self.obtain(Wait::Forever, Duration::MAX, &never())
+    }
+
+    /// Takes the lock if nobody has it.
+    ///
+    /// # Errors
+    ///
+    /// - [`WouldBlock`](crate::ErrorKind::WouldBlock): somebody else has it.
+    /// - As [`lock`](Locker::lock), but after the policy's [`retries`](crate::retry::Policy::retries).
+    pub fn try_lock(&self) -> Result<LockGuard> {
+        self.obtain(Wait::Never, Duration::MAX, &never())
+    }
+
+    /// Waits until the lock is ours, for `timeout` at most; [`Duration::MAX`] is for ever. Failures that may pass do
+    /// not end the wait before its time. In a wait that is too short for one answer of the service (some
+    /// milliseconds, or a tenth of a second from another continent) the lock cannot be had: use
+    /// [`try_lock`](Locker::try_lock).
+    ///
+    /// It returns within a quarter of a second of its time, even if the service hangs. If a request without an
+    /// answer may have taken the lock all the same, a release is sent after it; at worst the lock stays taken for one
+    /// lease.
+    ///
+    /// # Errors
+    ///
+    /// - [`TimedOut`](crate::ErrorKind::TimedOut): not obtained in time; the source is the last failure, if the
+    ///   reason was one.
+    /// - The refusals of [`lock`](Locker::lock).
+    pub fn lock_timeout(&self, timeout: Duration) -> Result<LockGuard> {
+        match clock::now().after(timeout) {
+            Moment::NEVER => self.lock(),
+            deadline => self.obtain(Wait::Until(deadline), timeout, &never()),
+        }
+    }
+
+    /// Waits until the lock is ours or `cancel` is called, from any thread. It returns within a quarter of a second
+    /// of that, as [`lock_timeout`](Locker::lock_timeout) does.
+    ///
+    /// # Errors
+    ///
+    /// - [`Cancelled`](crate::ErrorKind::Cancelled), also if it was called before.
+    /// - Those of [`lock`](Locker::lock).
+    pub fn lock_or_cancel(&self, cancel: &Cancel) -> Result<LockGuard> {
+        if cancel.is_cancelled() {
+            return Err(Error::cancelled(self.0.mutex.lock_name()));
+        }
+        self.obtain(Wait::Forever, Duration::MAX, &cancel.0.cancelled)
+    }
+
+    /// The caller's side of the wait: the lock's thread does the work and decides, we only leave when it is time.
+    fn obtain(&self, wait: Wait, waited: Duration, cancelled: &Receiver<()>) -> Result<LockGuard> {
+        let Inner { mutex, rules, drop_limit, observer } = &*self.0;
+        let id = LeaseId::random()?;
+        let watch = Watch::new(mutex.lock_name().clone(), observer.clone());
+        watchdog::watch(&watch)?;
+        let attempts = mutex.clone();
+        let hold = Hold::keep(rules.clone(), id, wait);
+        let worker =
+            renewal::start(hold, watch.clone(), waited, move |operation, limit| attempts.attempt(operation, limit))?;
+        let timeout = match wait {
+            Wait::Until(deadline) => after(deadline.left(clock::now()).saturating_add(GRACE)),
+            Wait::Never | Wait::Forever => never(),
+        };
+        let error = select! {
+            recv(worker.reports) -> report => match report {
+                Ok(Report::Granted) => {
+                    let attempt = rules.policy.attempt_limit;
+                    return Ok(LockGuard::new(id, watch, worker, attempt, *drop_limit));
+                }
+                Ok(Report::NotObtained(error)) => error,
+                _ => Error::lost(mutex.lock_name(), crate::lease::Lost::RenewalStopped),
+            },
+            recv(cancelled) -> _ => Error::cancelled(mutex.lock_name()),
+            recv(timeout) -> _ => Error::timed_out(mutex.lock_name(), waited, None),
+        };
+        let Worker { stay, reports } = worker;
+        drop(stay);
+        let parting = clock::now().after(PARTING);
+        while reports.recv_timeout(parting.left(clock::now())).is_ok() {}
+        Err(error)
+    }
+}
+
+impl fmt::Debug for Locker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Locker")
+            .field("mutex", &self.0.mutex)
+            .field("lease", &self.0.rules.term.duration())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Settings of a [`Locker`].
+///
+/// ```
+/// use std::time::Duration;
+/// use azmutex::{Container, Locker};
+///
+/// let mutex = Container::development("locks")?.mutex("nightly-report")?;
+/// let locker = Locker::builder(mutex)
+///     .lease(Duration::from_secs(60))
+///     .on_event(|event| eprintln!("{event}"))
+///     .build()?;
+/// # Ok::<(), azmutex::Error>(())
+/// ```
+#[must_use = "a builder does nothing until `build`"]
+pub struct Builder {
+    mutex: AzureMutex,
+    lease: Duration,
+    renew_every: Option<Duration>,
+    first_pause: Duration,
+    longest_pause: Duration,
+    drop_limit: Duration,
+    on_event: Option<Box<dyn FnMut(Event) + Send>>,
+}
+
+impl Builder {
+    /// How long the lease lasts without a renewal, and so for how long a holder that crashed blocks the others: 15 to
+    /// 60 whole seconds. Defaults to 30 s.
+    pub fn lease(mut self, lease: Duration) -> Self {
+        self.lease = lease;
+        self
+    }
+
+    /// How often the lease is renewed: from 1 s to a half of the lease. Each renewal comes up to a tenth earlier, at
+    /// random, so that many locks are not renewed at once. Defaults to a third of the lease.
+    pub fn renew_every(mut self, interval: Duration) -> Self {
+        self.renew_every = Some(interval);
+        self
+    }
+
+    /// The pauses between two looks while somebody else has the lock: each is twice as long as the one before, up to
+    /// the longest, and is shortened at random by up to a half. From 1 ms to 60 s. Defaults to 100 ms and 1 s, which
+    /// hands a lock over in about half a second.
+    pub fn pauses(mut self, first: Duration, longest: Duration) -> Self {
+        self.first_pause = first;
+        self.longest_pause = longest;
+        self
+    }
+
+    /// How long the drop of a guard waits for its release. It goes on in the background if the program does. Defaults
+    /// to 2 s.
+    pub fn drop_limit(mut self, limit: Duration) -> Self {
+        self.drop_limit = limit;
+        self
+    }
+
+    /// Calls `observe` with everything that happens to the lock, on a thread of its own. One that is slow or panics
+    /// does not disturb the lock; of events that it leaves waiting, all but the last 256 are dropped.
+    pub fn on_event(mut self, observe: impl FnMut(Event) + Send + 'static) -> Self {
+        self.on_event = Some(Box::new(observe));
+        self
+    }
+
+    /// Checks the settings. Talks to nobody; with [`on_event`](Builder::on_event) it starts a thread.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if a setting is out of its range;
+    /// [`Unexpected`](crate::ErrorKind::Unexpected) if the thread cannot be started.
+    pub fn build(mut self) -> Result<Locker> {
+        let term = Term::new(self.lease)?;
+        let renew_every = self.renew_every.unwrap_or(self.lease / 3);
+        if renew_every < Duration::from_secs(1) || renew_every > self.lease / 2 {
+            return Err(Error::input(format!(
+                "a lease of {:?} is renewed every 1 s to {:?}, not every {renew_every:?}",
+                self.lease,
+                self.lease / 2
+            )));
+        }
+        retry::check_pauses(self.first_pause, self.longest_pause)?;
+        let observer = self.on_event.take().map(Observer::start).transpose()?;
+        Ok(self.assemble(term, renew_every, observer))
+    }
+
+    fn assemble(self, term: Term, renew_every: Duration, observer: Option<Arc<Observer>>) -> Locker {
+        let rules = Rules {
+            term,
+            renew_every,
+            first_pause: self.first_pause,
+            longest_pause: self.longest_pause,
+            create_container: self.mutex.container().creates(),
+            policy: self.mutex.container().policy().clone(),
+        };
+        Locker(Arc::new(Inner { mutex: self.mutex, rules, drop_limit: self.drop_limit, observer }))
+    }
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder").field("mutex", &self.mutex).field("lease", &self.lease).finish_non_exhaustive()
+    }
+}
+
+/// Ends waits from another thread, such as one that handles a signal. Clones are one and the same.
+///
+/// ```
+/// use azmutex::{Cancel, Container, ErrorKind};
+///
+/// let cancel = Cancel::new();
+/// cancel.cancel(); // usually on another thread, later
+/// let error = Container::development("locks")?.locker("nightly-report")?.lock_or_cancel(&cancel).unwrap_err();
+/// assert_eq!(error.kind(), ErrorKind::Cancelled);
+/// # Ok::<(), azmutex::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Cancel(Arc<Flag>);
+
+#[derive(Debug)]
+struct Flag {
+    /// Dropped by `cancel`, which wakes all who wait on the other side.
+    waiting: Mutex<Option<Sender<()>>>,
+    cancelled: Receiver<()>,
+}
+
+impl Cancel {
+    /// Not cancelled yet.
+    pub fn new() -> Cancel {
+        let (sender, cancelled) = bounded(0);
+        Cancel(Arc::new(Flag { waiting: Mutex::new(Some(sender)), cancelled }))
+    }
+
+    /// Ends all waits with this `Cancel` or a clone of it, now and in the future. Calling it again does nothing.
+    pub fn cancel(&self) {
+        drop(self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+
+    /// Whether it was called.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner).is_none()
+    }
+}
+
+impl Default for Cancel {
+    fn default() -> Self {
+        Cancel::new()
+    }
+}

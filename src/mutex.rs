@@ -1,0 +1,245 @@
+//! A lock, one call at a time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock;
+use crate::container::{Container, Place};
+use crate::error::{Error, ErrorKind, Result};
+use crate::hold::{Do, Hold, Input, Released, Rules, Told, Why};
+use crate::lease::{Break, Lease, LeaseId, LockStatus, Term};
+use crate::rest::{Exchange, Operation, Outcome};
+use crate::retry::Jitter;
+
+/// One named lock: the lease of one blob. Each method talks to the service, and nothing runs behind it.
+///
+/// This is the tool for those who keep their own time: whoever takes a lease here must renew it before
+/// [`Lease::remaining`] is over, and stop when it is. [`Locker`](crate::Locker) does that by itself.
+///
+/// A passing failure is tried again, as the container's [`Policy`](crate::retry::Policy) says. Clones are cheap.
+///
+/// ```no_run
+/// use std::time::Duration;
+///
+/// let mutex = azmutex::Container::from_env("locks")?.mutex("nightly-report")?;
+/// let mut lease = mutex.acquire(Duration::from_secs(60))?;
+/// // ... work for less than lease.remaining() ...
+/// mutex.renew(&mut lease)?;
+/// // ...
+/// mutex.release(&lease)?;
+/// # Ok::<(), azmutex::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct AzureMutex {
+    container: Container,
+    place: Arc<Place>,
+}
+
+impl Container {
+    /// The lock of that name in this container: the blob of that name, which is made when it is first locked. If
+    /// there is one already, its content and metadata stay as they are. Talks to nobody.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if the service would refuse the name or take it for another:
+    /// it has 1 to 1,024 characters and at most 254 segments between single slashes, none of which ends with a dot;
+    /// it has no backslash and no control character.
+    pub fn mutex(&self, name: &str) -> Result<AzureMutex> {
+        Ok(AzureMutex { container: self.clone(), place: Arc::new(self.place(name)?) })
+    }
+}
+
+impl AzureMutex {
+    /// The name of the lock.
+    pub fn name(&self) -> &str {
+        &self.place.lock
+    }
+
+    /// Takes the lock for `duration`, 15 to 60 whole seconds, if nobody has it. Does not wait for a holder. One
+    /// request; up to three more if the blob or the container is missing.
+    ///
+    /// # Errors
+    ///
+    /// - [`WouldBlock`](ErrorKind::WouldBlock): somebody else has it.
+    /// - [`InvalidInput`](ErrorKind::InvalidInput): not such a duration. Nothing was sent.
+    /// - [`NotFound`](ErrorKind::NotFound): the container is missing, and is not to be created.
+    /// - [`PermissionDenied`](ErrorKind::PermissionDenied), [`Credential`](ErrorKind::Credential),
+    ///   [`ClockSkew`](ErrorKind::ClockSkew): the service refused; the text says what to change.
+    /// - [`Unavailable`](ErrorKind::Unavailable), [`Unexpected`](ErrorKind::Unexpected): no answer, or none of use,
+    ///   in all of the tries. If the service took the lease all the same, it was asked to release it; at worst the
+    ///   lock stays taken for `duration`.
+    pub fn acquire(&self, duration: Duration) -> Result<Lease> {
+        self.acquire_for(Term::new(duration)?)
+    }
+
+    /// Takes the lock until it is released or broken, even if this process ends: only for those who can tell a dead
+    /// holder by other means. One request, as for [`acquire`](AzureMutex::acquire).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`acquire`](AzureMutex::acquire).
+    pub fn acquire_infinite(&self) -> Result<Lease> {
+        self.acquire_for(Term::Infinite)
+    }
+
+    fn acquire_for(&self, term: Term) -> Result<Lease> {
+        let id = LeaseId::random()?;
+        let (told, error) = self.run(Hold::acquire(self.rules(term), id));
+        match told {
+            Some(Told::Granted { valid_until, ends }) => {
+                Ok(Lease { lock: self.place.lock.clone(), url: self.place.url.clone(), id, term, valid_until, ends })
+            }
+            Some(Told::NotObtained(Why::Busy)) => Err(Error::busy(&self.place.lock)),
+            _ => Err(self.failure(error)),
+        }
+    }
+
+    /// Makes `lease` last for its duration again, from now on. One request.
+    ///
+    /// # Errors
+    ///
+    /// - [`LeaseLost`](ErrorKind::LeaseLost): it is no longer ours, says the service; or its
+    ///   [`remaining`](Lease::remaining) time is over, and nothing was sent, since somebody else may have had the lock
+    ///   in between. The `lease` counts as lost from then on.
+    /// - [`InvalidInput`](ErrorKind::InvalidInput): it is the lease of another lock. Nothing was sent.
+    /// - The kinds of [`acquire`](AzureMutex::acquire) for a failure or a refusal. The lease is ours for as long as
+    ///   it was.
+    pub fn renew(&self, lease: &mut Lease) -> Result<()> {
+        let (told, error) = self.run(self.resume(lease)?);
+        match told {
+            Some(Told::Renewed { valid_until, ends }) => {
+                lease.valid_until = valid_until;
+                lease.ends = ends;
+                Ok(())
+            }
+            Some(Told::Lost(lost)) => {
+                lease.valid_until = clock::Moment::PAST;
+                Err(Error::lost(&self.place.lock, lost))
+            }
+            _ => Err(self.failure(error)),
+        }
+    }
+
+    /// Gives the lock back. One request. By reference, so that it can be tried again after a failure.
+    ///
+    /// # Errors
+    ///
+    /// - [`LeaseLost`](ErrorKind::LeaseLost): it was lost before, so the work may not have been alone.
+    /// - [`InvalidInput`](ErrorKind::InvalidInput): it is the lease of another lock. Nothing was sent.
+    /// - The kinds of [`acquire`](AzureMutex::acquire) for a failure or a refusal. The lease then runs out by itself,
+    ///   unless it is infinite.
+    pub fn release(&self, lease: &Lease) -> Result<()> {
+        let mut hold = self.resume(lease)?;
+        hold.leave();
+        let (told, error) = self.run(hold);
+        match told {
+            Some(Told::Released(Released::Done)) => Ok(()),
+            Some(Told::Released(Released::Lost(lost))) => Err(Error::lost(&self.place.lock, lost)),
+            _ => Err(Error::not_released(&self.place.lock, lease.ends.left(clock::now()), error)),
+        }
+    }
+
+    /// Ends the lease of whoever has the lock, and says how long until it is free: at once if nobody has it. For
+    /// operators. With [`Break::AtExpiry`] no two holders meet; [`Break::ForceWithin`] does not wait for that.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](ErrorKind::NotFound) if there is no such lock;
+    /// [`InvalidInput`](ErrorKind::InvalidInput) for a period over 60 s or of other than whole seconds; the kinds of
+    /// [`acquire`](AzureMutex::acquire) for a failure or a refusal.
+    pub fn break_lease(&self, how: Break) -> Result<Duration> {
+        match self.ask(Operation::Break { period: how.period()? })? {
+            (Outcome::Breaking(left), _) => Ok(left),
+            (Outcome::NoLease, _) => Ok(Duration::ZERO),
+            (_, error) => Err(self.failure(error)),
+        }
+    }
+
+    /// Looks at the lock, and neither takes nor makes it. What it saw is over when it is read: for people and
+    /// dashboards, not for decisions.
+    ///
+    /// # Errors
+    ///
+    /// The kinds of [`acquire`](AzureMutex::acquire) for a failure or a refusal. A missing lock is no error, but
+    /// [`LockStatus::Missing`].
+    pub fn inspect(&self) -> Result<LockStatus> {
+        match self.ask(Operation::Look)? {
+            (Outcome::Seen(status), _) => Ok(status),
+            (Outcome::NoBlob | Outcome::NoContainer, _) => Ok(LockStatus::Missing),
+            (_, error) => Err(self.failure(error)),
+        }
+    }
+
+    fn ask(&self, operation: Operation) -> Result<(Outcome, Option<Error>)> {
+        let hold = Hold::ask(self.rules(Term::Infinite), LeaseId::random()?, operation);
+        match self.run(hold) {
+            (Some(Told::Answered(outcome)), error) => Ok((outcome, error)),
+            (_, error) => Err(self.failure(error)),
+        }
+    }
+
+    fn resume(&self, lease: &Lease) -> Result<Hold> {
+        if lease.url != self.place.url {
+            return Err(Error::input(format!("the lease of {} was used with {}", lease.url, self.place.url)));
+        }
+        Ok(Hold::resume(self.rules(lease.term), lease.id, lease.valid_until, lease.ends))
+    }
+
+    fn rules(&self, term: Term) -> Rules {
+        let policy = self.container.policy().clone();
+        Rules {
+            term,
+            // Nothing waits or renews by itself here.
+            renew_every: Duration::ZERO,
+            first_pause: policy.first_pause,
+            longest_pause: policy.longest_pause,
+            create_container: self.container.creates(),
+            policy,
+        }
+    }
+
+    /// Carries out what `hold` says on this thread, to its end: what it told last, and the failure met last by then.
+    fn run(&self, mut hold: Hold) -> (Option<Told>, Option<Error>) {
+        let mut jitter = Jitter::new(hold.id().seed());
+        let mut input = Input::Go;
+        let mut error = None;
+        let mut verdict = (None, None);
+        loop {
+            input = match hold.step(clock::now(), input, jitter.next()) {
+                Do::Send { operation, limit } => {
+                    let exchange = self.attempt(operation, limit);
+                    error = exchange.error;
+                    Input::Answer { sent: exchange.sent, outcome: exchange.outcome }
+                }
+                Do::Sleep { until } => {
+                    clock::sleep(until.left(clock::now()));
+                    Input::Go
+                }
+                Do::Tell(told) => {
+                    verdict = (Some(told), error.take());
+                    Input::Go
+                }
+                Do::End => return verdict,
+            }
+        }
+    }
+
+    fn failure(&self, error: Option<Error>) -> Error {
+        error.unwrap_or_else(|| {
+            let hint = "the service's answer does not fit the request";
+            Error::no_answer(&self.place.lock, ErrorKind::Unexpected, "do what was asked", hint, None)
+        })
+    }
+
+    pub(crate) fn attempt(&self, operation: Operation, limit: Duration) -> Exchange {
+        self.container.attempt(&self.place, operation, limit)
+    }
+
+    pub(crate) fn container(&self) -> &Container {
+        &self.container
+    }
+
+    pub(crate) fn lock_name(&self) -> &Arc<str> {
+        &self.place.lock
+    }
+}

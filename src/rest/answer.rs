@@ -1,0 +1,300 @@
+//! Answers as typed outcomes, and as words for a person.
+
+use std::time::{Duration, SystemTime};
+
+use super::{Address, Applied, Operation, Outcome};
+use crate::credential::Credential;
+use crate::error::{Error, ErrorKind, ServiceAnswer};
+use crate::lease::{LeaseId, LockStatus};
+use crate::transport::{Because, NoAnswer, Reply};
+
+/// The service refuses dates that are further off than this.
+const SKEW_REFUSED: Duration = Duration::from_secs(15 * 60);
+/// Room for the time between the making of our date and the service's.
+const SKEW_SLACK: Duration = Duration::from_secs(60);
+
+/// What was asked, as far as its answer needs it.
+pub(super) struct Asked<'a> {
+    pub(super) operation: Operation,
+    pub(super) address: &'a Address<'a>,
+    pub(super) credential: &'a Credential,
+    pub(super) date: SystemTime,
+    pub(super) limit: Duration,
+}
+
+pub(super) fn read(asked: &Asked<'_>, reply: &Reply) -> (Outcome, Option<Error>) {
+    // Whatever answers without a request id is not the service: a portal, a proxy, some other server on that port.
+    let is_service = reply.header("x-ms-request-id").is_some();
+    if is_service && let Some(outcome) = success(asked.operation, reply) {
+        return (outcome, None);
+    }
+    let code = reply.header("x-ms-error-code").filter(|_| is_service);
+    if let Some(outcome) = code.and_then(|code| listed(asked.operation, reply.status, code)) {
+        let error = match outcome {
+            Outcome::Busy | Outcome::Exists => None,
+            _ => Some(asked.refused(reply, code)),
+        };
+        return (outcome, error);
+    }
+    // Carried out for all we know, unless the service says that it was too busy to.
+    let applied = if code == Some("ServerBusy") || reply.status == 429 { Applied::No } else { Applied::Perhaps };
+    let failed = Outcome::Failed { applied, retry_after: retry_after(reply, asked.date) };
+    (failed, Some(asked.refused(reply, code)))
+}
+
+/// What the operation's page promises for a success, and nothing else.
+fn success(operation: Operation, reply: &Reply) -> Option<Outcome> {
+    match (operation, reply.status) {
+        (Operation::Acquire { .. }, 201) | (Operation::Renew { .. }, 200) => {
+            reply.header("x-ms-lease-id").and_then(LeaseId::parse).map(Outcome::Leased)
+        }
+        (Operation::Release { .. }, 200) | (Operation::CreateBlob | Operation::CreateContainer, 201) => {
+            Some(Outcome::Done)
+        }
+        (Operation::Break { .. }, 202) => {
+            let seconds: u32 = reply.header("x-ms-lease-time")?.parse().ok()?;
+            Some(Outcome::Breaking(Duration::from_secs(seconds.into())))
+        }
+        (Operation::Look, 200) => {
+            let state = match (reply.header("x-ms-lease-state")?, reply.header("x-ms-lease-duration")) {
+                ("available", _) => LockStatus::Available,
+                ("leased", Some("infinite")) => LockStatus::LeasedForever,
+                ("leased", _) => LockStatus::Leased,
+                ("expired", _) => LockStatus::Expired,
+                ("breaking", _) => LockStatus::Breaking,
+                ("broken", _) => LockStatus::Broken,
+                _ => return None,
+            };
+            Some(Outcome::Seen(state))
+        }
+        _ => None,
+    }
+}
+
+/// The codes that say something definite, from
+/// [Blob service error codes](https://learn.microsoft.com/rest/api/storageservices/blob-service-error-codes) and
+/// [common error codes](https://learn.microsoft.com/rest/api/storageservices/common-rest-api-error-codes).
+fn listed(operation: Operation, status: u16, code: &str) -> Option<Outcome> {
+    Some(match (status, code) {
+        (409, "LeaseAlreadyPresent" | "LeaseIsBreakingAndCannotBeAcquired") => Outcome::Busy,
+        (404, "BlobNotFound") => Outcome::NoBlob,
+        (404, "ContainerNotFound") => Outcome::NoContainer,
+        (409, "ContainerBeingDeleted") => Outcome::ContainerBeingDeleted,
+        (409, "ContainerAlreadyExists" | "BlobAlreadyExists") | (403, "UnauthorizedBlobOverwrite") => Outcome::Exists,
+        // The service's word for a create that met a leased blob.
+        (412, "LeaseIdMissing") if operation == Operation::CreateBlob => Outcome::Exists,
+        (409, "LeaseIdMismatchWithLeaseOperation") | (412, "LeaseIdMismatchWithBlobOperation" | "LeaseLost") => {
+            Outcome::NotOurs
+        }
+        (409, "LeaseNotPresentWithLeaseOperation") | (412, "LeaseNotPresentWithBlobOperation") => Outcome::NoLease,
+        (409, "LeaseIsBrokenAndCannotBeRenewed") => Outcome::Broken,
+        (401 | 403, _) | (409, "PublicAccessNotPermitted") | (400, "InvalidAuthenticationInfo") => Outcome::Denied,
+        (404, "ResourceNotFound")
+        | (409, "InvalidBlobType")
+        | (412, "ConditionNotMet" | "LeaseIdMissing")
+        | (
+            400,
+            "AccountRequiresHttps"
+            | "EmptyMetadataKey"
+            | "InvalidHeaderValue"
+            | "InvalidMetadata"
+            | "InvalidQueryParameterValue"
+            | "InvalidResourceName"
+            | "InvalidUri"
+            | "MetadataTooLarge"
+            | "MissingRequiredHeader"
+            | "MissingRequiredQueryParameter"
+            | "OutOfRangeInput"
+            | "OutOfRangeQueryParameterValue"
+            | "UnsupportedHeader"
+            | "UnsupportedQueryParameter",
+        ) => Outcome::Refused,
+        _ => return None,
+    })
+}
+
+/// How long the service asks us to stay away: `Retry-After` in seconds or as a date, or Azure's own in milliseconds.
+fn retry_after(reply: &Reply, now: SystemTime) -> Option<Duration> {
+    let millis = ["x-ms-retry-after-ms", "retry-after-ms"].iter().find_map(|name| reply.header(name)?.parse().ok());
+    if let Some(millis) = millis {
+        return Some(Duration::from_millis(millis));
+    }
+    let text = reply.header("retry-after")?;
+    let seconds = text.parse().ok().map(Duration::from_secs);
+    seconds.or_else(|| httpdate::parse_http_date(text).ok()?.duration_since(now).ok())
+}
+
+/// There was no answer.
+pub(super) fn missing(asked: &Asked<'_>, no_answer: NoAnswer) -> (Outcome, Option<Error>) {
+    let origin = asked.address.origin;
+    let hint = match no_answer.because {
+        Because::TimedOut => format!("no answer from {origin} within {:?}", asked.limit),
+        Because::NoSuchHost => format!("the name of {origin} cannot be resolved; check the account's name"),
+        Because::ConnectionRefused => format!("nothing listens at {origin}; is it running, and the port right?"),
+        Because::Connection => format!("the connection to {origin} failed"),
+        Because::Proxy => format!("the proxy that the environment names does not connect to {origin}"),
+        Because::Tls => format!(
+            "no trusted TLS connection to {origin}; for a private certificate authority use the feature \
+             `platform-verifier`"
+        ),
+        Because::NotHttp => format!("{origin} does not answer as the Blob service does"),
+    };
+    let kind = match no_answer.because {
+        Because::NotHttp => ErrorKind::Unexpected,
+        _ => ErrorKind::Unavailable,
+    };
+    let error = Error::no_answer(asked.address.lock, kind, asked.doing(), hint, no_answer.source);
+    let outcome = if no_answer.because == Because::Tls {
+        Outcome::Refused
+    } else {
+        let applied = if no_answer.unsent { Applied::No } else { Applied::Perhaps };
+        Outcome::Failed { applied, retry_after: None }
+    };
+    (outcome, Some(error))
+}
+
+impl Asked<'_> {
+    fn doing(&self) -> &'static str {
+        match self.operation {
+            Operation::Acquire { .. } => "acquire the lease",
+            Operation::Renew { .. } => "renew the lease",
+            Operation::Release { .. } => "release the lease",
+            Operation::Break { .. } => "break the lease",
+            Operation::Look => "look at the lock",
+            Operation::CreateBlob => "create the lock's blob",
+            Operation::CreateContainer => "create the lock's container",
+        }
+    }
+
+    fn right(&self) -> &'static str {
+        match self.operation {
+            Operation::Acquire { .. } | Operation::Renew { .. } | Operation::Release { .. } => "write (`w`) blobs",
+            Operation::Break { .. } => "write (`w`) or delete (`d`) blobs",
+            Operation::Look => "read (`r`) blobs",
+            Operation::CreateBlob => "create (`c`) or write (`w`) blobs",
+            Operation::CreateContainer => "create containers, which of SAS tokens only an account SAS gives",
+        }
+    }
+
+    fn refused(&self, reply: &Reply, code: Option<&str>) -> Error {
+        let (kind, hint) = self.explain(reply, code);
+        let answer = ServiceAnswer {
+            status: reply.status,
+            code: code.map(|code| self.tidy(code)),
+            request_id: reply.header("x-ms-request-id").map(|id| self.tidy(id)),
+        };
+        Error::refused(self.address.lock, kind, self.doing(), answer, hint)
+    }
+
+    fn explain(&self, reply: &Reply, code: Option<&str>) -> (ErrorKind, String) {
+        let container = self.address.container;
+        match (reply.status, code) {
+            (_, Some("AuthenticationFailed")) if self.skew(reply).is_some() => {
+                let skew = self.skew(reply).unwrap_or_default();
+                (ErrorKind::ClockSkew, format!("this machine's clock is {skew}; set it right"))
+            }
+            (_, Some("AuthenticationFailed")) if self.credential.is_sas() => {
+                let hint = "the SAS token was not accepted: it may have expired, not be valid yet, or be altered";
+                (ErrorKind::Credential, self.with_detail(hint, reply))
+            }
+            (_, Some("AuthenticationFailed")) => {
+                let hint = "the account key was not accepted; it may have been rotated, or belong to another account";
+                (ErrorKind::Credential, self.with_detail(hint, reply))
+            }
+            (401, _) | (_, Some("InvalidAuthenticationInfo" | "NoAuthenticationInformation")) => {
+                (ErrorKind::Credential, self.with_detail("the credential was not accepted", reply))
+            }
+            (_, Some("KeyBasedAuthenticationNotPermitted")) => (
+                ErrorKind::Credential,
+                "the account refuses its keys, and whatever is signed with them; use a user delegation SAS".to_owned(),
+            ),
+            (_, Some("AuthorizationPermissionMismatch")) => {
+                (ErrorKind::PermissionDenied, format!("the credential lacks the right to {}", self.right()))
+            }
+            (_, Some("AuthorizationFailure")) => (
+                ErrorKind::PermissionDenied,
+                format!(
+                    "not authorized to {}; the account's firewall may refuse this network, the SAS may not cover \
+                     it, or (an emulator says so) the key is wrong",
+                    self.right()
+                ),
+            ),
+            (_, Some("AuthorizationProtocolMismatch")) => {
+                (ErrorKind::PermissionDenied, "the SAS token allows https only".to_owned())
+            }
+            (_, Some("AuthorizationSourceIPMismatch")) => {
+                (ErrorKind::PermissionDenied, "the SAS token does not allow this machine's address".to_owned())
+            }
+            (_, Some("AuthorizationServiceMismatch")) => {
+                (ErrorKind::PermissionDenied, "the SAS token is for another service than Blob".to_owned())
+            }
+            (_, Some("AuthorizationResourceTypeMismatch")) => (
+                ErrorKind::PermissionDenied,
+                format!("the SAS token does not cover this type of resource; it must allow to {}", self.right()),
+            ),
+            (_, Some("AccountIsDisabled")) => (ErrorKind::PermissionDenied, "the account is disabled".to_owned()),
+            (403, Some(_)) => {
+                (ErrorKind::PermissionDenied, format!("the service does not allow it to {}", self.right()))
+            }
+            (_, Some("ContainerNotFound")) => (
+                ErrorKind::NotFound,
+                format!("there is no container {container:?}; create it, or let the builder do so"),
+            ),
+            (_, Some("BlobNotFound")) => {
+                (ErrorKind::NotFound, format!("there is no such lock in container {container:?}"))
+            }
+            (_, Some("ResourceNotFound")) => {
+                (ErrorKind::NotFound, format!("there is no such account at {}", self.address.origin))
+            }
+            (_, Some("ContainerBeingDeleted")) => (
+                ErrorKind::Unavailable,
+                format!("container {container:?} is being deleted; its name is free again in half a minute or more"),
+            ),
+            (_, Some("AccountRequiresHttps")) => {
+                (ErrorKind::InvalidInput, "the account takes https only; correct the URL".to_owned())
+            }
+            (_, Some("ServerBusy")) | (429 | 503, _) => {
+                (ErrorKind::Unavailable, "the service is busy or throttles; try again later".to_owned())
+            }
+            (500.., _) | (408, _) => (ErrorKind::Unavailable, "the service failed; try again later".to_owned()),
+            (200..300, _) => {
+                (ErrorKind::Unexpected, format!("{} does not answer as the Blob service does", self.address.origin))
+            }
+            (_, Some(_)) => (ErrorKind::Unexpected, "the service refused the request".to_owned()),
+            (_, None) => (
+                ErrorKind::Unexpected,
+                format!("{} does not answer as the Blob service does; is a proxy in between?", self.address.origin),
+            ),
+        }
+    }
+
+    /// How far our clock is off, if it is so far that the service refuses. A SAS does not depend on it.
+    fn skew(&self, reply: &Reply) -> Option<String> {
+        let theirs = httpdate::parse_http_date(reply.header("date")?).ok()?;
+        let (off, direction) = match self.date.duration_since(theirs) {
+            Ok(ahead) => (ahead, "ahead of"),
+            Err(behind) => (behind.duration(), "behind"),
+        };
+        let refused = off >= SKEW_REFUSED - SKEW_SLACK && !self.credential.is_sas();
+        refused.then(|| format!("{} min {direction} the service's", off.as_secs() / 60))
+    }
+
+    /// With the service's own explanation, where it gave one.
+    fn with_detail(&self, hint: &str, reply: &Reply) -> String {
+        let body = reply.body();
+        let detail = body
+            .split_once("<AuthenticationErrorDetail>")
+            .and_then(|(_, rest)| rest.split_once("</AuthenticationErrorDetail>"));
+        match detail {
+            Some((detail, _)) => format!("{hint}; it says: {}", self.tidy(detail)),
+            None => hint.to_owned(),
+        }
+    }
+
+    /// A server's text on one line, of bounded length, without what was secret in our request.
+    fn tidy(&self, text: &str) -> String {
+        let text = self.credential.redact(text);
+        let printable = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+        printable.take(600).collect()
+    }
+}

@@ -1,0 +1,54 @@
+//! Operations as requests.
+
+use std::time::SystemTime;
+
+use super::{Address, Operation};
+use crate::transport::{Method, Request};
+
+/// New enough for an error code in every answer, old enough for every emulator. Leases need nothing newer.
+const VERSION: &str = "2021-12-02";
+
+/// The request for `operation`, without its authorization. Each has its page in the REST reference:
+/// [Lease Blob](https://learn.microsoft.com/rest/api/storageservices/lease-blob),
+/// [Get Blob Properties](https://learn.microsoft.com/rest/api/storageservices/get-blob-properties),
+/// [Put Blob](https://learn.microsoft.com/rest/api/storageservices/put-blob) and
+/// [Create Container](https://learn.microsoft.com/rest/api/storageservices/create-container).
+pub(super) fn of(operation: Operation, address: &Address<'_>, date: SystemTime) -> Request {
+    let mut headers = vec![("x-ms-date", httpdate::fmt_http_date(date)), ("x-ms-version", VERSION.to_owned())];
+    let mut lease = |action: &str| headers.push(("x-ms-lease-action", action.to_owned()));
+    let (method, path, query) = match operation {
+        Operation::Acquire { id, term } => {
+            lease("acquire");
+            let seconds = term.duration().map_or_else(|| "-1".to_owned(), |duration| duration.as_secs().to_string());
+            headers.push(("x-ms-lease-duration", seconds));
+            headers.push(("x-ms-proposed-lease-id", id.to_string()));
+            (Method::Put, address.blob_path, "comp=lease")
+        }
+        Operation::Renew { id } => {
+            lease("renew");
+            headers.push(("x-ms-lease-id", id.to_string()));
+            (Method::Put, address.blob_path, "comp=lease")
+        }
+        Operation::Release { id } => {
+            lease("release");
+            headers.push(("x-ms-lease-id", id.to_string()));
+            (Method::Put, address.blob_path, "comp=lease")
+        }
+        Operation::Break { period } => {
+            lease("break");
+            if let Some(seconds) = period {
+                headers.push(("x-ms-lease-break-period", seconds.to_string()));
+            }
+            (Method::Put, address.blob_path, "comp=lease")
+        }
+        Operation::Look => (Method::Head, address.blob_path, ""),
+        Operation::CreateBlob => {
+            headers.push(("x-ms-blob-type", "BlockBlob".to_owned()));
+            // Only where there is none: the blob may be somebody's data.
+            headers.push(("if-none-match", "*".to_owned()));
+            (Method::Put, address.blob_path, "")
+        }
+        Operation::CreateContainer => (Method::Put, address.container_path, "restype=container"),
+    };
+    Request { method, origin: address.origin.to_owned(), path: path.to_owned(), query: query.to_owned(), headers }
+}

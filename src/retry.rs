@@ -1,0 +1,179 @@
+//! What is tried again, and when.
+//!
+//! There is one layer of retries, this one. Which answers are worth another try is decided from the service's error
+//! table where answers are read; this module holds the numbers.
+
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+
+/// How one request to the service is bounded and repeated.
+///
+/// While a lock is *waited* for, failures are repeated until the wait's own deadline, or, without one, until they
+/// have lasted for [`patience`](Policy::patience). While a lock is *held*, renewals are repeated until the lease's
+/// deadline. [`retries`](Policy::retries) counts for everything that does not wait: `try_lock` and the methods of
+/// [`AzureMutex`](crate::AzureMutex).
+///
+/// ```
+/// use std::time::Duration;
+/// use azmutex::retry::Policy;
+///
+/// // A lock nearby that is better given up early.
+/// let policy = Policy::default().attempt_limit(Duration::from_secs(1)).patience(Duration::from_secs(5));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[must_use]
+pub struct Policy {
+    pub(crate) attempt_limit: Duration,
+    pub(crate) retries: u32,
+    pub(crate) first_pause: Duration,
+    pub(crate) longest_pause: Duration,
+    pub(crate) patience: Duration,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Policy {
+            attempt_limit: Duration::from_secs(5),
+            retries: 3,
+            first_pause: Duration::from_millis(200),
+            longest_pause: Duration::from_secs(5),
+            patience: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Policy {
+    /// The most time that one request may take, from the look-up of the host's name to the last byte of the answer.
+    /// While a lock is held it is cut to half of what is left. From 10 ms to 60 s. Defaults to 5 s.
+    pub fn attempt_limit(mut self, limit: Duration) -> Self {
+        self.attempt_limit = limit;
+        self
+    }
+
+    /// How often a call that does not wait is tried again after a passing failure. Defaults to 3.
+    pub fn retries(mut self, retries: u32) -> Self {
+        self.retries = retries;
+        self
+    }
+
+    /// The pause before the second try; each further one is twice as long, and each is shortened at random by up to
+    /// a half. A `Retry-After` of the service that asks for more is honoured. From 1 ms. Defaults to 200 ms.
+    pub fn first_pause(mut self, pause: Duration) -> Self {
+        self.first_pause = pause;
+        self
+    }
+
+    /// The longest pause between two tries; no shorter than the first, at most 60 s. Defaults to 5 s.
+    pub fn longest_pause(mut self, pause: Duration) -> Self {
+        self.longest_pause = pause;
+        self
+    }
+
+    /// How long a wait without a deadline bears a service that cannot be reached, or answers with errors, before it
+    /// ends with [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable). Any proper answer starts it anew.
+    /// Defaults to 30 s.
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    pub(crate) fn check(&self) -> Result<()> {
+        let limits = Duration::from_millis(10)..=Duration::from_secs(60);
+        if !limits.contains(&self.attempt_limit) {
+            return Err(Error::input(format!("the attempt limit must be 10 ms to 60 s, not {:?}", self.attempt_limit)));
+        }
+        check_pauses(self.first_pause, self.longest_pause)
+    }
+
+    /// The pause after the `failures`th failure in a row.
+    pub(crate) fn pause(&self, failures: u32, retry_after: Option<Duration>, jitter: u32) -> Duration {
+        let own = growing(self.first_pause, self.longest_pause, failures.saturating_sub(1), jitter);
+        own.max(retry_after.unwrap_or_default())
+    }
+}
+
+/// A pair of pauses: from 1 ms, the second no shorter than the first and at most 60 s.
+pub(crate) fn check_pauses(first: Duration, longest: Duration) -> Result<()> {
+    if first < Duration::from_millis(1) || longest < first || longest > Duration::from_secs(60) {
+        return Err(Error::input(format!(
+            "pauses must grow from at least 1 ms to at most 60 s, not from {first:?} to {longest:?}"
+        )));
+    }
+    Ok(())
+}
+
+/// `first`, doubled `times` times, at most `longest`, then shortened at random by up to a half.
+pub(crate) fn growing(first: Duration, longest: Duration, times: u32, jitter: u32) -> Duration {
+    let full = first.saturating_mul(2_u32.saturating_pow(times)).min(longest);
+    shortened(full, 2, jitter)
+}
+
+/// `pause`, shortened by up to one `part`th of it, so that many clients do not act together.
+pub(crate) fn shortened(pause: Duration, part: u32, jitter: u32) -> Duration {
+    let share = pause / part;
+    let cut = (share.as_nanos() * u128::from(jitter)) >> 32;
+    pause - Duration::from_nanos(u64::try_from(cut).unwrap_or(u64::MAX)).min(share)
+}
+
+/// A sequence of random numbers that need not be secret (SplitMix64).
+#[derive(Debug)]
+pub(crate) struct Jitter(u64);
+
+impl Jitter {
+    pub(crate) fn new(seed: u64) -> Jitter {
+        Jitter(seed)
+    }
+
+    pub(crate) fn next(&mut self) -> u32 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut bits = self.0;
+        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (bits >> 32) as u32
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn pauses_grow_to_a_bound_and_lose_up_to_a_half() {
+        let policy = Policy::default();
+        assert_eq!(policy.pause(1, None, 0), 200 * MS);
+        assert_eq!(policy.pause(2, None, 0), 400 * MS);
+        assert_eq!(policy.pause(5, None, 0), 3_200 * MS);
+        assert_eq!(policy.pause(6, None, 0), 5_000 * MS);
+        assert_eq!(policy.pause(u32::MAX, None, 0), 5_000 * MS);
+        let least = policy.pause(1, None, u32::MAX);
+        assert!(least >= 100 * MS && least < 101 * MS, "{least:?}");
+    }
+
+    #[test]
+    fn a_longer_retry_after_wins() {
+        let policy = Policy::default();
+        assert_eq!(policy.pause(1, Some(7_000 * MS), 0), 7_000 * MS);
+        assert_eq!(policy.pause(1, Some(MS), 0), 200 * MS);
+    }
+
+    #[test]
+    fn a_policy_is_checked() {
+        assert!(Policy::default().check().is_ok());
+        assert!(Policy::default().attempt_limit(Duration::ZERO).check().is_err());
+        assert!(Policy::default().attempt_limit(Duration::MAX).check().is_err());
+        assert!(Policy::default().first_pause(Duration::ZERO).check().is_err());
+        assert!(Policy::default().first_pause(Duration::from_secs(6)).check().is_err());
+        assert!(Policy::default().longest_pause(Duration::MAX).check().is_err());
+    }
+
+    #[test]
+    fn jitter_spreads() {
+        let mut jitter = Jitter::new(7);
+        let numbers: Vec<u32> = (0..1000).map(|_| jitter.next()).collect();
+        let low = numbers.iter().filter(|n| **n < u32::MAX / 2).count();
+        assert!((400..600).contains(&low), "{low}");
+    }
+}

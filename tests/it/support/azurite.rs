@@ -1,0 +1,316 @@
+//! The emulator of the service's vendor: one for the whole test process.
+
+use std::env;
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{self, BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::http::{self, Response};
+use super::{loud, unique};
+
+const ACCOUNT: &str = "devstoreaccount1";
+/// The same in every emulator, and published by the vendor.
+const KEY: &str = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
+/// Signed with that key: everything is allowed until 2099.
+const SAS: &str = "sv=2021-12-02&ss=b&srt=sco&sp=rwdlac&se=2099-01-01T00%3A00%3A00Z\
+                   &sig=tznf%2BUguWwNe%2B7oTyobyNUc7TDthIuY2m9EdDOYdBvE%3D";
+const MAIN: &str = "node_modules/azurite/dist/src/blob/main.js";
+const INSTALL_LIMIT: Duration = Duration::from_secs(300);
+const START_LIMIT: Duration = Duration::from_secs(60);
+/// A server that outlived its test process would never be found again.
+const EXIT_WITH_STDIN: &str =
+    "process.stdin.on('close', () => process.exit()).on('error', () => process.exit()).resume();\n";
+
+pub struct Azurite {
+    port: u16,
+    /// Open as long as this process lives, however it ends.
+    _stdin: ChildStdin,
+}
+
+/// The emulator, started on first use. `None`, with a word about it on stderr, where it cannot be
+/// had; but a panic with `CI` or `AZMUTEX_REQUIRE_AZURITE` set, lest a build be green untested.
+pub fn azurite() -> Option<&'static Azurite> {
+    static AZURITE: OnceLock<Result<Azurite, String>> = OnceLock::new();
+    let azurite = AZURITE.get_or_init(|| {
+        let azurite = start();
+        if let Err(reason) = &azurite {
+            loud(&format!(
+                "\n*** Azurite could not be started: {reason}\n\
+                 *** The tests that need it DID NOT RUN. \
+                 (AZMUTEX_REQUIRE_AZURITE=1 makes them fail instead.)\n"
+            ));
+        }
+        azurite
+    });
+    match azurite {
+        Ok(azurite) => Some(azurite),
+        Err(reason) if is_required() => panic!("Azurite could not be started: {reason}"),
+        Err(_) => None,
+    }
+}
+
+fn is_required() -> bool {
+    env::var_os("CI").is_some_and(|value| !value.is_empty()) || env::var_os("AZMUTEX_REQUIRE_AZURITE").is_some()
+}
+
+impl Azurite {
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub fn connection_string(&self) -> String {
+        self.connection_string_via(self.port)
+    }
+
+    /// The same account through a proxy on another port.
+    pub fn connection_string_via(&self, port: u16) -> String {
+        format!(
+            "AccountName={ACCOUNT};AccountKey={KEY};\
+             BlobEndpoint=http://127.0.0.1:{port}/{ACCOUNT};"
+        )
+    }
+
+    /// Any request on a path below the account, already encoded.
+    pub fn raw(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Response {
+        let separator = if path.contains('?') { '&' } else { '?' };
+        let target = format!("/{ACCOUNT}/{path}{separator}{SAS}");
+        let mut headers = headers.to_vec();
+        headers.push(("x-ms-version", "2021-12-02"));
+        http::exchange(self.port, method, &target, &headers, body)
+            .unwrap_or_else(|error| panic!("{method} {path} on Azurite: {error}"))
+    }
+
+    /// As [`Self::raw`], with a panic unless the answer has one of these statuses.
+    fn expect(&self, expected: &[u16], method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Response {
+        let response = self.raw(method, path, headers, body);
+        assert!(
+            expected.contains(&response.status),
+            "{method} {path} on Azurite: {} {:?}\n{}",
+            response.status,
+            response.headers,
+            String::from_utf8_lossy(&response.body),
+        );
+        response
+    }
+
+    pub fn create_container(&self, container: &str) {
+        let path = format!("{container}?restype=container");
+        self.expect(&[201], "PUT", &path, &[], b"");
+    }
+
+    pub fn delete_container(&self, container: &str) {
+        let path = format!("{container}?restype=container");
+        self.expect(&[202], "DELETE", &path, &[], b"");
+    }
+
+    /// Unconditional: replaces a blob that is there, if nobody has it leased.
+    pub fn put_blob(&self, container: &str, blob: &str, body: &[u8], meta: &[(&str, &str)]) {
+        let meta = meta_headers(meta);
+        let mut headers = borrowed(&meta);
+        headers.push(("x-ms-blob-type", "BlockBlob"));
+        self.expect(&[201], "PUT", &format!("{container}/{blob}"), &headers, body);
+    }
+
+    pub fn blob_body(&self, container: &str, blob: &str) -> Vec<u8> {
+        let path = format!("{container}/{blob}");
+        self.expect(&[200], "GET", &path, &[], b"").body
+    }
+
+    /// The answer to a HEAD: 200 or 404.
+    pub fn blob_headers(&self, container: &str, blob: &str) -> Response {
+        let path = format!("{container}/{blob}");
+        self.expect(&[200, 404], "HEAD", &path, &[], b"")
+    }
+
+    pub fn delete_blob(&self, container: &str, blob: &str, lease_id: Option<&str>) {
+        let headers: Vec<_> = lease_id.map(|id| ("x-ms-lease-id", id)).into_iter().collect();
+        let path = format!("{container}/{blob}");
+        self.expect(&[202], "DELETE", &path, &headers, b"");
+    }
+
+    pub fn break_lease(&self, container: &str, blob: &str, period: Option<u32>) {
+        let period = period.map(|period| period.to_string());
+        let mut headers = vec![("x-ms-lease-action", "break")];
+        if let Some(period) = &period {
+            headers.push(("x-ms-lease-break-period", period));
+        }
+        let path = format!("{container}/{blob}?comp=lease");
+        self.expect(&[202], "PUT", &path, &headers, b"");
+    }
+
+    pub fn lease_state(&self, container: &str, blob: &str) -> String {
+        let path = format!("{container}/{blob}");
+        let response = self.expect(&[200], "HEAD", &path, &[], b"");
+        let state = response.header("x-ms-lease-state");
+        state.expect("the answer to a HEAD tells the state").to_owned()
+    }
+
+    /// Replaces all the metadata.
+    pub fn set_metadata(&self, container: &str, blob: &str, lease_id: Option<&str>, meta: &[(&str, &str)]) {
+        let meta = meta_headers(meta);
+        let mut headers = borrowed(&meta);
+        headers.extend(lease_id.map(|id| ("x-ms-lease-id", id)));
+        let path = format!("{container}/{blob}?comp=metadata");
+        self.expect(&[200], "PUT", &path, &headers, b"");
+    }
+}
+
+fn meta_headers(meta: &[(&str, &str)]) -> Vec<(String, String)> {
+    let named = |(name, value): &(&str, &str)| (format!("x-ms-meta-{name}"), (*value).to_owned());
+    meta.iter().map(named).collect()
+}
+
+fn borrowed(headers: &[(String, String)]) -> Vec<(&str, &str)> {
+    headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
+}
+
+fn start() -> Result<Azurite, String> {
+    let home = install(azurite_version()?)?;
+    let preload = home.join("exit-with-stdin.js");
+    replace_file(&preload, EXIT_WITH_STDIN).map_err(|error| format!("{}: {error}", preload.display()))?;
+
+    let mut server = Command::new("node")
+        .arg("--require")
+        .arg(&preload)
+        .arg(home.join(MAIN))
+        .args(["--blobHost", "127.0.0.1", "--blobPort", "0"])
+        .args(["--inMemoryPersistence", "--disableTelemetry", "--silent"])
+        .current_dir(&home)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|error| format!("node: {error}"))?;
+    let stdin = server.stdin.take().expect("a pipe was asked for");
+    match listening_port(&mut server) {
+        Ok(port) => Ok(Azurite { port, _stdin: stdin }),
+        Err(reason) => {
+            let _ = server.kill();
+            let _ = server.wait();
+            Err(reason)
+        }
+    }
+}
+
+/// Reads the output of the server for as long as it lives, for a full pipe would stop it.
+fn listening_port(server: &mut Child) -> Result<u16, String> {
+    let stdout = server.stdout.take().expect("a pipe was asked for");
+    let stderr = server.stderr.take().expect("a pipe was asked for");
+    let (sender, port) = mpsc::channel();
+    let said = Arc::new(Mutex::new(String::new()));
+    drain(stdout, sender.clone(), Arc::clone(&said));
+    drain(stderr, sender, Arc::clone(&said));
+
+    let said = || said.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    port.recv_timeout(START_LIMIT).map_err(|error| match error {
+        RecvTimeoutError::Timeout => format!("no port after {START_LIMIT:?}: {}", said()),
+        RecvTimeoutError::Disconnected => format!("it ended at once: {}", said()),
+    })
+}
+
+fn drain(output: impl io::Read + Send + 'static, port: Sender<u16>, said: Arc<Mutex<String>>) {
+    const ENOUGH: usize = 8 * 1024;
+    thread::spawn(move || {
+        let mut output = BufReader::new(output);
+        let mut line = Vec::new();
+        while output.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
+            let text = String::from_utf8_lossy(&line);
+            if let Some((_, address)) = text.split_once("successfully listens on http://127.0.0.1:")
+                && let Ok(number) = address.trim().parse()
+            {
+                let _ = port.send(number);
+            }
+            let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
+            if said.len() < ENOUGH {
+                let _ = write!(said, "{text}");
+            }
+            drop(said);
+            line.clear();
+        }
+    });
+}
+
+/// The newest version that the Node which is there can run.
+fn azurite_version() -> Result<&'static str, String> {
+    let output = Command::new("node").arg("--version").output().map_err(|error| format!("node: {error}"))?;
+    let version = String::from_utf8_lossy(&output.stdout);
+    let major = version.trim().strip_prefix('v').and_then(|version| {
+        let (major, _) = version.split_once('.')?;
+        major.parse::<u32>().ok()
+    });
+    match major {
+        Some(22..) => Ok("3.37.0"),
+        Some(20..) => Ok("3.35.0"),
+        _ => Err(format!("Node 20 or newer is needed, not {version:?}")),
+    }
+}
+
+/// The directory with this version of Azurite in it, from the package registry if need be.
+fn install(version: &str) -> Result<PathBuf, String> {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let target = target.parent().unwrap_or(target);
+    let home = target.join(format!("azurite-{version}"));
+    if home.join(MAIN).exists() {
+        return Ok(home);
+    }
+
+    let workshop = target.join(unique("azurite-install"));
+    let installed = npm_install(&workshop, version).and_then(|()| {
+        // Another process may have been faster; then its work is as good as ours.
+        match fs::rename(&workshop, &home) {
+            Err(error) if !home.join(MAIN).exists() => Err(format!("{}: {error}", home.display())),
+            _ => Ok(()),
+        }
+    });
+    let _ = fs::remove_dir_all(&workshop);
+    installed.map(|()| home)
+}
+
+fn npm_install(workshop: &Path, version: &str) -> Result<(), String> {
+    let in_workshop = |error: io::Error| format!("{}: {error}", workshop.display());
+    let log = workshop.join("npm.log");
+    fs::create_dir_all(workshop).map_err(in_workshop)?;
+    // Without it npm would look for a project further up.
+    fs::write(workshop.join("package.json"), "{ \"private\": true }\n").map_err(in_workshop)?;
+    let out = fs::File::create(&log).map_err(in_workshop)?;
+    let err = out.try_clone().map_err(in_workshop)?;
+
+    let npm = if cfg!(windows) { "npm.cmd" } else { "npm" };
+    let mut install = Command::new(npm)
+        .args(["install", "--no-audit", "--no-fund", "--ignore-scripts"])
+        .arg(format!("azurite@{version}"))
+        .current_dir(workshop)
+        .stdin(Stdio::null())
+        .stdout(out)
+        .stderr(err)
+        .spawn()
+        .map_err(|error| format!("{npm}: {error}"))?;
+    let since = Instant::now();
+    let end = loop {
+        match install.try_wait().map_err(in_workshop)? {
+            Some(status) if status.success() && workshop.join(MAIN).exists() => return Ok(()),
+            Some(status) => break status.to_string(),
+            None if since.elapsed() > INSTALL_LIMIT => {
+                let _ = install.kill();
+                let _ = install.wait();
+                break format!("not done after {INSTALL_LIMIT:?}");
+            }
+            None => thread::sleep(Duration::from_millis(50)),
+        }
+    };
+    let said = fs::read_to_string(&log).unwrap_or_default();
+    Err(format!("npm install of azurite {version}: {end}\n{said}"))
+}
+
+/// Whole at every moment, whoever else writes or reads it.
+fn replace_file(path: &Path, text: &str) -> io::Result<()> {
+    let new = path.with_file_name(unique("new"));
+    fs::write(&new, text)?;
+    fs::rename(&new, path)
+}

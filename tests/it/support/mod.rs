@@ -1,0 +1,67 @@
+//! What the tests stand on: the real emulator, a scripted server, a proxy that misbehaves.
+
+#![allow(dead_code, reason = "a vocabulary: no build of the tests uses every word of it")]
+#![allow(unreachable_pub, reason = "the users of these modules are their neighbours")]
+#![allow(clippy::expect_used, clippy::panic, reason = "a test has nothing better to do with a failure")]
+#![allow(clippy::disallowed_methods, reason = "the tests measure by other clocks than the library's")]
+
+pub mod azurite;
+pub mod http;
+pub mod peer;
+pub mod proxy;
+
+use std::io::Write;
+use std::process;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// A name that no other test, process or run uses, fit to be the name of a container.
+pub fn unique(prefix: &str) -> String {
+    static COUNTER: AtomicUsize = AtomicUsize::new(0);
+    let count = COUNTER.fetch_add(1, Ordering::Relaxed);
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let id = process::id();
+    let wanted = format!("{prefix:.24}-{id:x}-{:x}-{count:x}", since.as_micros());
+
+    let mut name = String::new();
+    for letter in wanted.chars().map(|letter| letter.to_ascii_lowercase()) {
+        if letter.is_ascii_alphanumeric() {
+            name.push(letter);
+        } else if !name.is_empty() && !name.ends_with('-') {
+            name.push('-');
+        }
+    }
+    name
+}
+
+/// Writes a line to the real stderr, because the test harness hides what `eprintln!` writes.
+pub fn loud(line: &str) {
+    let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
+}
+
+/// A stop sign that ends waits at once.
+#[derive(Default)]
+struct Stop {
+    stopped: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Stop {
+    fn stop(&self) {
+        *self.stopped.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.changed.notify_all();
+    }
+
+    fn is_stopped(&self) -> bool {
+        *self.stopped.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for `time`; `true` when stopped before its end.
+    fn wait(&self, time: Duration) -> bool {
+        let stopped = self.stopped.lock().unwrap_or_else(PoisonError::into_inner);
+        let (stopped, _) =
+            self.changed.wait_timeout_while(stopped, time, |stopped| !*stopped).unwrap_or_else(PoisonError::into_inner);
+        *stopped
+    }
+}
