@@ -1,4 +1,111 @@
-//! Guide.
+//! A distributed mutex on Azure Blob Storage leases, for programs without an async runtime.
+//!
+//! ```no_run
+//! use azmutex::Container;
+//!
+//! fn main() -> azmutex::Result<()> {
+//!     let locker = Container::from_env("locks")?.locker("nightly-report")?;
+//!     let guard = locker.lock()?; // blocks until it is ours
+//!     for page in pages() {
+//!         guard.ensure_held()?; // stop if it no longer is
+//!         write(page);
+//!     }
+//!     guard.unlock() // or let it drop
+//! }
+//! # fn pages() -> [u32; 0] { [] }
+//! # fn write(_: u32) {}
+//! ```
+//!
+//! # What it guarantees, and what not
+//!
+//! No two clients are told at the same time that they hold the lock, unless somebody breaks the lease by force or
+//! deletes the blob or the container, the account fails over to another region, or a whole machine is frozen without
+//! its clocks noticing; with clocks that drift by up to 1 % and a service that ends leases up to 2 s early.
+//!
+//! **A lease is not a fence.** Between [`LockGuard::ensure_held`] and the write that follows, the process can be
+//! stopped, and somebody else can take the lock and write. Only the resource itself can refuse the late write: if it
+//! is the locked blob, by [`LockGuard::lease_id`].
+//!
+//! A holder that crashes blocks the others for one lease (30 s by default), 2 s and a pause at most; for one lease
+//! more if a packet of its last renewal arrives late. Those who wait get the lock in no particular order, and no
+//! holder can take it twice.
+//!
+//! # Four nouns
+//!
+//! - [`Container`]: where locks live, with a credential and connections.
+//! - [`AzureMutex`]: one named lock, one service call per method; nothing runs behind it.
+//! - [`Locker`]: the same lock, kept alive: waits for it, renews it, tells when it is lost.
+//! - [`LockGuard`]: it is ours, now.
+//!
+//! # Losing the lock
+//!
+//! A held lock has a deadline: it counts from before its last successful renewal was *sent*, and is the lease's
+//! duration less 2 s and a fiftieth. [`LockGuard::is_held`] compares it with a clock that counts suspend. When it has
+//! passed, or the service says that the lease was broken, taken or deleted, the lock is lost for good:
+//! [`ensure_held`](LockGuard::ensure_held) is an error, [`lost`](LockGuard::lost) tells within 250 ms of the
+//! deadline, and [`unlock`](LockGuard::unlock) is an error of the kind [`ErrorKind::LeaseLost`].
+//!
+//! ```no_run
+//! use std::time::Duration;
+//!
+//! # fn stop_the_work() {}
+//! let guard = azmutex::Container::from_env("locks")?.locker("leader")?.lock()?;
+//! // ... start the work on other threads ...
+//! while guard.wait_lost(Duration::from_secs(3600)).is_none() {}
+//! stop_the_work();
+//! # Ok::<(), azmutex::Error>(())
+//! ```
+//!
+//! # The `_` pitfall
+//!
+//! `let _ = locker.lock()?;` unlocks at once, because `_` keeps nothing. Write `let _guard = locker.lock()?;`.
+//!
+//! # Errors
+//!
+//! One [`Error`] for everything, with a [`kind`](Error::kind). That somebody else has the lock is an error, too, so
+//! that `?` does not run past a lock that was not obtained. `Debug`, which `main` prints, reads as a sentence.
+//!
+//! # Credentials
+//!
+//! [`Container::from_env`] takes them from the environment, [`Container::from_connection_string`] from the portal's
+//! text, [`Container::builder`] from a [`Credential`](credential::Credential). [`Container::development`] is the
+//! emulator on this machine.
+//!
+//! # Numbers
+//!
+//! | | default | set by |
+//! | --- | --- | --- |
+//! | lease | 30 s | [`Builder::lease`](locker::Builder::lease) |
+//! | renewal | every third of it | [`Builder::renew_every`](locker::Builder::renew_every) |
+//! | pauses while waiting | 100 ms to 1 s | [`Builder::pauses`](locker::Builder::pauses) |
+//! | wait in drop | 2 s | [`Builder::drop_limit`](locker::Builder::drop_limit) |
+//! | one request | 5 s | [`Policy::attempt_limit`](retry::Policy::attempt_limit) |
+//! | retries of a call that does not wait | 3 | [`Policy::retries`](retry::Policy::retries) |
+//! | patience of a wait without a limit | 30 s | [`Policy::patience`](retry::Policy::patience) |
+//!
+//! A lock and its unlock are two requests, where the lock's blob exists.
+//!
+//! # Threads
+//!
+//! A lock that is waited for or held has one thread of its own, named `azmutex`. One more, `azmutex-watchdog`, serves
+//! the whole process while there is any; a [`Locker`] with an observer has another. A name look-up takes a thread for
+//! as long as it lasts. All of this crate's types can be sent to and shared between threads.
+//!
+//! # Differences from `std::sync::Mutex`
+//!
+//! - It guards no data, and it is not poisoned: a panic that unwinds through the guard releases it.
+//! - It can be lost while it is held.
+//! - Taking and releasing it can fail, which drop tells only to
+//!   [`on_event`](locker::Builder::on_event).
+//! - The guard may be sent to another thread.
+//!
+//! # Features
+//!
+//! - `rustls` (default): https with the bundled Mozilla roots.
+//! - `platform-verifier`: https with the operating system's trust store.
+//!
+//! Without either, an https URL is an error that says so.
+
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod clock;
@@ -25,7 +132,7 @@ pub use guard::LockGuard;
 pub use locker::{Cancel, Locker};
 pub use mutex::AzureMutex;
 
-/// The README's code is compiled.
+/// Has the README's code compiled.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -1,1 +1,236 @@
-//! Placeholder.
+//! `Locker`, `LockGuard` and `Cancel`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use azmutex::event::Event;
+use azmutex::retry::Policy;
+use azmutex::{Cancel, Container, Error, ErrorKind, LockGuard, Locker, container, crossbeam_channel as channel};
+
+use crate::support::azurite::azurite;
+use crate::support::{container, quick, unique};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[test]
+fn the_types_can_go_where_they_are_needed() {
+    fn is<T: Send + Sync + Unpin + 'static>() {}
+    fn clones<T: Clone>() {}
+    is::<Container>();
+    is::<Locker>();
+    is::<LockGuard>();
+    is::<Cancel>();
+    is::<Error>();
+    clones::<Container>();
+    clones::<Locker>();
+    clones::<Cancel>();
+}
+
+#[test]
+fn a_lock_is_one_holders_until_it_is_unlocked() {
+    let Some(container) = container(&unique("one")) else { return };
+    let locker = container.locker("job").unwrap();
+    let guard = locker.try_lock().unwrap();
+    assert!(guard.is_held());
+    guard.ensure_held().unwrap();
+    assert_eq!(guard.lock_name(), "job");
+    let left = guard.remaining();
+    assert!(left > 25 * SECOND && left <= Duration::from_millis(27_400), "{left:?}");
+    let error = locker.try_lock().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::WouldBlock, "{error:?}");
+    assert_eq!(error.lock_name(), Some("job"));
+    guard.unlock().unwrap();
+    drop(locker.try_lock().unwrap());
+    locker.try_lock().unwrap().unlock().unwrap();
+}
+
+#[test]
+fn a_waiter_gets_it_soon_after_it_is_let_go() {
+    let Some(container) = container(&unique("waiter")) else { return };
+    let locker = container.locker("job").unwrap();
+    let guard = locker.lock().unwrap();
+    let waiter = thread::spawn({
+        let locker = locker.clone();
+        move || {
+            let guard = locker.lock().unwrap();
+            (Instant::now(), guard)
+        }
+    });
+    thread::sleep(2 * SECOND);
+    assert!(!waiter.is_finished());
+    guard.unlock().unwrap();
+    let free = Instant::now();
+    let (got, guard) = waiter.join().unwrap();
+    let handed_over = got - free;
+    println!("handed over in {handed_over:?}");
+    assert!(handed_over < 3 * SECOND, "{handed_over:?}");
+    guard.unlock().unwrap();
+}
+
+#[test]
+fn a_wait_ends_when_its_time_is_over() {
+    let Some(container) = container(&unique("timeout")) else { return };
+    let locker = container.locker("job").unwrap();
+    let _guard = locker.lock().unwrap();
+    let start = Instant::now();
+    let error = locker.lock_timeout(SECOND).unwrap_err();
+    let waited = start.elapsed();
+    assert_eq!(error.kind(), ErrorKind::TimedOut, "{error:?}");
+    assert!(waited >= SECOND && waited < SECOND * 3 / 2, "{waited:?}");
+    let error = locker.lock_timeout(Duration::ZERO).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TimedOut, "{error:?}");
+}
+
+#[test]
+fn a_wait_ends_when_it_is_cancelled_and_not_before() {
+    let Some(container) = container(&unique("cancel")) else { return };
+    let locker = container.locker("job").unwrap();
+    let guard = locker.lock().unwrap();
+    let cancel = Cancel::new();
+    let waiter = thread::spawn({
+        let (locker, cancel) = (locker.clone(), cancel.clone());
+        move || locker.lock_or_cancel(&cancel).unwrap_err()
+    });
+    thread::sleep(SECOND);
+    assert!(!waiter.is_finished());
+    let start = Instant::now();
+    cancel.cancel();
+    cancel.cancel();
+    assert!(cancel.is_cancelled());
+    assert_eq!(waiter.join().unwrap().kind(), ErrorKind::Cancelled);
+    assert!(start.elapsed() < SECOND, "{:?}", start.elapsed());
+    guard.unlock().unwrap();
+    // Free, and yet not taken by one who has been told not to.
+    assert_eq!(locker.lock_or_cancel(&cancel).unwrap_err().kind(), ErrorKind::Cancelled);
+    let guard = locker.lock_or_cancel(&Cancel::new()).unwrap();
+    guard.unlock().unwrap();
+}
+
+#[test]
+fn a_dropped_guard_lets_go() {
+    let Some(container) = container(&unique("drop")) else { return };
+    let locker = container.locker("job").unwrap();
+    drop(locker.lock().unwrap());
+    drop(locker.try_lock().unwrap());
+    thread::spawn({
+        let guard = locker.try_lock().unwrap();
+        move || drop(guard)
+    })
+    .join()
+    .unwrap();
+    drop(locker.try_lock().unwrap());
+}
+
+// Scenario 1, its second half.
+#[test]
+fn a_hundred_threads_take_their_turns() {
+    let Some(container) = container(&unique("hundred")) else { return };
+    let locker = quick(&container, "job").build().unwrap();
+    let (inside, turns) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let start = Instant::now();
+    let threads: Vec<_> = (0..100)
+        .map(|_| {
+            let (locker, inside, turns) = (locker.clone(), inside.clone(), turns.clone());
+            thread::spawn(move || {
+                let guard = locker.lock().unwrap();
+                assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0, "two at a time");
+                thread::sleep(Duration::from_millis(10));
+                turns.fetch_add(1, Ordering::SeqCst);
+                inside.fetch_sub(1, Ordering::SeqCst);
+                guard.unlock().unwrap();
+            })
+        })
+        .collect();
+    for thread in threads {
+        thread.join().unwrap();
+    }
+    assert_eq!(turns.load(Ordering::SeqCst), 100);
+    assert!(start.elapsed() < 60 * SECOND, "{:?}", start.elapsed());
+}
+
+#[test]
+fn what_happens_is_told_in_order() {
+    let Some(container) = container(&unique("events")) else { return };
+    let (sender, events) = channel::unbounded();
+    let locker = quick(&container, "job").on_event(move |event| sender.send(event).unwrap()).build().unwrap();
+    let holder = container.locker("job").unwrap().lock().unwrap();
+    let waiter = thread::spawn(move || {
+        let guard = locker.lock().unwrap();
+        thread::sleep(SECOND * 3 / 2);
+        guard.unlock().unwrap();
+    });
+    thread::sleep(SECOND / 2);
+    holder.unlock().unwrap();
+    waiter.join().unwrap();
+    let events: Vec<Event> = events.iter().collect();
+    let [Event::Waiting { .. }, Event::Acquired { left, .. }, Event::Renewed { .. }, Event::Released { lock, .. }] =
+        &*events
+    else {
+        panic!("{events:?}");
+    };
+    assert_eq!(&**lock, "job");
+    assert!(*left > 11 * SECOND, "{left:?}");
+    assert_eq!(events[0].to_string(), "lock \"job\": waiting, somebody else holds it");
+}
+
+#[test]
+fn an_emulator_that_is_not_running_is_named() {
+    // Bound and closed again, so that nothing listens there.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let text = format!("UseDevelopmentStorage=true;DevelopmentStorageProxyUri=http://127.0.0.1:{port}");
+    let policy = Policy::default().patience(SECOND / 2);
+    let container = container::Builder::from_connection_string(&text, "locks").unwrap().retry(policy).build().unwrap();
+    let start = Instant::now();
+    let error = container.locker("job").unwrap().lock().unwrap_err();
+    assert!(start.elapsed() < 3 * SECOND, "{:?}", start.elapsed());
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    let text = format!("{error:?}");
+    assert!(text.contains(&format!("nothing listens at http://127.0.0.1:{port}")), "{text}");
+    assert!(text.contains("\"job\""), "{text}");
+}
+
+#[test]
+fn a_container_that_is_not_to_be_made_is_not_found() {
+    let Some(azurite) = azurite() else { return };
+    let name = unique("absent");
+    let builder = || container::Builder::from_connection_string(&azurite.connection_string(), &name).unwrap();
+    let strict = builder().never_create_container().build().unwrap();
+    for error in [
+        strict.locker("job").unwrap().lock().unwrap_err(),
+        strict.locker("job").unwrap().try_lock().unwrap_err(),
+        strict.mutex("job").unwrap().acquire(15 * SECOND).unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), ErrorKind::NotFound, "{error:?}");
+        assert!(error.to_string().contains(&name), "{error}");
+        assert_eq!(error.service_code(), Some("ContainerNotFound"));
+        assert_eq!(error.http_status(), Some(404));
+        assert!(error.request_id().is_some());
+    }
+    builder().build().unwrap().locker("job").unwrap().lock().unwrap().unlock().unwrap();
+    strict.locker("job").unwrap().lock().unwrap().unlock().unwrap();
+}
+
+#[test]
+fn settings_out_of_range_are_refused_before_anything_is_sent() {
+    let mutex = Container::development("locks").unwrap().mutex("job").unwrap();
+    let builder = || Locker::builder(mutex.clone());
+    let ms = Duration::from_millis;
+    for (what, builder) in [
+        ("lease 14 s", builder().lease(14 * SECOND)),
+        ("lease 61 s", builder().lease(61 * SECOND)),
+        ("lease 15.5 s", builder().lease(ms(15_500))),
+        ("lease for ever", builder().lease(Duration::MAX)),
+        ("renew too often", builder().renew_every(ms(999))),
+        ("renew too late", builder().renew_every(16 * SECOND)),
+        ("no pause", builder().pauses(Duration::ZERO, SECOND)),
+        ("pauses shrink", builder().pauses(SECOND, ms(1))),
+        ("pauses too long", builder().pauses(SECOND, Duration::MAX)),
+    ] {
+        let error = builder.build().err().unwrap_or_else(|| panic!("{what}"));
+        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{what}");
+    }
+    let error = mutex.acquire(14 * SECOND).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+}

@@ -1,1 +1,111 @@
-//! Placeholder.
+//! Holding for long, and losing: scenarios 9 and 10 against the real emulator.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use azmutex::lease::{Break, Lost};
+use azmutex::{ErrorKind, LockGuard};
+
+use crate::support::azurite::azurite;
+use crate::support::{container, quick, unique};
+
+const SECOND: Duration = Duration::from_secs(1);
+const LEASE: Duration = Duration::from_secs(15);
+
+#[test]
+fn a_held_lock_outlives_several_leases() {
+    let Some(container) = container(&unique("long")) else { return };
+    let locker = quick(&container, "job").renew_every(5 * SECOND).build().unwrap();
+    let guard = locker.lock().unwrap();
+    let start = Instant::now();
+    while start.elapsed() < 3 * LEASE + SECOND {
+        assert_eq!(guard.wait_lost(SECOND), None);
+        guard.ensure_held().unwrap();
+        assert_eq!(locker.try_lock().unwrap_err().kind(), ErrorKind::WouldBlock);
+    }
+    guard.unlock().unwrap();
+    locker.try_lock().unwrap().unlock().unwrap();
+}
+
+/// A held lock; its loss is due within a renewal interval of what is done to it.
+fn held(container: &str) -> Option<LockGuard> {
+    Some(quick(&crate::support::container(container)?, "job").build().unwrap().lock().unwrap())
+}
+
+fn assert_lost(guard: LockGuard, why: Lost) {
+    let start = Instant::now();
+    let lost = guard.lost().recv_timeout(5 * SECOND);
+    println!("{why:?} told after {:?}", start.elapsed());
+    assert_eq!(lost, Ok(why));
+    assert!(!guard.is_held());
+    assert_eq!(guard.remaining(), Duration::ZERO);
+    assert_eq!(guard.ensure_held().unwrap_err().lost_because(), Some(why));
+    assert_eq!(guard.wait_lost(Duration::ZERO), Some(why), "heard again by whoever asks later");
+    let start = Instant::now();
+    let error = guard.unlock().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::LeaseLost);
+    assert_eq!(error.lost_because(), Some(why));
+    assert!(start.elapsed() < 3 * SECOND, "{:?}", start.elapsed());
+}
+
+#[test]
+fn a_lock_taken_over_is_lost() {
+    let name = unique("taken");
+    let Some(guard) = held(&name) else { return };
+    let thief = container(&name).unwrap().mutex("job").unwrap();
+    thief.break_lease(Break::ForceWithin(Duration::ZERO)).unwrap();
+    let stolen = thief.acquire(LEASE).unwrap();
+    assert_lost(guard, Lost::Taken);
+    thief.release(&stolen).expect("the loser's release is not ours");
+}
+
+#[test]
+fn a_lock_broken_by_force_is_lost() {
+    let name = unique("forced");
+    let Some(guard) = held(&name) else { return };
+    azurite().unwrap().break_lease(&name, "job", Some(0));
+    assert_lost(guard, Lost::Broken);
+}
+
+#[test]
+fn a_lock_whose_blob_is_deleted_is_lost() {
+    let name = unique("deleted");
+    let Some(guard) = held(&name) else { return };
+    let id = guard.lease_id().to_string();
+    azurite().unwrap().delete_blob(&name, "job", Some(&id));
+    assert_lost(guard, Lost::BlobDeleted);
+}
+
+#[test]
+fn a_lock_whose_container_is_deleted_is_lost() {
+    let name = unique("gone");
+    let Some(guard) = held(&name) else { return };
+    azurite().unwrap().delete_container(&name);
+    assert_lost(guard, Lost::ContainerDeleted);
+}
+
+// Scenario 10.
+#[test]
+fn a_lock_broken_without_force_is_nobodys_before_its_deadline() {
+    let name = unique("broken");
+    let Some(guard) = held(&name) else { return };
+    let operator = container(&name).unwrap().mutex("job").unwrap();
+    let waiter = thread::spawn({
+        let locker = quick(&container(&name).unwrap(), "job").build().unwrap();
+        move || {
+            let guard = locker.lock().unwrap();
+            (Instant::now(), guard)
+        }
+    });
+    thread::sleep(SECOND / 2);
+    let left = guard.remaining();
+    let deadline = Instant::now() + left;
+    let free_in = operator.break_lease(Break::AtExpiry).unwrap();
+    assert!(free_in > left && free_in <= LEASE, "{free_in:?} {left:?}");
+    assert_eq!(guard.lost().recv_timeout(5 * SECOND), Ok(Lost::Broken));
+    // The holder keeps its guard for as long as it likes: the release waits for it.
+    let (got, second) = waiter.join().unwrap();
+    assert!(got >= deadline, "{:?} too early", deadline - got);
+    assert_eq!(guard.unlock().unwrap_err().kind(), ErrorKind::LeaseLost);
+    second.unlock().expect("the loser's release is not ours");
+}

@@ -1,1 +1,147 @@
-//! Placeholder.
+//! Names of every kind, other people's blobs, and credentials that may do little. Scenarios 24 to 26.
+
+use std::time::Duration;
+
+use azmutex::credential::Credential;
+use azmutex::{Container, ErrorKind};
+
+use crate::support::azurite::azurite;
+use crate::support::{container, unique};
+
+const LEASE: Duration = Duration::from_secs(15);
+
+/// Each is its own lock.
+const NAMES: [&str; 31] = [
+    "job",
+    "Job",
+    "JOB",
+    "a b",
+    "a+b",
+    "a%20b",
+    "a%2Bb",
+    "a/b",
+    "a%2Fb",
+    "a%2fb",
+    "a?b",
+    "a#b",
+    "a&b=c",
+    "a;b",
+    "a:b@c",
+    ".hidden",
+    "...x",
+    "a.b",
+    "~",
+    "%7E",
+    "'()[]!*",
+    "\"<>|^`{}",
+    "é",
+    "e\u{301}",
+    "日本語/報告",
+    "🔒",
+    " ",
+    " a",
+    "a ",
+    "comp=lease",
+    "a,b$c",
+];
+
+// Scenario 26.
+#[test]
+fn every_name_is_a_lock_of_its_own_and_arrives_as_it_is() {
+    let name = unique("names");
+    let Some(container) = container(&name) else { return };
+    let long = ["x".repeat(1024), "é/".repeat(253) + "é"];
+    let names: Vec<&str> = NAMES.iter().copied().chain(long.iter().map(String::as_str)).collect();
+    let mut leases = Vec::new();
+    for name in &names {
+        let mutex = container.mutex(name).unwrap();
+        let lease = mutex.acquire(LEASE).unwrap_or_else(|error| panic!("{name:?}: {error:?}"));
+        assert_eq!(mutex.acquire(LEASE).unwrap_err().kind(), ErrorKind::WouldBlock, "{name:?}");
+        leases.push((mutex, lease));
+    }
+    let listed = azurite().unwrap().raw("GET", &format!("{name}?restype=container&comp=list"), &[], &[]);
+    let listed = String::from_utf8(listed.body).unwrap();
+    let mut there: Vec<String> = listed
+        .split("<Name>")
+        .skip(1)
+        .map(|rest| rest.split_once("</Name>").unwrap().0.replace("&lt;", "<").replace("&gt;", ">"))
+        .map(|name| name.replace("&quot;", "\"").replace("&apos;", "'").replace("&amp;", "&"))
+        .collect();
+    let mut ours = names.clone();
+    ours.sort_unstable();
+    there.sort_unstable();
+    assert_eq!(there, ours);
+    for (mutex, lease) in &leases {
+        mutex.release(lease).unwrap();
+    }
+}
+
+#[test]
+fn a_lease_of_another_lock_is_refused() {
+    let Some(container) = container(&unique("mixed")) else { return };
+    let (a, b) = (container.mutex("a").unwrap(), container.mutex("b").unwrap());
+    let mut lease = a.acquire(LEASE).unwrap();
+    assert_eq!(b.renew(&mut lease).unwrap_err().kind(), ErrorKind::InvalidInput);
+    assert_eq!(b.release(&lease).unwrap_err().kind(), ErrorKind::InvalidInput);
+    assert!(lease.is_held());
+    a.release(&lease).unwrap();
+}
+
+// Scenario 24.
+#[test]
+fn somebodys_blob_used_as_a_lock_keeps_its_content_and_metadata() {
+    let Some(azurite) = azurite() else { return };
+    let name = unique("existing");
+    azurite.create_container(&name);
+    azurite.put_blob(&name, "data.csv", b"1,2,3", &[("owner", "somebody")]);
+    let before = azurite.blob_headers(&name, "data.csv");
+    let locker = container(&name).unwrap().locker("data.csv").unwrap();
+    locker.lock().unwrap().unlock().unwrap();
+    drop(locker.lock().unwrap());
+    let after = azurite.blob_headers(&name, "data.csv");
+    assert_eq!(azurite.blob_body(&name, "data.csv"), b"1,2,3");
+    assert_eq!(after.header("x-ms-meta-owner"), Some("somebody"));
+    assert_eq!(after.header("etag"), before.header("etag"));
+}
+
+/// Tokens for the container `locks` of the emulator's account, made by another implementation.
+const BLOB_SAS: &str =
+    "sv=2021-12-02&sr=b&sp=racw&se=2099-01-01T00%3A00%3A00Z&sig=1nT7UzNISgH94V4VQV7o0PMS5ghadJWmIcjNELvJ49I%3D";
+const CONTAINER_SAS: &str =
+    "sv=2021-12-02&sr=c&sp=racw&se=2099-01-01T00%3A00%3A00Z&sig=iDXzrPYugxUraQR753UmBCoDr6P5JJS9VTr9MGR8tLg%3D";
+const ACCOUNT_SAS: &str = "sv=2021-12-02&ss=b&srt=sco&sp=rwdlac&se=2099-01-01T00%3A00%3A00Z&sig=tznf%2BUguWwNe%2B7oTyobyNUc7TDthIuY2m9EdDOYdBvE%3D";
+
+// Scenario 25, as far as tokens made beforehand reach.
+#[test]
+fn shared_access_signatures_of_three_sorts_lock() {
+    let Some(azurite) = azurite() else { return };
+    let endpoint = format!("http://127.0.0.1:{}/devstoreaccount1", azurite.port());
+    let with = |token: &str| Container::builder(&format!("{endpoint}/locks"), Credential::sas(token).unwrap()).build();
+    // The account's token makes the container; the others could not.
+    for text in [
+        format!("BlobEndpoint={endpoint};SharedAccessSignature={ACCOUNT_SAS}"),
+        format!("BlobEndpoint={endpoint}?{ACCOUNT_SAS}"),
+    ] {
+        let container = Container::from_connection_string(&text, "locks").unwrap();
+        container.locker("by-account").unwrap().lock().unwrap().unlock().unwrap();
+    }
+    with(CONTAINER_SAS).unwrap().locker("by-container").unwrap().lock().unwrap().unlock().unwrap();
+    let blob = with(BLOB_SAS).unwrap();
+    blob.locker("job-a").unwrap().lock().unwrap().unlock().unwrap();
+    let error = blob.locker("job-b").unwrap().lock().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error:?}");
+    let altered = with(&CONTAINER_SAS.replace("racw", "racwd")).unwrap();
+    let error = altered.locker("job-a").unwrap().lock().unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::Credential), "{error:?}");
+    assert!(!format!("{error:?}").contains("iDXz"), "{error:?}");
+}
+
+#[test]
+fn a_wrong_account_key_is_told_and_not_waited_for() {
+    let Some(azurite) = azurite() else { return };
+    let url = format!("http://127.0.0.1:{}/devstoreaccount1/{}", azurite.port(), unique("wrong"));
+    let key = Credential::shared_key("devstoreaccount1", "d3Jvbmcga2V5").unwrap();
+    let error = Container::builder(&url, key).build().unwrap().locker("job").unwrap().lock().unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::Credential), "{error:?}");
+    assert!(error.to_string().contains("key"), "{error}");
+}

@@ -2,8 +2,6 @@
 
 #![allow(dead_code, reason = "a vocabulary: no build of the tests uses every word of it")]
 #![allow(unreachable_pub, reason = "the users of these modules are their neighbours")]
-#![allow(clippy::expect_used, clippy::panic, reason = "a test has nothing better to do with a failure")]
-#![allow(clippy::disallowed_methods, reason = "the tests measure by other clocks than the library's")]
 
 pub mod azurite;
 pub mod http;
@@ -15,6 +13,8 @@ use std::process;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use azmutex::{Container, Locker, locker};
 
 /// A name that no other test, process or run uses, fit to be the name of a container.
 pub fn unique(prefix: &str) -> String {
@@ -33,6 +33,19 @@ pub fn unique(prefix: &str) -> String {
         }
     }
     name
+}
+
+/// A container of this name in the emulator's account; `None` where there is no emulator.
+pub fn container(name: &str) -> Option<Container> {
+    Some(Container::from_connection_string(&azurite::azurite()?.connection_string(), name).expect("a container"))
+}
+
+/// A locker with the shortest lease there is, renewed and looked for often.
+pub fn quick(container: &Container, lock: &str) -> locker::Builder {
+    Locker::builder(container.mutex(lock).expect("a lock's name"))
+        .lease(Duration::from_secs(15))
+        .renew_every(Duration::from_secs(1))
+        .pauses(Duration::from_millis(5), Duration::from_millis(100))
 }
 
 /// Writes a line to the real stderr, because the test harness hides what `eprintln!` writes.
