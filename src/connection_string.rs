@@ -1,5 +1,6 @@
 //! [Connection strings](https://learn.microsoft.com/azure/storage/common/storage-configure-connection-string).
 
+use crate::credential::check_account;
 use crate::error::{Error, Result};
 
 /// The emulator's account and key, known to everybody:
@@ -7,6 +8,8 @@ use crate::error::{Error, Result};
 const DEVELOPMENT_ACCOUNT: &str = "devstoreaccount1";
 const DEVELOPMENT_KEY: &str =
     "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
+/// Of the public cloud.
+pub(crate) const SUFFIX: &str = "core.windows.net";
 pub(crate) const DEVELOPMENT: &str = "UseDevelopmentStorage=true";
 
 /// What a connection string says about the Blob service. Cannot be printed: it holds secrets.
@@ -92,8 +95,8 @@ impl Fields {
                         "DefaultEndpointsProtocol in the connection string is http or https, not {protocol:?}"
                     )));
                 }
-                let suffix = self.endpoint_suffix.as_deref().unwrap_or("core.windows.net");
-                (format!("{protocol}://{account}.blob.{suffix}"), None)
+                let suffix = self.endpoint_suffix.as_deref().unwrap_or(SUFFIX);
+                (endpoint(protocol, account, suffix)?, None)
             }
             (None, None) => {
                 return Err(Error::input(
@@ -115,6 +118,12 @@ impl Fields {
         };
         Ok(Parts { endpoint, secret })
     }
+}
+
+/// The account's own address. Its name is checked, since another host could hide in it.
+pub(crate) fn endpoint(protocol: &str, account: &str, suffix: &str) -> Result<String> {
+    check_account(account)?;
+    Ok(format!("{protocol}://{account}.blob.{suffix}"))
 }
 
 fn development(proxy: Option<&str>) -> Result<Parts> {
@@ -191,6 +200,7 @@ mod tests {
             ("AccountName=me;AccountKey=", ErrorKind::Credential),
             ("BlobEndpoint=https://me.example", ErrorKind::Credential),
             ("BlobEndpoint=https://me.example;AccountKey=SECRET", ErrorKind::InvalidInput),
+            ("AccountName=evil.example/me;SharedAccessSignature=sig=SECRET", ErrorKind::InvalidInput),
             ("AccountName=me;AccountName=me;AccountKey=SECRET", ErrorKind::InvalidInput),
             ("AccountName=me;AccountKey=SECRET;DefaultEndpointsProtocol=ftp", ErrorKind::InvalidInput),
             ("BlobSecondaryEndpoint=https://x;AccountName=me;AccountKey=SECRET", ErrorKind::InvalidInput),

@@ -213,7 +213,7 @@ impl Builder {
                 )));
             }
         };
-        let endpoint = format!("https://{account}.blob.core.windows.net");
+        let endpoint = connection_string::endpoint("https", &account, connection_string::SUFFIX)?;
         Ok(Builder { container: Some(container.to_owned()), ..Container::builder(&endpoint, credential) })
     }
 

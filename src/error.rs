@@ -155,11 +155,14 @@ impl Error {
         Error::about(lock, Problem::Lost(lost))
     }
 
+    /// `left`: how long until the lease ends by itself.
     pub(crate) fn not_released(lock: &Arc<str>, left: Duration, last: Option<Error>) -> Error {
-        let text = format!(
-            "no word of its release; it ends by itself in about {} s, if it has not",
-            left.as_secs().saturating_add(1)
-        );
+        let text = match left {
+            Duration::MAX => "no word of its release; it stays taken until it is released or broken".to_owned(),
+            left => {
+                format!("no word of its release; it ends by itself in about {} s", left.as_secs().saturating_add(1))
+            }
+        };
         Error::about(lock, Problem::NotReleased(text, last))
     }
 

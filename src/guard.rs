@@ -14,6 +14,8 @@ use crate::watchdog::Watch;
 
 /// How long the end of a hold waits for the observer to have heard of it: a script may end right after.
 const FLUSH: Duration = Duration::from_millis(200);
+/// What lies at most between our deadline and the lease's end.
+const LARGEST_MARGIN: Duration = Duration::from_millis(3_200);
 /// Between the last word of the lock's thread and our hearing it.
 const SLACK: Duration = Duration::from_secs(1);
 
@@ -161,12 +163,12 @@ impl LockGuard {
         let result = match standing {
             // Nothing is left to lose, so the thread gets a moment to send its release, and no more.
             Err(lost) => {
-                let _ = self.released(limit.min(self.drop_limit));
+                let _ = self.released(limit.min(self.drop_limit), Duration::ZERO);
                 Err(Error::lost(self.watch.lock_name(), lost))
             }
             Ok(valid_until) => {
-                let lease_end = valid_until.left(clock::now()).saturating_add(SLACK * 3);
-                self.released(limit.min(lease_end))
+                let lease_end = valid_until.left(clock::now()).saturating_add(LARGEST_MARGIN);
+                self.released(limit.min(lease_end), lease_end)
             }
         };
         self.watch.flush_events(FLUSH);
@@ -174,12 +176,11 @@ impl LockGuard {
     }
 
     /// What the lock's thread says of the release.
-    fn released(&self, limit: Duration) -> Result<()> {
-        let left = self.watch.check().map_or(Duration::ZERO, |valid_until| valid_until.left(clock::now()));
+    fn released(&self, limit: Duration, lease_end: Duration) -> Result<()> {
         match self.reports.recv_timeout(limit) {
             Ok(Report::Released(result)) => result,
             Err(RecvTimeoutError::Disconnected) => Err(Error::lost(self.watch.lock_name(), Lost::RenewalStopped)),
-            _ => Err(Error::not_released(self.watch.lock_name(), left, None)),
+            _ => Err(Error::not_released(self.watch.lock_name(), lease_end, None)),
         }
     }
 }

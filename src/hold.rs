@@ -412,6 +412,8 @@ impl Hold {
             return self.give_up(seek, Why::Failed, now);
         }
         let then = match seek.stage {
+            // A look that fails may always fail, where a try would not: on a blob with very much metadata, say.
+            Stage::Next(Ask::Look) | Stage::Asked(Ask::Look) | Stage::Resting { then: Ask::Look, .. } => Ask::Acquire,
             Stage::Next(ask) | Stage::Asked(ask) | Stage::Resting { then: ask, .. } => ask,
         };
         let pause = match seek.wait {

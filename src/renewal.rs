@@ -158,8 +158,8 @@ impl Thread {
         self.report(Report::Released(Err(error)));
     }
 
-    fn failure(&mut self) -> Error {
-        self.error.take().unwrap_or_else(|| {
+    fn failure(&self) -> Error {
+        self.error.clone().unwrap_or_else(|| {
             let hint = "the service's answer does not fit the request";
             Error::no_answer(self.watch.lock_name(), ErrorKind::Unexpected, "take the lock", hint, None)
         })
@@ -179,5 +179,122 @@ impl Drop for Mourner {
         if std::thread::panicking() {
             self.0.lose(Lost::RenewalStopped);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hold::{Rules, Wait};
+    use crate::lease::{LeaseId, Term};
+    use crate::rest::{Applied, Outcome};
+    use crate::retry::Policy;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// A lock's thread that is answered by `answer`, and its hold as the holder sees it.
+    fn started(answer: impl Fn(Operation) -> Outcome + Send + 'static) -> (Worker, Arc<Watch>) {
+        let rules = Rules {
+            term: Term::Seconds(15),
+            renew_every: Duration::from_millis(20),
+            first_pause: Duration::from_millis(1),
+            longest_pause: Duration::from_millis(1),
+            create_container: true,
+            policy: Policy::default().first_pause(Duration::from_millis(1)),
+        };
+        let watch = Watch::new("test".into(), None);
+        let hold = Hold::keep(rules, LeaseId::random().unwrap(), Wait::Forever);
+        let attempt = move |operation, _| {
+            let sent = clock::now();
+            Exchange { sent, outcome: answer(operation), error: None }
+        };
+        (start(hold, watch.clone(), SECOND, attempt).unwrap(), watch)
+    }
+
+    fn obliging(operation: Operation) -> Outcome {
+        match operation {
+            Operation::Acquire { id, .. } | Operation::Renew { id } => Outcome::Leased(id),
+            _ => Outcome::Done,
+        }
+    }
+
+    fn next(worker: &Worker) -> Option<Report> {
+        worker.reports.recv_timeout(5 * SECOND).ok()
+    }
+
+    #[test]
+    fn the_lock_is_renewed_until_the_caller_leaves_and_then_released() {
+        let (worker, watch) = started(obliging);
+        assert!(matches!(next(&worker), Some(Report::Granted)));
+        let first = watch.check().unwrap();
+        clock::sleep(Duration::from_millis(200));
+        assert!(watch.check().unwrap() > first, "renewed");
+        let Worker { stay, reports } = worker;
+        drop(stay);
+        assert!(matches!(reports.recv_timeout(5 * SECOND), Ok(Report::Released(Ok(())))));
+        assert!(reports.recv_timeout(5 * SECOND).is_err_and(|error| error.is_disconnected()));
+    }
+
+    #[test]
+    fn a_caller_who_left_while_the_lock_was_granted_holds_nothing() {
+        let (seen, operations) = unbounded();
+        let (go, gate) = bounded::<()>(0);
+        let (worker, _watch) = started(move |operation| {
+            let _ = seen.send(operation);
+            let _ = gate.recv();
+            obliging(operation)
+        });
+        assert!(matches!(operations.recv_timeout(5 * SECOND), Ok(Operation::Acquire { .. })));
+        let Worker { stay, reports } = worker;
+        drop(stay);
+        drop(go);
+        assert!(matches!(operations.recv_timeout(5 * SECOND), Ok(Operation::Release { .. })));
+        assert!(matches!(reports.recv_timeout(5 * SECOND), Ok(Report::NotObtained(_))));
+    }
+
+    // Scenario 20.
+    #[test]
+    fn the_holder_learns_that_the_thread_died_and_is_not_kept_waiting() {
+        let (worker, watch) = started(|operation| match operation {
+            Operation::Renew { .. } => panic!("on purpose"),
+            operation => obliging(operation),
+        });
+        assert!(matches!(next(&worker), Some(Report::Granted)));
+        assert_eq!(watch.listen().recv_timeout(5 * SECOND), Ok(Lost::RenewalStopped));
+        let guard = crate::LockGuard::new(LeaseId::random().unwrap(), watch, worker, SECOND, SECOND);
+        assert!(!guard.is_held());
+        let start = clock::now();
+        let error = guard.unlock().unwrap_err();
+        assert_eq!(error.lost_because(), Some(Lost::RenewalStopped));
+        assert!(clock::now().since(start) < SECOND);
+    }
+
+    #[test]
+    fn a_thread_that_dies_before_the_grant_ends_the_wait() {
+        let (worker, _watch) = started(|_| panic!("on purpose"));
+        assert!(worker.reports.recv_timeout(5 * SECOND).is_err_and(|error| error.is_disconnected()));
+    }
+
+    // Scenario 20: the thread hangs for good.
+    #[test]
+    fn an_unlock_beside_a_thread_that_hangs_comes_back_within_its_bound() {
+        let (_go, gate) = bounded::<()>(0);
+        let (worker, watch) = started(move |operation| match operation {
+            Operation::Renew { .. } => {
+                let _ = gate.recv();
+                Outcome::Failed { applied: Applied::Perhaps, retry_after: None }
+            }
+            operation => obliging(operation),
+        });
+        assert!(matches!(next(&worker), Some(Report::Granted)));
+        clock::sleep(Duration::from_millis(100));
+        let attempt = Duration::from_millis(50);
+        let guard = crate::LockGuard::new(LeaseId::random().unwrap(), watch, worker, attempt, SECOND);
+        guard.ensure_held().unwrap();
+        let start = clock::now();
+        let error = guard.unlock().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
+        let took = clock::now().since(start);
+        assert!(took < 2 * SECOND, "{took:?}");
     }
 }

@@ -11,6 +11,7 @@ mod shared_key;
 
 use sas::Sas;
 use shared_key::SharedKey;
+pub(crate) use shared_key::check_account;
 
 /// A storage account's key, or a shared access signature (SAS).
 ///

@@ -31,12 +31,7 @@ pub(super) struct SharedKey {
 
 impl SharedKey {
     pub(super) fn new(account: &str, key: &str) -> Result<SharedKey> {
-        let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-        if account.is_empty() || !account.bytes().all(fits) {
-            return Err(Error::input(format!(
-                "the account name {account:?} must consist of lower-case letters and digits"
-            )));
-        }
+        check_account(account)?;
         let bytes = STANDARD.decode(key.trim()).ok().filter(|bytes| !bytes.is_empty());
         let Some(bytes) = bytes else {
             return Err(Error::input(format!(
@@ -57,6 +52,15 @@ impl SharedKey {
         let signature = STANDARD.encode(mac.finalize().into_bytes());
         request.headers.push(("authorization", format!("SharedKey {}:{signature}", self.account)));
     }
+}
+
+/// A storage account's name, which goes into a host name and a header.
+pub(crate) fn check_account(name: &str) -> Result<()> {
+    let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    if name.is_empty() || !name.bytes().all(fits) {
+        return Err(Error::input(format!("{name:?} cannot be an account's name: lower-case letters and digits")));
+    }
+    Ok(())
 }
 
 /// The text that the service will make of the request, too. The path goes in as it is sent, percent-encoded; the

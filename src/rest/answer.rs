@@ -133,6 +133,9 @@ pub(super) fn missing(asked: &Asked<'_>, no_answer: NoAnswer) -> (Outcome, Optio
         Because::ConnectionRefused => format!("nothing listens at {origin}; is it running, and the port right?"),
         Because::Connection => format!("the connection to {origin} failed"),
         Because::Proxy => format!("the proxy that the environment names does not connect to {origin}"),
+        Because::Tls if cfg!(feature = "platform-verifier") => {
+            format!("no trusted TLS connection to {origin}; is its authority in this system's trust store?")
+        }
         Because::Tls => format!(
             "no trusted TLS connection to {origin}; for a private certificate authority use the feature \
              `platform-verifier`"
