@@ -14,4 +14,5 @@ mod names;
 mod processes;
 mod service;
 mod support;
+mod tls;
 mod wire;

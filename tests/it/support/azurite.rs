@@ -21,6 +21,7 @@ const KEY: &str = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6t
 const SAS: &str = "sv=2021-12-02&ss=b&srt=sco&sp=rwdlac&se=2099-01-01T00%3A00%3A00Z\
                    &sig=tznf%2BUguWwNe%2B7oTyobyNUc7TDthIuY2m9EdDOYdBvE%3D";
 const MAIN: &str = "node_modules/azurite/dist/src/blob/main.js";
+pub const CERTIFICATE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/support/tls/cert.pem");
 const INSTALL_LIMIT: Duration = Duration::from_secs(300);
 const START_LIMIT: Duration = Duration::from_secs(60);
 /// A server that outlived its test process would never be found again.
@@ -37,8 +38,21 @@ pub struct Azurite {
 /// had; but a panic with `CI` or `AZMUTEX_REQUIRE_AZURITE` set, lest a build be green untested.
 pub fn azurite() -> Option<&'static Azurite> {
     static AZURITE: OnceLock<Result<Azurite, String>> = OnceLock::new();
-    let azurite = AZURITE.get_or_init(|| {
-        let azurite = start();
+    started(&AZURITE, &[])
+}
+
+/// Another one, which speaks https, with the certificate in `tls/`.
+pub fn azurite_https() -> Option<&'static Azurite> {
+    static AZURITE: OnceLock<Result<Azurite, String>> = OnceLock::new();
+    started(
+        &AZURITE,
+        &["--cert", CERTIFICATE, "--key", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/support/tls/key.pem")],
+    )
+}
+
+fn started(azurite: &'static OnceLock<Result<Azurite, String>>, options: &[&str]) -> Option<&'static Azurite> {
+    let azurite = azurite.get_or_init(|| {
+        let azurite = start(options);
         if let Err(reason) = &azurite {
             loud(&format!(
                 "\n*** Azurite could not be started: {reason}\n\
@@ -170,7 +184,7 @@ fn borrowed(headers: &[(String, String)]) -> Vec<(&str, &str)> {
     headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
 }
 
-fn start() -> Result<Azurite, String> {
+fn start(options: &[&str]) -> Result<Azurite, String> {
     let home = install(azurite_version()?)?;
     let preload = home.join("exit-with-stdin.js");
     replace_file(&preload, EXIT_WITH_STDIN).map_err(|error| format!("{}: {error}", preload.display()))?;
@@ -181,6 +195,7 @@ fn start() -> Result<Azurite, String> {
         .arg(home.join(MAIN))
         .args(["--blobHost", "127.0.0.1", "--blobPort", "0"])
         .args(["--inMemoryPersistence", "--disableTelemetry", "--silent"])
+        .args(options)
         .current_dir(&home)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -221,8 +236,9 @@ fn drain(output: impl io::Read + Send + 'static, port: Sender<u16>, said: Arc<Mu
         let mut line = Vec::new();
         while output.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
             let text = String::from_utf8_lossy(&line);
-            if let Some((_, address)) = text.split_once("successfully listens on http://127.0.0.1:")
-                && let Ok(number) = address.trim().parse()
+            if text.contains("successfully listens on")
+                && let Some((_, port_number)) = text.trim_end().rsplit_once(':')
+                && let Ok(number) = port_number.parse()
             {
                 let _ = port.send(number);
             }

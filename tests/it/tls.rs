@@ -1,0 +1,50 @@
+//! https, to an emulator with a certificate of its own.
+#![cfg(any(feature = "rustls", feature = "platform-verifier"))]
+
+use std::time::{Duration, Instant};
+
+use azmutex::credential::Credential;
+use azmutex::{Container, ErrorKind};
+
+use crate::support::azurite::azurite_https;
+use crate::support::unique;
+
+const KEY: &str = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
+
+fn container(port: u16) -> Container {
+    let url = format!("https://localhost:{port}/devstoreaccount1/{}", unique("tls"));
+    Container::builder(&url, Credential::shared_key("devstoreaccount1", KEY).unwrap()).build().unwrap()
+}
+
+#[test]
+fn a_certificate_that_nobody_vouches_for_ends_the_wait_at_once() {
+    let Some(azurite) = azurite_https() else { return };
+    let start = Instant::now();
+    let error = container(azurite.port()).locker("job").unwrap().lock().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    let text = format!("{error:?}");
+    assert!(text.contains("no trusted TLS connection") && text.contains("certificate"), "{text}");
+    assert!(start.elapsed() < Duration::from_secs(5), "{text}");
+}
+
+/// With the certificate among those that the platform trusts, in a process of its own.
+#[cfg(all(feature = "platform-verifier", target_os = "linux"))]
+#[test]
+fn a_certificate_that_the_platform_trusts_is_good_enough() {
+    const PORT: &str = "AZMUTEX_TEST_HTTPS_PORT";
+    if let Ok(port) = std::env::var(PORT) {
+        let locker = container(port.parse().unwrap()).locker("job").unwrap();
+        for _ in 0..3 {
+            locker.lock().unwrap().unlock().unwrap();
+        }
+        return;
+    }
+    let Some(azurite) = azurite_https() else { return };
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "tls::a_certificate_that_the_platform_trusts_is_good_enough", "--nocapture"])
+        .env(PORT, azurite.port().to_string())
+        .env("SSL_CERT_FILE", crate::support::azurite::CERTIFICATE)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
