@@ -119,8 +119,7 @@ pub(crate) struct Hold {
     /// One call of `AzureMutex`: end after the first thing done, and leave the lease alone.
     once: bool,
     leaving: bool,
-    /// When the service frees the lease by itself at the latest, as far as we know: whatever was last asked of it
-    /// may have been carried out.
+    /// When the service frees the lease by itself, if it carried out all that was asked of it as soon as it was sent.
     ends: Moment,
     state: State,
 }
@@ -147,7 +146,7 @@ struct Seek {
     /// Looking is refused to this credential, so we ask by trying.
     blind: bool,
     told_waiting: bool,
-    /// How often in a row somebody else had it.
+    /// How often somebody else had it.
     busy: u32,
     creations: u32,
     failures: u32,
@@ -173,7 +172,6 @@ enum Ask {
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
 struct Tenure {
     valid_until: Moment,
-    ends: Moment,
     renew_at: Moment,
     failures: u32,
 }
@@ -197,6 +195,15 @@ struct Question {
     operation: Operation,
     rest_until: Moment,
     failures: u32,
+}
+
+impl Seek {
+    /// The service said who has the lock. Only that ends a row of failures; making anew what vanishes does not.
+    fn answered(&mut self) {
+        self.creations = 0;
+        self.failures = 0;
+        self.failing_since = None;
+    }
 }
 
 impl Hold {
@@ -224,7 +231,7 @@ impl Hold {
 
     /// To renew a lease that the caller keeps, now; or, after [`leave`](Hold::leave), to release it.
     pub(crate) fn resume(rules: Rules, id: LeaseId, valid_until: Moment, ends: Moment) -> Hold {
-        let tenure = Tenure { valid_until, ends, renew_at: Moment::PAST, failures: 0 };
+        let tenure = Tenure { valid_until, renew_at: Moment::PAST, failures: 0 };
         Hold { rules, id, once: true, leaving: false, ends, state: State::Held(tenure) }
     }
 
@@ -268,32 +275,29 @@ impl Hold {
             (Ask::Acquire, Outcome::Leased(id)) if id == self.id => self.granted(seek, now, sent, jitter),
             (Ask::Acquire, Outcome::Busy) => self.busy(seek, now, jitter),
             (Ask::Look, Outcome::Seen(status)) if status.is_locked() => self.busy(seek, now, jitter),
-            (Ask::Look, Outcome::Seen(_) | Outcome::NoBlob | Outcome::NoContainer) => {
-                seek.stage = Stage::Next(Ask::Acquire);
-                self.seek_on(seek, now)
+            (Ask::Look, Outcome::Seen(_)) => {
+                seek.answered();
+                self.put(seek, Ask::Acquire, now)
             }
+            (Ask::Look, Outcome::NoBlob | Outcome::NoContainer) => self.put(seek, Ask::Acquire, now),
             (Ask::Look, Outcome::Denied | Outcome::Refused) => {
                 seek.blind = true;
-                seek.stage = Stage::Next(Ask::Acquire);
-                self.seek_on(seek, now)
+                self.put(seek, Ask::Acquire, now)
             }
             (Ask::Acquire, Outcome::NoBlob) => self.create(seek, Ask::CreateBlob, now, jitter),
             (Ask::Acquire | Ask::CreateBlob, Outcome::NoContainer) if self.rules.create_container => {
                 self.create(seek, Ask::CreateContainer, now, jitter)
             }
-            (Ask::CreateContainer, Outcome::Done | Outcome::Exists) => {
-                seek.stage = Stage::Next(Ask::CreateBlob);
-                self.seek_on(seek, now)
-            }
-            (Ask::CreateBlob, Outcome::Done | Outcome::Exists) => {
-                seek.stage = Stage::Next(Ask::Acquire);
-                self.seek_on(seek, now)
-            }
+            (Ask::CreateContainer, Outcome::Done | Outcome::Exists) => self.put(seek, Ask::CreateBlob, now),
+            (Ask::CreateBlob, Outcome::Done | Outcome::Exists) => self.put(seek, Ask::Acquire, now),
             // It takes the service half a minute or more, so it is waited for like a holder, not borne like a fault.
-            (_, Outcome::ContainerBeingDeleted) if seek.wait != Wait::Never => self.busy(seek, now, jitter),
+            (_, Outcome::ContainerBeingDeleted) if seek.wait != Wait::Never => {
+                seek.answered();
+                self.rest(seek, Ask::Acquire, self.rules.longest_pause, now)
+            }
             (_, Outcome::Failed { applied, retry_after }) => {
                 seek.unsure |= ask == Ask::Acquire && applied == Applied::Perhaps;
-                self.stumble(seek, now, retry_after, jitter)
+                self.stumble(seek, ask, now, retry_after, jitter)
             }
             // A lease under an id that is not ours, or an answer that this question does not have.
             _ => {
@@ -301,6 +305,11 @@ impl Hold {
                 self.give_up(seek, Why::Failed, now)
             }
         }
+    }
+
+    fn put(&mut self, mut seek: Seek, ask: Ask, now: Moment) -> Do {
+        seek.stage = Stage::Next(ask);
+        self.seek_on(seek, now)
     }
 
     /// What comes next on the way to the lock, if it is still wanted.
@@ -313,7 +322,9 @@ impl Hold {
             if now >= deadline {
                 return self.give_up(seek, Why::TimedOut, now);
             }
-            limit = limit.min(deadline.left(now));
+            // A request that hangs must leave room for the last try.
+            let room = deadline.before(LAST_TRY).left(now);
+            limit = limit.min(if room > LAST_TRY { room } else { deadline.left(now) });
             if limit < LEAST_LIMIT {
                 self.state = State::Seeking(seek);
                 return Do::Sleep { until: deadline };
@@ -343,21 +354,20 @@ impl Hold {
         if tenure.valid_until <= now {
             // The answer took longer than the lease lasts. The same acquire again starts the lease anew.
             seek.unsure = true;
-            return self.stumble(seek, now, None, jitter);
+            return self.stumble(seek, Ask::Acquire, now, None, jitter);
         }
         if self.leaving {
-            self.state = State::Releasing(self.release(now, tenure.ends, self.rules.policy.retries, true));
+            self.state = State::Releasing(self.release(now, self.ends, self.rules.policy.retries, true));
             return Do::Tell(Told::NotObtained(Why::GivenUp));
         }
         self.state = if self.once { State::Over } else { State::Held(tenure) };
-        Do::Tell(Told::Granted { valid_until: tenure.valid_until, ends: tenure.ends })
+        Do::Tell(Told::Granted { valid_until: tenure.valid_until, ends: self.ends })
     }
 
     fn tenure(&mut self, sent: Moment, jitter: u32) -> Tenure {
         self.ends = self.rules.term.ends(sent);
         Tenure {
             valid_until: self.rules.term.valid_until(sent),
-            ends: self.ends,
             // A little early, so that many locks taken together are not renewed together.
             renew_at: sent.after(retry::shortened(self.rules.renew_every, 10, jitter)),
             failures: 0,
@@ -372,10 +382,7 @@ impl Hold {
         let pause = retry::growing(self.rules.first_pause, self.rules.longest_pause, seek.busy, jitter);
         let then = if seek.unsure || seek.blind { Ask::Acquire } else { Ask::Look };
         seek.busy = seek.busy.saturating_add(1);
-        // Only a proper answer on who has it ends a row of failures: making what vanishes again does not.
-        seek.creations = 0;
-        seek.failures = 0;
-        seek.failing_since = None;
+        seek.answered();
         seek.stage = Stage::Resting { until: rested(seek.wait, now, pause), then };
         if !seek.told_waiting && !self.leaving {
             seek.told_waiting = true;
@@ -390,36 +397,28 @@ impl Hold {
         seek.creations += 1;
         if seek.creations > CREATIONS {
             seek.creations = 0;
-            return self.stumble(seek, now, None, jitter);
+            return self.stumble(seek, Ask::Acquire, now, None, jitter);
         }
-        seek.stage = Stage::Next(what);
-        self.seek_on(seek, now)
+        self.put(seek, what, now)
     }
 
     /// A failure that may pass. The question is put again after a pause, unless patience has run out.
-    fn stumble(&mut self, mut seek: Seek, now: Moment, retry_after: Option<Duration>, jitter: u32) -> Do {
+    fn stumble(&mut self, mut seek: Seek, ask: Ask, now: Moment, retry_after: Option<Duration>, jitter: u32) -> Do {
         let policy = &self.rules.policy;
         seek.failures = seek.failures.saturating_add(1);
         let since = *seek.failing_since.get_or_insert(now);
         let pause = policy.pause(seek.failures, retry_after, jitter);
-        let patient = match seek.wait {
+        let (patient, pause) = match seek.wait {
             // Nobody who does not want to wait should be held by a server that asks for it.
-            Wait::Never => seek.failures <= policy.retries && pause <= policy.longest_pause,
-            Wait::Until(_) => true,
-            Wait::Forever => now.since(since) < policy.patience,
+            Wait::Never => (seek.failures <= policy.retries && pause <= policy.longest_pause, pause),
+            Wait::Until(_) => (true, pause),
+            Wait::Forever => (now.since(since) < policy.patience, pause.min(policy.patience)),
         };
-        if !patient {
-            return self.give_up(seek, Why::Failed, now);
-        }
-        let then = match seek.stage {
-            // A look that fails may always fail, where a try would not: on a blob with very much metadata, say.
-            Stage::Next(Ask::Look) | Stage::Asked(Ask::Look) | Stage::Resting { then: Ask::Look, .. } => Ask::Acquire,
-            Stage::Next(ask) | Stage::Asked(ask) | Stage::Resting { then: ask, .. } => ask,
-        };
-        let pause = match seek.wait {
-            Wait::Forever => pause.min(policy.patience),
-            Wait::Never | Wait::Until(_) => pause,
-        };
+        if patient { self.rest(seek, ask, pause, now) } else { self.give_up(seek, Why::Failed, now) }
+    }
+
+    /// Says that something failed, and puts the question after a pause.
+    fn rest(&mut self, mut seek: Seek, then: Ask, pause: Duration, now: Moment) -> Do {
         seek.stage = Stage::Resting { until: rested(seek.wait, now, pause), then };
         if self.leaving {
             return self.seek_on(seek, now);
@@ -449,22 +448,22 @@ impl Hold {
                 Outcome::Leased(id) if id == self.id => {
                     let tenure = self.tenure(sent, jitter);
                     self.state = if self.once { State::Over } else { State::Held(tenure) };
-                    return Do::Tell(Told::Renewed { valid_until: tenure.valid_until, ends: tenure.ends });
+                    return Do::Tell(Told::Renewed { valid_until: tenure.valid_until, ends: self.ends });
                 }
                 Outcome::Leased(_) | Outcome::NotOurs | Outcome::NoLease => return self.lose(Lost::Taken),
                 Outcome::Broken => return self.lose(Lost::Broken),
                 Outcome::NoBlob => return self.lose(Lost::BlobDeleted),
-                Outcome::NoContainer => return self.lose(Lost::ContainerDeleted),
+                Outcome::NoContainer | Outcome::ContainerBeingDeleted => return self.lose(Lost::ContainerDeleted),
                 _ => return self.renewal_failed(tenure, now, outcome, jitter),
             }
         }
         if self.leaving {
-            self.state = State::Releasing(self.release(now, tenure.ends, self.rules.policy.retries, false));
+            self.state = State::Releasing(self.release(now, self.ends, self.rules.policy.retries, false));
             return self.step(now, Input::Go, jitter);
         }
         let limit = self.rules.policy.attempt_limit.min(tenure.valid_until.left(now) / 2);
         if now < tenure.renew_at {
-            Do::Sleep { until: tenure.renew_at.min(tenure.valid_until) }
+            Do::Sleep { until: tenure.renew_at }
         } else if limit < LEAST_LIMIT {
             Do::Sleep { until: tenure.valid_until }
         } else {
@@ -525,7 +524,9 @@ impl Hold {
                 Outcome::NotOurs | Outcome::NoLease => return self.released(release, gone(Lost::Taken)),
                 Outcome::Broken => return self.released(release, gone(Lost::Broken)),
                 Outcome::NoBlob => return self.released(release, gone(Lost::BlobDeleted)),
-                Outcome::NoContainer => return self.released(release, gone(Lost::ContainerDeleted)),
+                Outcome::NoContainer | Outcome::ContainerBeingDeleted => {
+                    return self.released(release, gone(Lost::ContainerDeleted));
+                }
                 Outcome::Failed { applied, retry_after } if release.failures < release.retries => {
                     release.unanswered |= applied == Applied::Perhaps;
                     release.failures += 1;
@@ -555,10 +556,12 @@ impl Hold {
         let policy = &self.rules.policy;
         if let Input::Answer { outcome, .. } = input {
             match outcome {
-                Outcome::Failed { retry_after, .. } if question.failures < policy.retries => {
+                Outcome::Failed { retry_after, .. }
+                    if question.failures < policy.retries
+                        && policy.pause(question.failures + 1, retry_after, jitter) <= policy.longest_pause =>
+                {
                     question.failures += 1;
-                    let pause = policy.pause(question.failures, retry_after, jitter);
-                    question.rest_until = now.after(pause.min(policy.longest_pause));
+                    question.rest_until = now.after(policy.pause(question.failures, retry_after, jitter));
                 }
                 _ => {
                     self.state = State::Over;
@@ -575,13 +578,13 @@ impl Hold {
     }
 }
 
-/// When a pause ends: cut short where a deadline leaves room for one last try.
+/// When a pause ends: cut short where a deadline leaves room for one more try.
 fn rested(wait: Wait, now: Moment, pause: Duration) -> Moment {
     let until = now.after(pause);
     match wait {
         Wait::Until(deadline) if now < deadline.before(LAST_TRY) => until.min(deadline.before(LAST_TRY)),
-        Wait::Until(deadline) => until.min(deadline),
-        Wait::Never | Wait::Forever => until,
+        Wait::Until(deadline) if until >= deadline => now.after(deadline.left(now) / 2),
+        Wait::Until(_) | Wait::Never | Wait::Forever => until,
     }
 }
 

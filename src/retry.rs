@@ -7,6 +7,9 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 
+/// No server puts us to sleep for longer, whatever its `Retry-After`.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60);
+
 /// How one request to the service is bounded and repeated.
 ///
 /// While a lock is *waited* for, failures are repeated until the wait's own deadline, or, without one, until they
@@ -58,7 +61,7 @@ impl Policy {
     }
 
     /// The pause before the second try; each further one is twice as long, and each is shortened at random by up to
-    /// a half. A `Retry-After` of the service that asks for more is honoured. From 1 ms. Defaults to 200 ms.
+    /// a half. A `Retry-After` of the service that asks for more is honoured, up to 60 s. From 1 ms. Defaults to 200 ms.
     pub fn first_pause(mut self, pause: Duration) -> Self {
         self.first_pause = pause;
         self
@@ -89,7 +92,7 @@ impl Policy {
     /// The pause after the `failures`th failure in a row.
     pub(crate) fn pause(&self, failures: u32, retry_after: Option<Duration>, jitter: u32) -> Duration {
         let own = growing(self.first_pause, self.longest_pause, failures.saturating_sub(1), jitter);
-        own.max(retry_after.unwrap_or_default())
+        own.max(retry_after.unwrap_or_default().min(LONGEST_RETRY_AFTER))
     }
 }
 
@@ -157,6 +160,7 @@ mod tests {
         let policy = Policy::default();
         assert_eq!(policy.pause(1, Some(7_000 * MS), 0), 7_000 * MS);
         assert_eq!(policy.pause(1, Some(MS), 0), 200 * MS);
+        assert_eq!(policy.pause(1, Some(Duration::MAX), 0), 60_000 * MS);
     }
 
     #[test]

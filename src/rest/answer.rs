@@ -149,6 +149,9 @@ pub(super) fn missing(asked: &Asked<'_>, no_answer: NoAnswer) -> (Outcome, Optio
     let error = Error::no_answer(asked.address.lock, kind, asked.doing(), hint, no_answer.source);
     let outcome = if no_answer.because == Because::Tls {
         Outcome::Refused
+    } else if no_answer.because == Because::NotHttp && asked.operation == Operation::Look {
+        // The answer to a look has all of the blob's metadata, which may be more headers than can be read.
+        Outcome::Refused
     } else {
         let applied = if no_answer.unsent { Applied::No } else { Applied::Perhaps };
         Outcome::Failed { applied, retry_after: None }
