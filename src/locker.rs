@@ -157,7 +157,7 @@ impl Locker {
             Wait::Until(deadline) => after(deadline.left(clock::now()).saturating_add(GRACE)),
             Wait::Never | Wait::Forever => never(),
         };
-        let error = select! {
+        let mut error = select! {
             recv(worker.reports) -> report => match report {
                 Ok(Report::Granted) => {
                     let attempt = rules.policy.attempt_limit;
@@ -172,7 +172,13 @@ impl Locker {
         let Worker { stay, reports } = worker;
         drop(stay);
         let parting = clock::now().after(PARTING);
-        while reports.recv_timeout(parting.left(clock::now())).is_ok() {}
+        while let Ok(report) = reports.recv_timeout(parting.left(clock::now())) {
+            match report {
+                // The same, with its cause.
+                Report::NotObtained(later) if later.kind() == error.kind() => error = later,
+                _ => {}
+            }
+        }
         Err(error)
     }
 }

@@ -161,7 +161,7 @@ impl AzureMutex {
     /// # Errors
     ///
     /// The kinds of [`acquire`](AzureMutex::acquire) for a failure or a refusal. A missing lock is no error, but
-    /// [`LockStatus::Missing`].
+    /// [`LockStatus::Missing`]. A blob with more than about a hundred metadata entries cannot be looked at.
     pub fn inspect(&self) -> Result<LockStatus> {
         match self.ask(Operation::Look)? {
             (Outcome::Seen(status), _) => Ok(status),

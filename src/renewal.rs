@@ -53,7 +53,7 @@ pub(crate) fn start(
     std::thread::Builder::new()
         .name("azmutex".into())
         .stack_size(STACK)
-        .spawn(move || Thread { hold, watch, waited, stays, reports: sender, error: None }.run(attempt))
+        .spawn(move || Thread { hold, watch, waited, stays, reports: sender, error: None, failure: None }.run(attempt))
         .map_err(Error::no_thread)?;
     Ok(Worker { stay, reports })
 }
@@ -65,8 +65,10 @@ struct Thread {
     waited: Duration,
     stays: Receiver<Stay>,
     reports: Sender<Report>,
-    /// The failure met last.
+    /// What went wrong with the last request.
     error: Option<Error>,
+    /// The failure that was told last, unless all went well since.
+    failure: Option<Error>,
 }
 
 impl Thread {
@@ -82,6 +84,9 @@ impl Thread {
                 Do::Send { operation, limit } => {
                     let exchange = attempt(operation, limit);
                     self.error = exchange.error;
+                    if self.error.is_none() {
+                        self.failure = None;
+                    }
                     Input::Answer { sent: exchange.sent, outcome: exchange.outcome }
                 }
                 Do::Sleep { until } => {
@@ -111,6 +116,7 @@ impl Thread {
             Told::Waiting => self.watch.tell(Event::Waiting { lock }),
             Told::Retrying => {
                 let error = self.failure();
+                self.failure = Some(error.clone());
                 self.watch.tell(Event::Retrying { lock, error });
             }
             Told::Granted { valid_until, .. } => {
@@ -132,7 +138,7 @@ impl Thread {
             Told::NotObtained(why) => {
                 let error = match why {
                     Why::Busy => Error::busy(&lock),
-                    Why::TimedOut => Error::timed_out(&lock, self.waited, self.error.take()),
+                    Why::TimedOut => Error::timed_out(&lock, self.waited, self.failure.take()),
                     Why::GivenUp => Error::cancelled(&lock),
                     Why::Failed => self.failure(),
                 };

@@ -46,11 +46,12 @@ impl SharedKey {
         &self.account
     }
 
-    pub(super) fn sign(&self, request: &mut Request) {
+    pub(super) fn sign(&self, request: &mut Request) -> String {
         let mut mac = self.mac.clone();
         mac.update(string_to_sign(&self.account, request).as_bytes());
         let signature = STANDARD.encode(mac.finalize().into_bytes());
         request.headers.push(("authorization", format!("SharedKey {}:{signature}", self.account)));
+        signature
     }
 }
 
@@ -120,9 +121,9 @@ mod tests {
             query: query.into(),
             headers: all.into_iter().map(|(name, value)| (name, value.into())).collect(),
         };
-        SharedKey::new(ACCOUNT, KEY).unwrap().sign(&mut request);
-        let (_, value) = request.headers.pop().unwrap();
-        value.strip_prefix("SharedKey devstoreaccount1:").unwrap().to_owned()
+        let signature = SharedKey::new(ACCOUNT, KEY).unwrap().sign(&mut request);
+        assert_eq!(request.headers.pop(), Some(("authorization", format!("SharedKey {ACCOUNT}:{signature}"))));
+        signature
     }
 
     fn put(path: &str, query: &str, headers: &[(&'static str, &str)]) -> String {

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
+use percent_encoding::percent_decode_str;
+
 use super::{Address, Applied, Operation, Outcome};
 use crate::credential::Credential;
 use crate::error::{Error, ErrorKind, ServiceAnswer};
@@ -18,6 +20,7 @@ pub(super) struct Asked<'a> {
     pub(super) operation: Operation,
     pub(super) address: &'a Address<'a>,
     pub(super) credential: &'a Credential,
+    pub(super) signature: String,
     pub(super) date: SystemTime,
     pub(super) limit: Duration,
 }
@@ -194,7 +197,12 @@ impl Asked<'_> {
 
     fn explain(&self, reply: &Reply, code: Option<&str>) -> (ErrorKind, String) {
         let container = self.address.container;
+        let foreign =
+            || format!("{} does not answer as the Blob service does; is a proxy in between?", self.address.origin);
         match (reply.status, code) {
+            (200..408 | 409..429, None) if reply.header("x-ms-request-id").is_none() => {
+                (ErrorKind::Unexpected, foreign())
+            }
             (_, Some("AuthenticationFailed")) if self.skew(reply).is_some() => {
                 let skew = self.skew(reply).unwrap_or_default();
                 (ErrorKind::ClockSkew, format!("this machine's clock is {skew}; set it right"))
@@ -207,11 +215,12 @@ impl Asked<'_> {
                 let hint = "the account key was not accepted; it may have been rotated, or belong to another account";
                 (ErrorKind::Credential, self.with_detail(hint, reply))
             }
-            (401, _) | (_, Some("InvalidAuthenticationInfo" | "NoAuthenticationInformation")) => {
+            (401, _)
+            | (_, Some("InvalidAuthenticationInfo" | "NoAuthenticationInformation" | "PublicAccessNotPermitted")) => {
                 (ErrorKind::Credential, self.with_detail("the credential was not accepted", reply))
             }
             (_, Some("KeyBasedAuthenticationNotPermitted")) => (
-                ErrorKind::Credential,
+                ErrorKind::PermissionDenied,
                 "the account refuses its keys, and whatever is signed with them; use a user delegation SAS".to_owned(),
             ),
             (_, Some("AuthorizationPermissionMismatch")) => {
@@ -246,6 +255,9 @@ impl Asked<'_> {
                 ErrorKind::NotFound,
                 format!("there is no container {container:?}; create it, or let the builder do so"),
             ),
+            (_, Some("BlobNotFound")) if !matches!(self.operation, Operation::Break { .. }) => {
+                (ErrorKind::Unexpected, "the lock's blob vanishes as soon as it is made".to_owned())
+            }
             (_, Some("BlobNotFound")) => {
                 (ErrorKind::NotFound, format!("there is no such lock in container {container:?}"))
             }
@@ -263,14 +275,8 @@ impl Asked<'_> {
                 (ErrorKind::Unavailable, "the service is busy or throttles; try again later".to_owned())
             }
             (500.., _) | (408, _) => (ErrorKind::Unavailable, "the service failed; try again later".to_owned()),
-            (200..300, _) => {
-                (ErrorKind::Unexpected, format!("{} does not answer as the Blob service does", self.address.origin))
-            }
+            (200..300, _) | (_, None) => (ErrorKind::Unexpected, foreign()),
             (_, Some(_)) => (ErrorKind::Unexpected, "the service refused the request".to_owned()),
-            (_, None) => (
-                ErrorKind::Unexpected,
-                format!("{} does not answer as the Blob service does; is a proxy in between?", self.address.origin),
-            ),
         }
     }
 
@@ -297,9 +303,12 @@ impl Asked<'_> {
         }
     }
 
-    /// A server's text on one line, of bounded length, without what was secret in our request.
+    /// A server's text on one line, of bounded length, and without our signature, should it have sent that back.
     fn tidy(&self, text: &str) -> String {
-        let text = self.credential.redact(text);
+        let text = text.replace(&self.signature, "<redacted>");
+        if percent_decode_str(&text).decode_utf8_lossy().contains(&self.signature) {
+            return "<redacted>".to_owned();
+        }
         let printable = text.chars().map(|c| if c.is_control() { ' ' } else { c });
         printable.take(600).collect()
     }

@@ -98,9 +98,9 @@ pub(crate) fn attempt(
 ) -> Exchange {
     let date = clock::wall();
     let mut request = request::of(operation, address, date);
-    credential.authorize(&mut request);
+    let signature = credential.authorize(&mut request);
     let sent = clock::now();
-    let asked = answer::Asked { operation, address, credential, date, limit };
+    let asked = answer::Asked { operation, address, credential, signature, date, limit };
     let (outcome, error) = match transport.send(&request, limit) {
         Ok(reply) => answer::read(&asked, &reply),
         Err(no_answer) => answer::missing(&asked, no_answer),
