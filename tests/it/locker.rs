@@ -1,7 +1,5 @@
 //! `Locker`, `LockGuard` and `Cancel`.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -121,33 +119,6 @@ fn a_dropped_guard_lets_go() {
     .join()
     .unwrap();
     drop(locker.try_lock().unwrap());
-}
-
-// Scenario 1, its second half.
-#[test]
-fn a_hundred_threads_take_their_turns() {
-    let Some(container) = container(&unique("hundred")) else { return };
-    let locker = quick(&container, "job").build().unwrap();
-    let (inside, turns) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-    let start = Instant::now();
-    let threads: Vec<_> = (0..100)
-        .map(|_| {
-            let (locker, inside, turns) = (locker.clone(), inside.clone(), turns.clone());
-            thread::spawn(move || {
-                let guard = locker.lock().unwrap();
-                assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0, "two at a time");
-                thread::sleep(Duration::from_millis(10));
-                turns.fetch_add(1, Ordering::SeqCst);
-                inside.fetch_sub(1, Ordering::SeqCst);
-                guard.unlock().unwrap();
-            })
-        })
-        .collect();
-    for thread in threads {
-        thread.join().unwrap();
-    }
-    assert_eq!(turns.load(Ordering::SeqCst), 100);
-    assert!(start.elapsed() < 60 * SECOND, "{:?}", start.elapsed());
 }
 
 #[test]

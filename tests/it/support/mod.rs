@@ -6,10 +6,11 @@
 pub mod azurite;
 pub mod http;
 pub mod peer;
+#[cfg(unix)]
+pub mod process;
 pub mod proxy;
 
 use std::io::Write;
-use std::process;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -21,7 +22,7 @@ pub fn unique(prefix: &str) -> String {
     static COUNTER: AtomicUsize = AtomicUsize::new(0);
     let count = COUNTER.fetch_add(1, Ordering::Relaxed);
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let id = process::id();
+    let id = std::process::id();
     let wanted = format!("{prefix:.24}-{id:x}-{:x}-{count:x}", since.as_micros());
 
     let mut name = String::new();

@@ -1,0 +1,102 @@
+//! Crowds, which need the machine for themselves: a target of their own, since cargo runs one after the other.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::disallowed_methods)]
+
+use std::env;
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+#[path = "../it/support/mod.rs"]
+mod support;
+
+use support::azurite::azurite;
+use support::{container, quick, unique};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+// Scenario 1, its second half.
+#[test]
+fn a_hundred_threads_take_their_turns() {
+    let Some(container) = container(&unique("hundred")) else { return };
+    let locker = quick(&container, "job").build().unwrap();
+    let (inside, turns) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let start = Instant::now();
+    let threads: Vec<_> = (0..100)
+        .map(|_| {
+            let (locker, inside, turns) = (locker.clone(), inside.clone(), turns.clone());
+            thread::spawn(move || {
+                let guard = locker.lock().unwrap();
+                assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0, "two at a time");
+                thread::sleep(Duration::from_millis(10));
+                turns.fetch_add(1, Ordering::SeqCst);
+                inside.fetch_sub(1, Ordering::SeqCst);
+                guard.unlock().unwrap();
+            })
+        })
+        .collect();
+    for thread in threads {
+        thread.join().unwrap();
+    }
+    assert_eq!(turns.load(Ordering::SeqCst), 100);
+    assert!(start.elapsed() < 60 * SECOND, "{:?}", start.elapsed());
+}
+
+#[cfg(unix)]
+mod counter {
+    use super::*;
+    use support::process::{self, Process, say};
+
+    const PROCESSES: usize = 8;
+    const INCREMENTS: usize = 50;
+
+    /// Not a test of its own, but what each process does: adds to a number in a file that nothing else protects.
+    #[test]
+    fn child() {
+        let Some((container, name)) = process::given() else { return };
+        let files = env::temp_dir().join(name);
+        let locker =
+            quick(&container, "counter").pauses(Duration::from_millis(4), Duration::from_millis(20)).build().unwrap();
+        for _ in 0..INCREMENTS {
+            let guard = locker.lock().unwrap();
+            let number: usize = fs::read_to_string(files.join("number")).unwrap().parse().unwrap();
+            let history = fs::read_to_string(files.join("history")).unwrap();
+            // Long enough for another to come in between, if it could.
+            thread::sleep(Duration::from_millis(1));
+            fs::write(files.join("number"), (number + 1).to_string()).unwrap();
+            fs::write(files.join("history"), format!("{history}{} ", std::process::id())).unwrap();
+            guard.unlock().unwrap();
+            // Room for the others, who have just looked in vain.
+            thread::sleep(Duration::from_millis(20));
+        }
+        say("done");
+    }
+
+    // Scenario 1, its first half.
+    #[test]
+    fn eight_processes_count_exactly() {
+        let Some(azurite) = azurite() else { return };
+        let name = unique("counter");
+        let files = env::temp_dir().join(&name);
+        fs::create_dir(&files).unwrap();
+        fs::write(files.join("number"), "0").unwrap();
+        fs::write(files.join("history"), "").unwrap();
+        let start = || Process::start("counter::child", &azurite.connection_string(), &name);
+        let mut processes: Vec<Process> = (0..PROCESSES).map(|_| start()).collect();
+        for process in &mut processes {
+            assert_eq!(process.says().0, "done");
+            assert!(process.ends_well());
+        }
+        let number = fs::read_to_string(files.join("number")).unwrap();
+        let history = fs::read_to_string(files.join("history")).unwrap();
+        fs::remove_dir_all(&files).unwrap();
+        let turns: Vec<&str> = history.split_whitespace().collect();
+        let changes = turns.windows(2).filter(|turns| turns[0] != turns[1]).count();
+        println!("{number} increments; of {} turns {changes} came after another process's", turns.len());
+        assert_eq!(number, (PROCESSES * INCREMENTS).to_string());
+        assert_eq!(turns.len(), PROCESSES * INCREMENTS);
+        assert!(changes > PROCESSES * INCREMENTS / 2, "they hardly met: {changes} changes");
+    }
+}
