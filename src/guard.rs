@@ -158,6 +158,7 @@ impl LockGuard {
             std::mem::forget(stay);
             return Err(Error::lost(self.watch.lock_name(), Lost::OtherProcess));
         }
+        let end = clock::now().after(limit);
         let standing = self.watch.close();
         drop(stay);
         let result = match standing {
@@ -171,7 +172,7 @@ impl LockGuard {
                 self.released(limit.min(lease_end), lease_end)
             }
         };
-        self.watch.flush_events(FLUSH);
+        self.watch.flush_events(FLUSH.min(end.left(clock::now())));
         result
     }
 

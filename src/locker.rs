@@ -18,8 +18,9 @@ use crate::renewal::{self, Report, Worker};
 use crate::retry;
 use crate::watchdog::{self, Watch};
 
-/// How long a wait that has ended without the lock lets its thread undo what it began, before it returns.
-const PARTING: Duration = Duration::from_millis(250);
+/// How long a wait that has ended without the lock lets its thread undo what it began, before it returns. With what
+/// it takes to wake up, that is the quarter of a second which is promised.
+const PARTING: Duration = Duration::from_millis(200);
 /// A little after the deadline of the lock's thread, so that its word comes first.
 const GRACE: Duration = Duration::from_millis(50);
 
@@ -171,7 +172,11 @@ impl Locker {
         };
         let Worker { stay, reports } = worker;
         drop(stay);
-        let parting = clock::now().after(PARTING);
+        let ended = match wait {
+            Wait::Until(deadline) => deadline.min(clock::now()),
+            Wait::Never | Wait::Forever => clock::now(),
+        };
+        let parting = ended.after(PARTING);
         while let Ok(report) = reports.recv_timeout(parting.left(clock::now())) {
             match report {
                 // The same, with its cause.

@@ -100,3 +100,53 @@ mod counter {
         assert!(changes > PROCESSES * INCREMENTS / 2, "they hardly met: {changes} changes");
     }
 }
+
+#[cfg(target_os = "linux")]
+mod rounds {
+    use super::*;
+    use support::process::{self, Process, say};
+
+    /// Not a test of its own: in a process of its own, for the other tests of this one have the library's threads too.
+    #[test]
+    fn child() {
+        let Some((container, _)) = process::given() else { return };
+        let locker = container.locker("job").unwrap();
+        let mut most = 0;
+        for round in 0..1_000 {
+            let guard = locker.try_lock().unwrap();
+            if round % 2 == 0 {
+                guard.unlock().unwrap();
+            } else {
+                drop(guard);
+            }
+            most = most.max(threads().len());
+        }
+        // The watchdog, and a few locks' threads that are about to end.
+        assert!(most <= 8, "{most} threads at once");
+        let since = Instant::now();
+        while !threads().is_empty() {
+            assert!(since.elapsed() < 10 * SECOND, "still there: {:?}", threads());
+            thread::sleep(Duration::from_millis(10));
+        }
+        say(&format!("{most} threads at most, the last gone after {:?}", since.elapsed()));
+    }
+
+    /// The library's, by their names.
+    fn threads() -> Vec<String> {
+        let tasks = fs::read_dir("/proc/self/task").unwrap();
+        // A thread may end while it is looked at.
+        let names = tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("comm")).ok());
+        names.filter(|name| name.starts_with("azmutex")).collect()
+    }
+
+    // Scenario 17, its second half.
+    #[test]
+    fn a_thousand_quick_rounds_leave_no_lease_and_no_thread() {
+        let Some(azurite) = azurite() else { return };
+        let name = unique("rounds");
+        let mut process = Process::start("rounds::child", &azurite.connection_string(), &name);
+        println!("{}", process.says().0);
+        assert!(process.ends_well());
+        assert_eq!(azurite.lease_state(&name, "job"), "available");
+    }
+}
