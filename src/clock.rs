@@ -65,10 +65,12 @@ pub(crate) fn now() -> Moment {
     Moment(nanos(START.elapsed()).saturating_add(1))
 }
 
-/// The wall clock, for the date that a request carries and for nothing else.
+/// The wall clock, for the date that a request carries and for nothing else: within the years that such a date can
+/// name, however wrong the clock is.
 #[allow(clippy::disallowed_methods)]
 pub(crate) fn wall() -> SystemTime {
-    SystemTime::now()
+    const YEAR_9999: Duration = Duration::from_secs(253_370_764_800);
+    SystemTime::now().clamp(SystemTime::UNIX_EPOCH, SystemTime::UNIX_EPOCH + YEAR_9999)
 }
 
 #[allow(clippy::disallowed_methods)]

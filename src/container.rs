@@ -11,7 +11,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::connection_string::{self, Parts, Secret};
 use crate::credential::Credential;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, quoted};
 use crate::rest::{self, Address, Exchange, Operation};
 use crate::retry::Policy;
 use crate::transport::{self, Transport};
@@ -153,7 +153,7 @@ pub(crate) struct Place {
 }
 
 /// Settings of a [`Container`].
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[must_use = "a builder does nothing until `build`"]
 pub struct Builder {
     url: String,
@@ -284,6 +284,13 @@ impl Builder {
     }
 }
 
+impl fmt::Debug for Builder {
+    /// Without the URL, which has not been checked and may hold a secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder").field("credential", &self.credential).finish_non_exhaustive()
+    }
+}
+
 /// A URL, taken apart just as far as needed.
 struct Url {
     https: bool,
@@ -330,7 +337,8 @@ impl Url {
     fn is_loopback(&self) -> bool {
         match self.host.parse::<IpAddr>() {
             Ok(ip) => ip.is_loopback(),
-            Err(_) => self.host == "localhost" || self.host.ends_with(".localhost"),
+            // Of the names below it, not every system knows that they are this machine's.
+            Err(_) => self.host == "localhost",
         }
     }
 }
@@ -356,8 +364,9 @@ fn check_container_name(name: &str) -> Result<()> {
         return Ok(());
     }
     Err(Error::input(format!(
-        "{name:?} cannot be a container's name: 3 to 63 lower-case letters, digits and single dashes, neither first \
-         nor last a dash"
+        "{} cannot be a container's name: 3 to 63 lower-case letters, digits and single dashes, neither first nor last \
+         a dash",
+        quoted(name)
     )))
 }
 
@@ -380,8 +389,7 @@ fn check_blob_name(name: &str) -> Result<()> {
     } else {
         return Ok(());
     };
-    let shown: String = name.chars().take(80).collect();
-    Err(Error::input(format!("{shown:?} cannot be a lock's name: it {wrong}")))
+    Err(Error::input(format!("{} cannot be a lock's name: it {wrong}", quoted(name))))
 }
 
 fn is_forbidden(c: char) -> bool {
@@ -450,6 +458,27 @@ mod tests {
     }
 
     #[test]
+    fn a_secret_in_the_wrong_place_is_not_shown() {
+        const SECRET: &str = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
+        const SAS_URL: &str = "https://me.blob.core.windows.net/locks?sv=1&sig=Eby8vd";
+        let connection_string = format!("AccountName=me;AccountKey={SECRET}");
+        let texts = [
+            format!("{:?}", Credential::shared_key(SECRET, "me").unwrap_err()),
+            format!("{:?}", Container::from_connection_string(&format!("AccountName={SECRET};AccountKey=me"), "locks")),
+            format!("{:?}", Container::development(SAS_URL).unwrap_err()),
+            format!("{:?}", Container::development("locks").unwrap().mutex(SAS_URL).unwrap_err()),
+            format!("{:?}", from_variables(&[(ACCOUNT, &connection_string), (KEY, "AAAA")]).unwrap_err()),
+            format!("{:?}", from_variables(&[(ACCOUNT, &connection_string), (SAS_TOKEN, "sig=x")]).unwrap_err()),
+            format!("{:?}", Container::builder(SAS_URL, key())),
+            format!("{:?}", Container::builder(SAS_URL, key()).build().unwrap_err()),
+            format!("{:?}", Credential::sas(SAS_URL).unwrap_err()),
+        ];
+        for text in texts {
+            assert!(!text.contains("Eby8vd"), "{text}");
+        }
+    }
+
+    #[test]
     fn http_is_for_loopback_unless_allowed() {
         let build = |url: &str| Container::builder(url, key()).build();
         for url in [
@@ -460,7 +489,7 @@ mod tests {
         ] {
             assert!(build(url).is_ok(), "{url}");
         }
-        for url in ["http://10.0.0.1/me/locks", "http://azurite:10000/me/locks", "http://localhost.example/me/locks"] {
+        for url in ["http://10.0.0.1/me/locks", "http://azurite:10000/me/locks", "http://me.localhost/locks"] {
             assert_eq!(build(url).unwrap_err().kind(), ErrorKind::InvalidInput, "{url}");
             assert!(Container::builder(url, key()).allow_http().build().is_ok());
         }

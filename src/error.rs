@@ -155,6 +155,11 @@ impl Error {
         Error::about(lock, Problem::Lost(lost))
     }
 
+    /// The lock's thread ended without a word.
+    pub(crate) fn thread_died(lock: &Arc<str>) -> Error {
+        Error::no_answer(lock, ErrorKind::Unexpected, "take the lock", "the thread that was to do so died", None)
+    }
+
     /// `left`: how long until the lease ends by itself.
     pub(crate) fn not_released(lock: &Arc<str>, left: Duration, last: Option<Error>) -> Error {
         let text = match left {
@@ -291,6 +296,15 @@ impl From<Error> for io::Error {
             }
         };
         io::Error::new(kind, error)
+    }
+}
+
+/// A name that was refused, for the error that says so; unless it may be a secret in the wrong place.
+pub(crate) fn quoted(name: &str) -> String {
+    if name.len() <= 63 && !name.contains(['=', '&', '?', '@']) {
+        format!("{name:?}")
+    } else {
+        "what was given".to_owned()
     }
 }
 

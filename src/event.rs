@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -132,8 +133,11 @@ impl Observer {
         let observer = Arc::new(Observer { shared: shared.clone() });
         let run = move || {
             while let Some(event) = shared.next() {
-                // A panic of the caller's is the caller's: its hook has said so, and the lock lives on.
-                let _ = catch_unwind(AssertUnwindSafe(|| observe(event)));
+                // A panic of the caller's is the caller's: its hook has said so, and the lock lives on. What it threw
+                // is not dropped, since that could panic, too.
+                if let Err(thrown) = catch_unwind(AssertUnwindSafe(|| observe(event))) {
+                    mem::forget(thrown);
+                }
             }
         };
         std::thread::Builder::new().name("azmutex-events".into()).spawn(run).map_err(Error::no_thread)?;
@@ -230,6 +234,29 @@ mod tests {
         let observer = Observer::start(move |event| {
             let line = event.to_string();
             assert!(!line.contains("\"bad\""), "on purpose");
+            let _ = heard.send(line);
+        })
+        .unwrap();
+        observer.tell(waiting("bad"));
+        observer.tell(waiting("good"));
+        observer.flush(Duration::from_secs(5));
+        assert_eq!(events.try_iter().count(), 1);
+    }
+
+    #[test]
+    fn an_observer_that_throws_what_cannot_be_dropped_hears_the_next_event() {
+        struct Bomb;
+        impl Drop for Bomb {
+            fn drop(&mut self) {
+                panic!("on purpose");
+            }
+        }
+        let (heard, events) = unbounded();
+        let observer = Observer::start(move |event| {
+            let line = event.to_string();
+            if line.contains("\"bad\"") {
+                std::panic::panic_any(Bomb);
+            }
             let _ = heard.send(line);
         })
         .unwrap();

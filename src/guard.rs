@@ -111,8 +111,8 @@ impl LockGuard {
     }
 
     /// A channel that says once, in time, when and why the lock was lost: for crossbeam's `select!`. It disconnects
-    /// without a word when the lock is let go. Each call makes a new receiver; one made after the loss hears of it
-    /// at once.
+    /// without a word when the lock is let go. Each call makes a new receiver, which the lock remembers until its end
+    /// (so make one, and not one in each turn of a loop); one made after the loss hears of it at once.
     ///
     /// ```no_run
     /// use azmutex::crossbeam_channel::{Receiver, select};
@@ -134,9 +134,10 @@ impl LockGuard {
         self.watch.listen()
     }
 
-    /// Waits until the lock is lost, for `timeout` at most: `None` if it is still ours then.
+    /// Waits until the lock is lost, for `timeout` at most: `None` if it is still ours then. Costs nothing to call again
+    /// and again.
     pub fn wait_lost(&self, timeout: Duration) -> Option<Lost> {
-        self.lost().recv_timeout(timeout).ok()
+        self.watch.wait_lost(timeout)
     }
 
     /// The id of the lease, for those who write to the locked blob itself: with it as `x-ms-lease-id` the service

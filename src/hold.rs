@@ -235,6 +235,14 @@ impl Hold {
         Hold { rules, id, once: true, leaving: false, ends, state: State::Held(tenure) }
     }
 
+    /// To repeat the release of a lease that the caller let go before, and lost or not.
+    pub(crate) fn release_again(rules: Rules, id: LeaseId, ends: Moment, lost: Option<Lost>, now: Moment) -> Hold {
+        let mut hold = Hold::resume(rules, id, Moment::PAST, ends);
+        let release = hold.release(now, Moment::NEVER, hold.rules.policy.retries, false);
+        hold.state = State::Releasing(Release { unanswered: true, lost, ..release });
+        hold
+    }
+
     /// To ask something that has nothing to do with a lease of ours.
     pub(crate) fn ask(rules: Rules, id: LeaseId, operation: Operation) -> Hold {
         let question = Question { operation, rest_until: Moment::PAST, failures: 0 };
@@ -428,9 +436,11 @@ impl Hold {
     }
 
     fn give_up(&mut self, seek: Seek, why: Why, now: Moment) -> Do {
-        // One release, in case an acquire was carried out, or is before it arrives.
+        // One release, in case an acquire was carried out, or is before it arrives. More where nothing else would ever
+        // free the lock.
+        let retries = if self.rules.term == Term::Infinite { self.rules.policy.retries } else { 0 };
         self.state =
-            if seek.unsure { State::Releasing(self.release(now, Moment::NEVER, 0, true)) } else { State::Over };
+            if seek.unsure { State::Releasing(self.release(now, Moment::NEVER, retries, true)) } else { State::Over };
         Do::Tell(Told::NotObtained(why))
     }
 

@@ -1,7 +1,7 @@
 //! The values that a lease is made of.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::clock::{self, Moment};
@@ -120,18 +120,43 @@ impl Term {
 ///
 /// It ends by itself when its duration is over, unless it is renewed. Dropping the value releases nothing: call
 /// [`AzureMutex::release`](crate::AzureMutex::release).
-#[derive(Debug)]
 #[must_use = "the lease stays taken until it is released or runs out"]
 pub struct Lease {
     pub(crate) lock: Arc<str>,
     pub(crate) url: Arc<str>,
     pub(crate) id: LeaseId,
     pub(crate) term: Term,
+    process: u32,
+    kept: Mutex<Kept>,
+}
+
+/// What changes while a lease is kept.
+#[derive(Copy, Clone)]
+pub(crate) struct Kept {
     pub(crate) valid_until: Moment,
     pub(crate) ends: Moment,
+    /// A release was sent, and may have been carried out or still be on its way: there is no way back.
+    pub(crate) let_go: bool,
+    pub(crate) lost: Option<Lost>,
 }
 
 impl Lease {
+    pub(crate) fn new(
+        lock: Arc<str>,
+        url: Arc<str>,
+        id: LeaseId,
+        term: Term,
+        valid_until: Moment,
+        ends: Moment,
+    ) -> Lease {
+        let kept = Kept { valid_until, ends, let_go: false, lost: None };
+        Lease { lock, url, id, term, process: std::process::id(), kept: Mutex::new(kept) }
+    }
+
+    pub(crate) fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The lease id, as the service knows it.
     pub fn id(&self) -> LeaseId {
         self.id
@@ -148,14 +173,30 @@ impl Lease {
     }
 
     /// How much longer the lease is safely ours: its duration, counted from before the last successful request was
-    /// sent, less 2 s and a fiftieth. Zero once that has passed, [`Duration::MAX`] for a lease without an end.
+    /// sent, less 2 s and a fiftieth. Zero once that has passed, after the first call of
+    /// [`release`](crate::AzureMutex::release), and in a forked process; [`Duration::MAX`] for a lease without an end.
     pub fn remaining(&self) -> Duration {
-        self.valid_until.left(clock::now())
+        if self.process != std::process::id() {
+            return Duration::ZERO;
+        }
+        let kept = *self.kept();
+        if kept.let_go || kept.lost.is_some() { Duration::ZERO } else { kept.valid_until.left(clock::now()) }
     }
 
-    /// Whether the lease is still ours by this machine's clock. Asks nobody.
+    /// Whether the lease is still ours by this machine's clock. Asks nobody, so of a lease without an end it does not
+    /// know whether somebody broke it: [`renew`](crate::AzureMutex::renew) finds that out.
     pub fn is_held(&self) -> bool {
         self.remaining() > Duration::ZERO
+    }
+}
+
+impl fmt::Debug for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lease")
+            .field("lock", &self.lock)
+            .field("id", &self.id)
+            .field("remaining", &self.remaining())
+            .finish_non_exhaustive()
     }
 }
 
@@ -173,6 +214,8 @@ pub enum Lost {
     BlobDeleted,
     /// The container of the lock was deleted.
     ContainerDeleted,
+    /// It was let go: a release has been sent.
+    Released,
     /// The thread that renews the lock died.
     RenewalStopped,
     /// The lock belongs to the process that forked this one.
@@ -187,6 +230,7 @@ impl fmt::Display for Lost {
             Lost::Broken => "somebody broke the lease",
             Lost::BlobDeleted => "the lock's blob was deleted",
             Lost::ContainerDeleted => "the lock's container was deleted",
+            Lost::Released => "it was let go",
             Lost::RenewalStopped => "the thread that renews the lease died",
             Lost::OtherProcess => "it belongs to the process that forked this one",
         })
@@ -199,7 +243,7 @@ impl fmt::Display for Lost {
 pub enum Break {
     /// No further renewal; the lease runs out when it would have. The holder's own deadline stays true, so nobody
     /// else gets the lock while the holder may still think that it has it. A lease without an end has no such
-    /// deadline, and ends at once.
+    /// deadline: it ends at once, and **for its holder this is force**.
     #[default]
     AtExpiry,
     /// The lease ends within this time, 0 to 60 whole seconds, whatever is left of it. **This is force**: the holder

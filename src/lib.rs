@@ -18,9 +18,10 @@
 //!
 //! # What it guarantees, and what not
 //!
-//! No two clients are told at the same time that they hold the lock, unless somebody breaks the lease by force or
-//! deletes the blob or the container, the account fails over to another region, or a whole machine is frozen without
-//! its clocks noticing; with clocks that drift by up to 1 % and a service that ends leases up to 2 s early.
+//! No two clients are told at the same time that they hold the lock, unless somebody breaks the lease by force (or in
+//! any way, if it is one without an end) or deletes the blob or the container, the account fails over to another
+//! region, or a whole machine is frozen without its clocks noticing; with clocks that drift by up to 1 % and a service
+//! that ends leases up to 2 s early.
 //!
 //! **A lease is not a fence.** Between [`LockGuard::ensure_held`] and the write that follows, the process can be
 //! stopped, and somebody else can take the lock and write. Only the resource itself can refuse the late write: if it
@@ -89,7 +90,10 @@
 //!
 //! A lock that is waited for or held has one thread of its own, named `azmutex`. One more, `azmutex-watchdog`, serves
 //! the whole process while there is any; a [`Locker`] with an observer has another. A name look-up takes a thread for
-//! as long as it lasts. All of this crate's types can be sent to and shared between threads.
+//! as long as it lasts. All but the builders can be sent to and shared between threads.
+//!
+//! A process that was forked from one that uses this crate must make its own [`Container`]; a guard or a lease of its
+//! parent's is not held there.
 //!
 //! # Differences from `std::sync::Mutex`
 //!

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, after, bounded, never, select};
 
-use crate::clock::{self, Moment};
+use crate::clock;
 use crate::container::Container;
 use crate::error::{Error, Result};
 use crate::event::{Event, Observer};
@@ -95,6 +95,8 @@ impl Locker {
     /// - [`Unavailable`](crate::ErrorKind::Unavailable), [`Unexpected`](crate::ErrorKind::Unexpected): the service
     ///   could not be reached, or made no sense, for all of the policy's
     ///   [`patience`](crate::retry::Policy::patience), 30 s by default.
+    /// - [`LeaseLost`](crate::ErrorKind::LeaseLost): this process stood still, just when it got the lock, for longer
+    ///   than the lease lasts.
     pub fn lock(&self) -> Result<LockGuard> {
         self.obtain(Wait::Forever, Duration::MAX, &never())
     }
@@ -124,10 +126,7 @@ impl Locker {
     ///   reason was one.
     /// - The refusals of [`lock`](Locker::lock).
     pub fn lock_timeout(&self, timeout: Duration) -> Result<LockGuard> {
-        match clock::now().after(timeout) {
-            Moment::NEVER => self.lock(),
-            deadline => self.obtain(Wait::Until(deadline), timeout, &never()),
-        }
+        self.obtain(Wait::Until(clock::now().after(timeout)), timeout, &never())
     }
 
     /// Waits until the lock is ours or `cancel` is called, from any thread. It returns within a quarter of a second
@@ -160,12 +159,15 @@ impl Locker {
         };
         let mut error = select! {
             recv(worker.reports) -> report => match report {
-                Ok(Report::Granted) => {
-                    let attempt = rules.policy.attempt_limit;
-                    return Ok(LockGuard::new(id, watch, worker, attempt, *drop_limit));
-                }
+                Ok(Report::Granted) => match watch.check() {
+                    Ok(_) => {
+                        let attempt = rules.policy.attempt_limit;
+                        return Ok(LockGuard::new(id, watch, worker, attempt, *drop_limit));
+                    }
+                    Err(lost) => Error::lost(mutex.lock_name(), lost),
+                },
                 Ok(Report::NotObtained(error)) => error,
-                _ => Error::lost(mutex.lock_name(), crate::lease::Lost::RenewalStopped),
+                _ => Error::thread_died(mutex.lock_name()),
             },
             recv(cancelled) -> _ => Error::cancelled(mutex.lock_name()),
             recv(timeout) -> _ => Error::timed_out(mutex.lock_name(), waited, None),

@@ -1,5 +1,6 @@
 //! A lock, one call at a time.
 
+use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use crate::clock;
 use crate::container::{Container, Place};
 use crate::error::{Error, ErrorKind, Result};
 use crate::hold::{Do, Hold, Input, Released, Rules, Told, Why};
-use crate::lease::{Break, Lease, LeaseId, LockStatus, Term};
+use crate::lease::{Break, Kept, Lease, LeaseId, LockStatus, Lost, Term};
 use crate::rest::{Exchange, Operation, Outcome};
 use crate::retry::Jitter;
 
@@ -75,9 +76,12 @@ impl AzureMutex {
     /// Takes the lock until it is released or broken, even if this process ends: only for those who can tell a dead
     /// holder by other means. One request, as for [`acquire`](AzureMutex::acquire).
     ///
+    /// Nothing tells the holder that somebody broke the lease, other than its next [`renew`](AzureMutex::renew).
+    ///
     /// # Errors
     ///
-    /// Those of [`acquire`](AzureMutex::acquire).
+    /// Those of [`acquire`](AzureMutex::acquire). If there was no answer, nor one to the release that followed, the
+    /// lock may stay taken until somebody calls [`break_lease`](AzureMutex::break_lease).
     pub fn acquire_infinite(&self) -> Result<Lease> {
         self.acquire_for(Term::Infinite)
     }
@@ -87,7 +91,8 @@ impl AzureMutex {
         let (told, error) = self.run(Hold::acquire(self.rules(term), id));
         match told {
             Some(Told::Granted { valid_until, ends }) => {
-                Ok(Lease { lock: self.place.lock.clone(), url: self.place.url.clone(), id, term, valid_until, ends })
+                let Place { lock, url, .. } = &*self.place;
+                Ok(Lease::new(lock.clone(), url.clone(), id, term, valid_until, ends))
             }
             Some(Told::NotObtained(Why::Busy)) => Err(Error::busy(&self.place.lock)),
             _ => Err(self.failure(error)),
@@ -99,28 +104,34 @@ impl AzureMutex {
     /// # Errors
     ///
     /// - [`LeaseLost`](ErrorKind::LeaseLost): it is no longer ours, says the service; or its
-    ///   [`remaining`](Lease::remaining) time is over, and nothing was sent, since somebody else may have had the lock
-    ///   in between. The `lease` counts as lost from then on.
+    ///   [`remaining`](Lease::remaining) time is over, or a release was tried, and nothing was sent, since somebody
+    ///   else may have had the lock in between. The `lease` counts as lost from then on.
     /// - [`InvalidInput`](ErrorKind::InvalidInput): it is the lease of another lock. Nothing was sent.
     /// - The kinds of [`acquire`](AzureMutex::acquire) for a failure or a refusal. The lease is ours for as long as
     ///   it was.
     pub fn renew(&self, lease: &mut Lease) -> Result<()> {
-        let (told, error) = self.run(self.resume(lease)?);
+        self.check_lock(lease)?;
+        let kept = *lease.kept();
+        if let Some(lost) = kept.lost.or(kept.let_go.then_some(Lost::Released)) {
+            return Err(Error::lost(&self.place.lock, lost));
+        }
+        let (told, error) = self.run(Hold::resume(self.rules(lease.term), lease.id, kept.valid_until, kept.ends));
         match told {
             Some(Told::Renewed { valid_until, ends }) => {
-                lease.valid_until = valid_until;
-                lease.ends = ends;
+                *lease.kept() = Kept { valid_until, ends, ..kept };
                 Ok(())
             }
             Some(Told::Lost(lost)) => {
-                lease.valid_until = clock::Moment::PAST;
+                lease.kept().lost = Some(lost);
                 Err(Error::lost(&self.place.lock, lost))
             }
             _ => Err(self.failure(error)),
         }
     }
 
-    /// Gives the lock back. One request. By reference, so that it can be tried again after a failure.
+    /// Gives the lock back. One request. By reference, so that it can be tried again after a failure; but from the
+    /// first try on the lease is not ours any more, since that may have been carried out. `Ok` means that the lock was
+    /// ours until the first try, and is free.
     ///
     /// # Errors
     ///
@@ -129,18 +140,31 @@ impl AzureMutex {
     /// - The kinds of [`acquire`](AzureMutex::acquire) for a failure or a refusal. The lease then runs out by itself,
     ///   unless it is infinite.
     pub fn release(&self, lease: &Lease) -> Result<()> {
-        let mut hold = self.resume(lease)?;
-        hold.leave();
+        self.check_lock(lease)?;
+        let rules = self.rules(lease.term);
+        let before = mem::replace(&mut lease.kept().let_go, true);
+        let kept = *lease.kept();
+        let hold = if before || kept.lost.is_some() {
+            Hold::release_again(rules, lease.id, kept.ends, kept.lost, clock::now())
+        } else {
+            let mut hold = Hold::resume(rules, lease.id, kept.valid_until, kept.ends);
+            hold.leave();
+            hold
+        };
         let (told, error) = self.run(hold);
         match told {
             Some(Told::Released(Released::Done)) => Ok(()),
-            Some(Told::Released(Released::Lost(lost))) => Err(Error::lost(&self.place.lock, lost)),
-            _ => Err(Error::not_released(&self.place.lock, lease.ends.left(clock::now()), error)),
+            Some(Told::Released(Released::Lost(lost))) => {
+                lease.kept().lost = Some(lost);
+                Err(Error::lost(&self.place.lock, lost))
+            }
+            _ => Err(Error::not_released(&self.place.lock, kept.ends.left(clock::now()), error)),
         }
     }
 
     /// Ends the lease of whoever has the lock, and says how long until it is free: at once if nobody has it. For
-    /// operators. With [`Break::AtExpiry`] no two holders meet; [`Break::ForceWithin`] does not wait for that.
+    /// operators. With [`Break::AtExpiry`] a holder's deadline stays true and no two holders meet, unless the lease has
+    /// no end; [`Break::ForceWithin`] does not wait for that deadline.
     ///
     /// # Errors
     ///
@@ -178,11 +202,11 @@ impl AzureMutex {
         }
     }
 
-    fn resume(&self, lease: &Lease) -> Result<Hold> {
+    fn check_lock(&self, lease: &Lease) -> Result<()> {
         if lease.url != self.place.url {
             return Err(Error::input(format!("the lease of {} was used with {}", lease.url, self.place.url)));
         }
-        Ok(Hold::resume(self.rules(lease.term), lease.id, lease.valid_until, lease.ends))
+        Ok(())
     }
 
     fn rules(&self, term: Term) -> Rules {

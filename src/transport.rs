@@ -6,10 +6,9 @@
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crossbeam_channel::RecvTimeoutError;
 use ureq::http::{HeaderMap, Uri};
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
@@ -27,8 +26,8 @@ const IDLE: Duration = Duration::from_secs(90);
 const IDLE_CONNECTIONS: usize = 64;
 /// A storage account's address may change when it fails over.
 const NAME_FRESH: Duration = Duration::from_secs(30);
-/// Look-ups that may hang at once; each occupies a thread until the system gives up on it.
-const LOOKUPS: usize = 4;
+/// A look-up that takes longer is given up for lost, and another one is begun.
+const LONGEST_LOOKUP: Duration = Duration::from_secs(30);
 
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Method {
@@ -217,23 +216,27 @@ fn is_certificate(error: &io::Error) -> bool {
 /// Looks names up, and remembers them for half a minute.
 ///
 /// Without a time limit ureq looks a name up for every request, pooled connection or not; with one it starts a thread
-/// for each look-up. Here only a look-up that is really needed takes a thread, and while a name server is out the old
-/// addresses serve.
+/// for each look-up. Here only a look-up that is really needed takes a thread, one at a time for each name, and while
+/// a name server is out the old addresses serve.
 #[derive(Clone, Default)]
 struct CachingResolver {
-    names: Arc<Mutex<Names>>,
+    shared: Arc<Names>,
 }
 
 #[derive(Default)]
 struct Names {
     /// Few: the host, and perhaps a proxy.
-    known: Vec<(String, Known)>,
-    lookups: usize,
+    names: Mutex<Vec<Name>>,
+    /// A look-up has ended.
+    ended: Condvar,
 }
 
-struct Known {
+struct Name {
+    name: String,
     addresses: Vec<SocketAddr>,
     fresh_until: Moment,
+    /// When the look-up that is under way began.
+    looking_since: Option<Moment>,
 }
 
 impl fmt::Debug for CachingResolver {
@@ -253,7 +256,7 @@ impl Resolver for CachingResolver {
         let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("http") { 80 } else { 443 });
         let addresses = match host.trim_matches(['[', ']']).parse::<IpAddr>() {
             Ok(ip) => vec![SocketAddr::new(ip, port)],
-            Err(_) => self.look_up(format!("{host}:{port}"), *timeout.after)?,
+            Err(_) => self.addresses(&format!("{host}:{port}"), *timeout.after)?,
         };
         let mut resolved = self.empty();
         addresses.iter().take(16).for_each(|address| resolved.push(*address));
@@ -262,51 +265,134 @@ impl Resolver for CachingResolver {
 }
 
 impl CachingResolver {
-    fn look_up(&self, name: String, limit: Duration) -> Result<Vec<SocketAddr>, ureq::Error> {
-        let stale = {
-            let names = self.names();
-            let known = names.known.iter().find(|(known, _)| *known == name);
-            match known {
-                Some((_, known)) if clock::now() < known.fresh_until => return Ok(known.addresses.clone()),
-                _ if names.lookups >= LOOKUPS => {
-                    return known.map(|(_, old)| old.addresses.clone()).ok_or(ureq::Error::Timeout(Timeout::Resolve));
-                }
-                known => known.map(|(_, old)| old.addresses.clone()),
-            }
-        };
-        // With old addresses at hand a slow name server may cost some of the request's time, not all of it.
-        let limit = if stale.is_some() { limit / 4 } else { limit };
-        let (found, answer) = crossbeam_channel::bounded(1);
-        let this = self.clone();
-        self.names().lookups += 1;
-        let thread = std::thread::Builder::new().name("azmutex-dns".into()).spawn(move || {
-            let addresses = name.to_socket_addrs().map(|addresses| addresses.collect::<Vec<_>>());
-            this.remember(name, addresses.as_deref().unwrap_or_default());
-            // Nobody may be waiting any more.
-            let _ = found.send(addresses.unwrap_or_default());
+    fn addresses(&self, name: &str, limit: Duration) -> Result<Vec<SocketAddr>, ureq::Error> {
+        let mut names = self.shared.lock();
+        let i = names.iter().position(|known| known.name == name).unwrap_or_else(|| {
+            let (addresses, fresh_until) = (Vec::new(), Moment::PAST);
+            names.push(Name { name: name.to_owned(), addresses, fresh_until, looking_since: None });
+            names.len() - 1
         });
-        if let Err(error) = thread {
-            self.names().lookups -= 1;
-            return stale.ok_or(ureq::Error::Io(error));
+        let now = clock::now();
+        if now < names[i].fresh_until {
+            return Ok(names[i].addresses.clone());
         }
-        match answer.recv_timeout(limit) {
-            Ok(addresses) if !addresses.is_empty() => Ok(addresses),
-            Err(RecvTimeoutError::Timeout) => stale.ok_or(ureq::Error::Timeout(Timeout::Resolve)),
-            _ => stale.ok_or(ureq::Error::HostNotFound),
+        if names[i].looking_since.is_none_or(|since| now.since(since) > LONGEST_LOOKUP) {
+            names[i].looking_since = Some(now);
+            if let Err(error) = self.look_up(name.to_owned()) {
+                names[i].looking_since = None;
+                return if names[i].addresses.is_empty() { Err(error.into()) } else { Ok(names[i].addresses.clone()) };
+            }
+        }
+        // With old addresses at hand a slow name server may cost some of the request's time, not all of it.
+        let limit = if names[i].addresses.is_empty() { limit } else { limit / 4 };
+        let looking = |names: &mut Vec<Name>| names[i].looking_since.is_some();
+        let waited = self.shared.ended.wait_timeout_while(names, limit, looking);
+        let (names, waited) = waited.unwrap_or_else(PoisonError::into_inner);
+        match (names[i].addresses.is_empty(), waited.timed_out()) {
+            (false, _) => Ok(names[i].addresses.clone()),
+            (true, true) => Err(ureq::Error::Timeout(Timeout::Resolve)),
+            (true, false) => Err(ureq::Error::HostNotFound),
         }
     }
 
-    fn remember(&self, name: String, addresses: &[SocketAddr]) {
-        let mut names = self.names();
-        names.lookups -= 1;
-        if !addresses.is_empty() {
-            names.known.retain(|(known, _)| *known != name);
-            let fresh_until = clock::now().after(NAME_FRESH);
-            names.known.push((name, Known { addresses: addresses.to_vec(), fresh_until }));
-        }
+    /// On a thread of its own, since the system's look-up cannot be given a limit.
+    fn look_up(&self, name: String) -> io::Result<()> {
+        let shared = self.shared.clone();
+        let look = move || {
+            let found = name.to_socket_addrs().map(Vec::from_iter).unwrap_or_default();
+            let mut names = shared.lock();
+            if let Some(known) = names.iter_mut().find(|known| known.name == name) {
+                known.looking_since = None;
+                if !found.is_empty() {
+                    known.addresses = found;
+                    known.fresh_until = clock::now().after(NAME_FRESH);
+                }
+            }
+            shared.ended.notify_all();
+        };
+        std::thread::Builder::new().name("azmutex-dns".into()).spawn(look).map(drop)
     }
+}
 
-    fn names(&self) -> std::sync::MutexGuard<'_, Names> {
+impl Names {
+    fn lock(&self) -> MutexGuard<'_, Vec<Name>> {
         self.names.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NAME: &str = "storage.test:443";
+    const LIMIT: Duration = Duration::from_millis(400);
+
+    /// A resolver for whose only name a look-up has just begun.
+    fn looking(old: &[SocketAddr]) -> CachingResolver {
+        let resolver = CachingResolver::default();
+        resolver.shared.lock().push(Name {
+            name: NAME.into(),
+            addresses: old.to_vec(),
+            fresh_until: Moment::PAST,
+            looking_since: Some(clock::now()),
+        });
+        resolver
+    }
+
+    fn address() -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], 443))
+    }
+
+    #[test]
+    fn whoever_comes_during_a_look_up_waits_for_its_end() {
+        let resolver = looking(&[]);
+        let threads: Vec<_> = (0..20)
+            .map(|_| {
+                let resolver = resolver.clone();
+                std::thread::spawn(move || resolver.addresses(NAME, 60 * LIMIT))
+            })
+            .collect();
+        clock::sleep(LIMIT / 4);
+        let mut names = resolver.shared.lock();
+        names[0].addresses = vec![address()];
+        names[0].fresh_until = clock::now().after(LIMIT);
+        names[0].looking_since = None;
+        drop(names);
+        resolver.shared.ended.notify_all();
+        for thread in threads {
+            assert_eq!(thread.join().unwrap().unwrap(), [address()]);
+        }
+    }
+
+    #[test]
+    fn a_look_up_that_hangs_costs_the_limit_and_with_old_addresses_a_quarter_of_it() {
+        let start = clock::now();
+        let error = looking(&[]).addresses(NAME, LIMIT).unwrap_err();
+        assert!(matches!(error, ureq::Error::Timeout(Timeout::Resolve)), "{error}");
+        let took = clock::now().since(start);
+        assert!(took >= LIMIT, "{took:?}");
+
+        let start = clock::now();
+        assert_eq!(looking(&[address()]).addresses(NAME, LIMIT).unwrap(), [address()]);
+        let took = clock::now().since(start);
+        assert!(took >= LIMIT / 4 && took < LIMIT, "{took:?}");
+    }
+
+    #[test]
+    fn a_look_up_that_hung_for_too_long_is_begun_again() {
+        let resolver = looking(&[]);
+        resolver.shared.lock()[0].looking_since = Some(clock::now().before(LONGEST_LOOKUP + LIMIT));
+        resolver.shared.lock()[0].name = "localhost:443".into();
+        let found = resolver.addresses("localhost:443", 60 * LIMIT).unwrap();
+        assert!(found.iter().all(|address| address.ip().is_loopback()), "{found:?}");
+    }
+
+    #[test]
+    fn a_name_is_looked_up_once_and_remembered() {
+        let resolver = CachingResolver::default();
+        let first = resolver.addresses("localhost:443", 60 * LIMIT).unwrap();
+        resolver.shared.lock()[0].addresses = vec![address()];
+        assert!(!first.is_empty());
+        assert_eq!(resolver.addresses("localhost:443", LIMIT).unwrap(), [address()]);
     }
 }

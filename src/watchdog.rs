@@ -18,6 +18,8 @@ use crate::lease::Lost;
 
 /// How often the clock is looked at while something is held.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// Condition variables wait on a clock that stands still in suspend.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
 /// How long the thread stays when nothing is held, so that a program which locks again and again does not start it
 /// again and again.
 const LINGER: Duration = Duration::from_secs(1);
@@ -28,6 +30,8 @@ pub(crate) struct Watch {
     process: u32,
     observer: Option<Arc<Observer>>,
     state: Mutex<State>,
+    /// The loss was told.
+    told: Condvar,
 }
 
 #[derive(Default)]
@@ -41,7 +45,7 @@ struct State {
 
 impl Watch {
     pub(crate) fn new(lock: Arc<str>, observer: Option<Arc<Observer>>) -> Arc<Watch> {
-        Arc::new(Watch { lock, process: process::id(), observer, state: Mutex::default() })
+        Arc::new(Watch { lock, process: process::id(), observer, state: Mutex::default(), told: Condvar::new() })
     }
 
     pub(crate) fn lock_name(&self) -> &Arc<str> {
@@ -138,6 +142,25 @@ impl Watch {
         receiver
     }
 
+    /// Waits for the loss, for `timeout` at most. Leaves nothing behind, so it can be called again and again.
+    pub(crate) fn wait_lost(&self, timeout: Duration) -> Option<Lost> {
+        if let Err(lost) = self.check() {
+            return Some(lost);
+        }
+        let end = clock::now().after(timeout);
+        let mut state = self.state();
+        loop {
+            if let Err(lost) = self.check_locked(&mut state) {
+                return Some(lost);
+            }
+            let left = end.left(clock::now()).min(LONGEST_WAIT);
+            if left.is_zero() {
+                return None;
+            }
+            state = self.told.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
     /// Tells the loss, the first time.
     fn announce(&self, state: &mut State, lost: Lost) {
         if state.closed {
@@ -148,6 +171,7 @@ impl Watch {
             // Each has room for one, and gets no other. One that is gone need not hear it.
             let _ = listener.try_send(lost);
         }
+        self.told.notify_all();
         self.tell(Event::Lost { lock: self.lock.clone(), why: lost });
     }
 
@@ -270,6 +294,20 @@ mod tests {
         hold.lose(Lost::Broken);
         hold.lose(Lost::Taken);
         assert_eq!(hold.check(), Err(Lost::Broken));
+    }
+
+    #[test]
+    fn waiting_for_the_loss_leaves_nothing_behind() {
+        let hold = held_for(Duration::from_millis(300));
+        for _ in 0..100 {
+            assert_eq!(hold.wait_lost(Duration::ZERO), None);
+        }
+        assert_eq!(hold.state().listeners.len(), 0);
+        let start = clock::now();
+        assert_eq!(hold.wait_lost(Duration::MAX), Some(Lost::Expired));
+        let told = clock::now().since(start);
+        assert!(told <= Duration::from_millis(550), "{told:?}");
+        assert_eq!(hold.wait_lost(Duration::ZERO), Some(Lost::Expired));
     }
 
     #[test]

@@ -5,6 +5,9 @@ use percent_encoding::percent_decode_str;
 
 use crate::error::{Error, Result};
 
+/// Real ones have a few hundred characters.
+const LONGEST: usize = 4096;
+
 pub(super) struct Sas {
     query: String,
     /// Decoded.
@@ -15,6 +18,9 @@ impl Sas {
     pub(super) fn new(token: &str) -> Result<Sas> {
         let token = token.trim();
         let query = token.strip_prefix('?').unwrap_or(token);
+        if query.len() > LONGEST {
+            return Err(Error::input("the SAS token is longer than any; pass the text after the `?` of a SAS URL"));
+        }
         // Its values are percent-encoded; decoding them and encoding them again could only break the signature.
         if !query.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'#' | b'?' | b'"' | b'<' | b'>')) {
             return Err(Error::input("the SAS token is not the query part of a URL: it has characters of no query"));

@@ -6,7 +6,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use percent_encoding::percent_decode_str;
 use sha2::Sha256;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, quoted};
 use crate::transport::Request;
 
 /// The headers whose values are signed without their names, in the order of the reference.
@@ -59,7 +59,10 @@ impl SharedKey {
 pub(crate) fn check_account(name: &str) -> Result<()> {
     let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     if name.is_empty() || !name.bytes().all(fits) {
-        return Err(Error::input(format!("{name:?} cannot be an account's name: lower-case letters and digits")));
+        return Err(Error::input(format!(
+            "{} cannot be an account's name: lower-case letters and digits",
+            quoted(name)
+        )));
     }
     Ok(())
 }

@@ -684,6 +684,48 @@ fn no_request_reaches_past_the_end_of_the_wait() {
 }
 
 #[test]
+fn a_wait_until_the_end_of_time_bears_failures_until_then() {
+    let mut play = Play::waiting(Wait::Until(Moment::NEVER));
+    while play.now < at(3_600 * S) {
+        play.exchange(acquire(), NOT_SENT);
+        play.tells(Told::Retrying);
+        play.sleeps();
+    }
+    assert_eq!(play.sends(acquire()), 5 * S);
+}
+
+#[test]
+fn an_infinite_lease_that_may_have_been_taken_is_released_with_more_than_one_try() {
+    let rules = Rules { term: Term::Infinite, ..rules() };
+    let mut play = Play::new(Hold::acquire(rules, ours()));
+    let acquire = Operation::Acquire { id: ours(), term: Term::Infinite };
+    for _ in 0..3 {
+        play.exchange(acquire, NO_ANSWER);
+        play.tells(Told::Retrying);
+        play.sleeps();
+    }
+    play.exchange(acquire, NO_ANSWER);
+    play.tells(Told::NotObtained(Why::Failed));
+    play.exchange(release(), NO_ANSWER);
+    play.sleeps();
+    play.exchange(release(), Outcome::Done);
+    play.ends();
+}
+
+#[test]
+fn a_release_that_is_repeated_by_its_caller_takes_a_lease_that_is_gone_for_released() {
+    let again = |lost| Play::new(Hold::release_again(rules(), ours(), at(30 * S), lost, start()));
+    let mut play = again(None);
+    play.exchange(release(), Outcome::NotOurs);
+    play.tells(Told::Released(Released::Done));
+    play.ends();
+    let mut play = again(Some(Lost::Broken));
+    play.exchange(release(), Outcome::Done);
+    play.tells(Told::Released(Released::Lost(Lost::Broken)));
+    play.ends();
+}
+
+#[test]
 fn a_wait_without_any_time_sends_nothing() {
     let mut play = Play::until(Duration::ZERO);
     play.tells(Told::NotObtained(Why::TimedOut));

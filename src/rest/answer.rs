@@ -40,7 +40,8 @@ pub(super) fn read(asked: &Asked<'_>, reply: &Reply) -> (Outcome, Option<Error>)
         return (outcome, error);
     }
     // Carried out for all we know, unless the service says that it was too busy to.
-    let applied = if code == Some("ServerBusy") || reply.status == 429 { Applied::No } else { Applied::Perhaps };
+    let too_busy = code == Some("ServerBusy") || is_service && reply.status == 429;
+    let applied = if too_busy { Applied::No } else { Applied::Perhaps };
     let failed = Outcome::Failed { applied, retry_after: retry_after(reply, asked.date) };
     (failed, Some(asked.refused(reply, code)))
 }
@@ -269,7 +270,7 @@ impl Asked<'_> {
                 format!("container {container:?} is being deleted; its name is free again in half a minute or more"),
             ),
             (_, Some("AccountRequiresHttps")) => {
-                (ErrorKind::InvalidInput, "the account takes https only; correct the URL".to_owned())
+                (ErrorKind::PermissionDenied, "the account takes https only; correct the URL".to_owned())
             }
             (_, Some("ServerBusy")) | (429 | 503, _) => {
                 (ErrorKind::Unavailable, "the service is busy or throttles; try again later".to_owned())

@@ -1,11 +1,16 @@
 //! `AzureMutex`: one call at a time.
 
+use std::thread;
 use std::time::Duration;
 
-use azmutex::lease::{Break, LockStatus};
-use azmutex::{AzureMutex, Container, ErrorKind};
+use azmutex::lease::{Break, LockStatus, Lost};
+use azmutex::retry::Policy;
+use azmutex::{AzureMutex, Container, ErrorKind, container};
 
-use crate::support::{azurite::azurite, unique};
+use crate::support::azurite::azurite;
+use crate::support::http::Operation;
+use crate::support::proxy::{Fault, FaultProxy};
+use crate::support::unique;
 
 const LEASE: Duration = Duration::from_secs(15);
 
@@ -36,4 +41,61 @@ fn a_lease_is_taken_refused_renewed_and_released() {
     assert_eq!(other.inspect().unwrap(), LockStatus::LeasedForever);
     assert_eq!(mine.break_lease(Break::ForceWithin(Duration::ZERO)).unwrap(), Duration::ZERO);
     assert_eq!(mine.inspect().unwrap(), LockStatus::Broken);
+}
+
+/// A lock behind a proxy, whose calls are not repeated.
+fn proxied(prefix: &str) -> Option<(FaultProxy, AzureMutex)> {
+    let azurite = azurite()?;
+    let proxy = FaultProxy::to(azurite.port());
+    let text = azurite.connection_string_via(proxy.port());
+    let builder = container::Builder::from_connection_string(&text, &unique(prefix)).unwrap();
+    let policy = Policy::default().retries(0).attempt_limit(Duration::from_secs(1));
+    let mutex = builder.retry(policy).build().unwrap().mutex("job").unwrap();
+    Some((proxy, mutex))
+}
+
+#[test]
+fn a_lease_that_was_let_go_is_not_held_whatever_came_of_the_release() {
+    let Some((proxy, mutex)) = proxied("letgo") else { return };
+    let mut lease = mutex.acquire(LEASE).unwrap();
+    mutex.release(&lease).unwrap();
+    assert!(!lease.is_held());
+    assert_eq!(lease.remaining(), Duration::ZERO);
+    proxy.forget();
+    let error = mutex.renew(&mut lease).unwrap_err();
+    assert_eq!(error.lost_because(), Some(Lost::Released));
+    assert_eq!(proxy.operations(), [], "nothing was sent");
+
+    // On its way for longer than its caller waited: it will free the lease, and no renewal may come before it.
+    let mut lease = mutex.acquire(LEASE).unwrap();
+    proxy.next(Operation::Release, Fault::Late(Duration::from_secs(2)));
+    assert_eq!(mutex.release(&lease).unwrap_err().kind(), ErrorKind::Unavailable);
+    assert!(!lease.is_held());
+    assert_eq!(mutex.renew(&mut lease).unwrap_err().lost_because(), Some(Lost::Released));
+    thread::sleep(Duration::from_millis(2_500));
+    let next = mutex.acquire(LEASE).unwrap();
+    mutex.release(&next).unwrap();
+}
+
+#[test]
+fn a_release_may_be_repeated_by_its_caller() {
+    let Some((proxy, mutex)) = proxied("again") else { return };
+    let lease = mutex.acquire(LEASE).unwrap();
+    proxy.next(Operation::Release, Fault::ResetAfter);
+    assert_eq!(mutex.release(&lease).unwrap_err().kind(), ErrorKind::Unavailable);
+    mutex.release(&lease).expect("the first try had worked");
+    mutex.release(&lease).expect("so had both");
+}
+
+#[test]
+fn a_lease_that_was_broken_stays_lost() {
+    let Some((_proxy, mutex)) = proxied("broken") else { return };
+    let mut lease = mutex.acquire_infinite().unwrap();
+    assert_eq!(mutex.break_lease(Break::AtExpiry).unwrap(), Duration::ZERO, "it has no expiry to wait for");
+    for _ in 0..2 {
+        let error = mutex.renew(&mut lease).unwrap_err();
+        assert_eq!(error.lost_because(), Some(Lost::Broken));
+        assert!(!lease.is_held());
+    }
+    assert_eq!(mutex.release(&lease).unwrap_err().lost_because(), Some(Lost::Broken));
 }
