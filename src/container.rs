@@ -411,6 +411,7 @@ mod tests {
         Ok(format!("{}{}", container.0.origin, container.0.path))
     }
 
+    #[cfg(any(feature = "rustls", feature = "platform-verifier"))]
     #[test]
     fn urls_of_both_styles() {
         let good = [
