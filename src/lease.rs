@@ -153,6 +153,11 @@ impl Lease {
         Lease { lock, url, id, term, process: std::process::id(), kept: Mutex::new(kept) }
     }
 
+    /// Whether this is still the process that took the lease, and not a fork of it.
+    pub(crate) fn is_own_process(&self) -> bool {
+        self.process == std::process::id()
+    }
+
     pub(crate) fn kept(&self) -> MutexGuard<'_, Kept> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -176,7 +181,7 @@ impl Lease {
     /// sent, less 2 s and a fiftieth. Zero once that has passed, after the first call of
     /// [`release`](crate::AzureMutex::release), and in a forked process; [`Duration::MAX`] for a lease without an end.
     pub fn remaining(&self) -> Duration {
-        if self.process != std::process::id() {
+        if !self.is_own_process() {
             return Duration::ZERO;
         }
         let kept = *self.kept();

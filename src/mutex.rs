@@ -206,6 +206,9 @@ impl AzureMutex {
         if lease.url != self.place.url {
             return Err(Error::input(format!("the lease of {} was used with {}", lease.url, self.place.url)));
         }
+        if !lease.is_own_process() {
+            return Err(Error::lost(&self.place.lock, Lost::OtherProcess));
+        }
         Ok(())
     }
 
