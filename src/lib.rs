@@ -107,8 +107,9 @@
 //!
 //! - `rustls` (default): https with the bundled Mozilla roots.
 //! - `platform-verifier`: https with the operating system's trust store.
+//! - `emulator`: an in-process Blob service on loopback, for the tests of code that takes locks.
 //!
-//! Without either, an https URL is an error that says so.
+//! Without either of the first two, an https URL is an error that says so.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -116,6 +117,9 @@ mod clock;
 mod connection_string;
 pub mod container;
 pub mod credential;
+#[cfg(feature = "emulator")]
+#[cfg_attr(docsrs, doc(cfg(feature = "emulator")))]
+pub mod emulator;
 mod error;
 pub mod event;
 mod guard;

@@ -1,0 +1,106 @@
+//! What a request asks for.
+
+use std::fmt;
+
+/// What a request to the [`Emulator`](super::Emulator) asks for: the operations of the Blob service that locks use.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Operation {
+    /// [Create Container](https://learn.microsoft.com/rest/api/storageservices/create-container)
+    CreateContainer,
+    /// [Get Container Properties](https://learn.microsoft.com/rest/api/storageservices/get-container-properties)
+    GetContainerProperties,
+    /// [Delete Container](https://learn.microsoft.com/rest/api/storageservices/delete-container)
+    DeleteContainer,
+    /// [Put Blob](https://learn.microsoft.com/rest/api/storageservices/put-blob)
+    PutBlob,
+    /// [Get Blob](https://learn.microsoft.com/rest/api/storageservices/get-blob)
+    GetBlob,
+    /// [Get Blob Properties](https://learn.microsoft.com/rest/api/storageservices/get-blob-properties)
+    GetBlobProperties,
+    /// [Delete Blob](https://learn.microsoft.com/rest/api/storageservices/delete-blob)
+    DeleteBlob,
+    /// [Get Blob Metadata](https://learn.microsoft.com/rest/api/storageservices/get-blob-metadata)
+    GetBlobMetadata,
+    /// [Set Blob Metadata](https://learn.microsoft.com/rest/api/storageservices/set-blob-metadata)
+    SetBlobMetadata,
+    /// [Set Blob Properties](https://learn.microsoft.com/rest/api/storageservices/set-blob-properties)
+    SetBlobProperties,
+    /// [Lease Blob](https://learn.microsoft.com/rest/api/storageservices/lease-blob), `acquire`
+    AcquireLease,
+    /// Lease Blob, `renew`
+    RenewLease,
+    /// Lease Blob, `change`
+    ChangeLease,
+    /// Lease Blob, `release`
+    ReleaseLease,
+    /// Lease Blob, `break`
+    BreakLease,
+    /// What the emulator does not do.
+    Other,
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Operation::CreateContainer => "create the container",
+            Operation::GetContainerProperties => "get the container's properties",
+            Operation::DeleteContainer => "delete the container",
+            Operation::PutBlob => "put the blob",
+            Operation::GetBlob => "get the blob",
+            Operation::GetBlobProperties => "get the blob's properties",
+            Operation::DeleteBlob => "delete the blob",
+            Operation::GetBlobMetadata => "get the blob's metadata",
+            Operation::SetBlobMetadata => "set the blob's metadata",
+            Operation::SetBlobProperties => "set the blob's properties",
+            Operation::AcquireLease => "acquire the lease",
+            Operation::RenewLease => "renew the lease",
+            Operation::ChangeLease => "change the lease",
+            Operation::ReleaseLease => "release the lease",
+            Operation::BreakLease => "break the lease",
+            Operation::Other => "something that the emulator does not do",
+        })
+    }
+}
+
+/// Of a container or of a blob in it.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Container,
+    Blob,
+}
+
+impl Operation {
+    pub(super) fn of(method: &str, kind: Kind, comp: Option<&str>, lease_action: Option<&str>) -> Operation {
+        match (kind, method, comp) {
+            (Kind::Container, "PUT", None) => Operation::CreateContainer,
+            (Kind::Container, "GET" | "HEAD", None | Some("metadata")) => Operation::GetContainerProperties,
+            (Kind::Container, "DELETE", None) => Operation::DeleteContainer,
+            (Kind::Blob, "PUT", None) => Operation::PutBlob,
+            (Kind::Blob, "GET", None) => Operation::GetBlob,
+            (Kind::Blob, "HEAD", None) => Operation::GetBlobProperties,
+            (Kind::Blob, "DELETE", None) => Operation::DeleteBlob,
+            (Kind::Blob, "GET" | "HEAD", Some("metadata")) => Operation::GetBlobMetadata,
+            (Kind::Blob, "PUT", Some("metadata")) => Operation::SetBlobMetadata,
+            (Kind::Blob, "PUT", Some("properties")) => Operation::SetBlobProperties,
+            (Kind::Blob, "PUT", Some("lease")) => match lease_action.map(str::to_ascii_lowercase).as_deref() {
+                Some("acquire") => Operation::AcquireLease,
+                Some("renew") => Operation::RenewLease,
+                Some("change") => Operation::ChangeLease,
+                Some("release") => Operation::ReleaseLease,
+                Some("break") => Operation::BreakLease,
+                _ => Operation::Other,
+            },
+            _ => Operation::Other,
+        }
+    }
+
+    pub(super) fn kind(self) -> Kind {
+        match self {
+            Operation::CreateContainer | Operation::GetContainerProperties | Operation::DeleteContainer => {
+                Kind::Container
+            }
+            _ => Kind::Blob,
+        }
+    }
+}
