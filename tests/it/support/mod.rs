@@ -9,6 +9,7 @@ pub mod peer;
 #[cfg(unix)]
 pub mod process;
 pub mod proxy;
+pub mod sas;
 
 use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,0 +1,712 @@
+//! The emulator in the box: the lock's paths without waiting, faults, and clients that mean no good.
+
+use std::env;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+use azmutex::credential::Credential;
+use azmutex::emulator::{Emulator, Fault, Operation};
+use azmutex::lease::{Break, LockStatus, Lost};
+use azmutex::{AzureMutex, Container, ErrorKind};
+
+use crate::support::http::{self, Response};
+use crate::support::{quick, sas};
+
+const SECOND: Duration = Duration::from_secs(1);
+const LEASE: Duration = Duration::from_secs(15);
+/// More than a request takes, less than any limit of a client or of the server.
+const SOON: Duration = Duration::from_secs(5);
+const A: &str = "11111111-2222-3333-4444-555555555555";
+
+fn container(emulator: &Emulator) -> Container {
+    Container::from_connection_string(&emulator.connection_string(), "locks").unwrap()
+}
+
+fn mutex(emulator: &Emulator) -> AzureMutex {
+    container(emulator).mutex("job").unwrap()
+}
+
+/// Any request below the account, which a signature allows.
+fn raw(emulator: &Emulator, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Response {
+    raw_with(emulator, &sas::full(sas::ACCOUNT, sas::KEY), method, path, headers, body)
+}
+
+fn raw_with(
+    emulator: &Emulator,
+    sas: &str,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Response {
+    let separator = if path.contains('?') { '&' } else { '?' };
+    let target = format!("/{}/{path}{separator}{sas}", sas::ACCOUNT);
+    let headers = [&[("x-ms-version", "2021-12-02")], headers].concat();
+    http::exchange(emulator.port(), method, &target, &headers, body).unwrap()
+}
+
+fn create(emulator: &Emulator) {
+    assert_eq!(raw(emulator, "PUT", "locks?restype=container", &[], b"").status, 201);
+    let response = raw(emulator, "PUT", "locks/job", &[("x-ms-blob-type", "BlockBlob")], b"");
+    assert_eq!(response.status, 201);
+}
+
+fn assert_refused(response: &Response, status: u16, code: &str) {
+    assert_eq!((response.status, response.code()), (status, Some(code)), "{response:?}");
+}
+
+#[test]
+fn a_lock_is_taken_refused_and_given_back() {
+    let emulator = Emulator::start().unwrap();
+    let locker = container(&emulator).locker("job").unwrap();
+    let guard = locker.lock().unwrap();
+    assert_eq!(locker.try_lock().unwrap_err().kind(), ErrorKind::WouldBlock);
+    assert_eq!(mutex(&emulator).inspect().unwrap(), LockStatus::Leased);
+    guard.unlock().unwrap();
+    assert_eq!(mutex(&emulator).inspect().unwrap(), LockStatus::Available);
+    locker.lock().unwrap().unlock().unwrap();
+}
+
+#[test]
+fn a_wait_ends_when_the_holder_leaves() {
+    let emulator = Emulator::start().unwrap();
+    let locker = quick(&container(&emulator), "job").build().unwrap();
+    let guard = locker.lock().unwrap();
+    let waiter = thread::spawn({
+        let locker = locker.clone();
+        move || locker.lock().unwrap().unlock()
+    });
+    thread::sleep(Duration::from_millis(50));
+    guard.unlock().unwrap();
+    waiter.join().unwrap().unwrap();
+}
+
+#[test]
+fn a_lease_runs_out_when_the_clock_is_moved_on() {
+    let emulator = Emulator::start().unwrap();
+    let mutex = mutex(&emulator);
+    let lease = mutex.acquire(LEASE).unwrap();
+    emulator.advance(LEASE - SECOND);
+    assert_eq!(mutex.acquire(LEASE).unwrap_err().kind(), ErrorKind::WouldBlock);
+    emulator.advance(SECOND);
+    assert_eq!(mutex.inspect().unwrap(), LockStatus::Expired);
+    let second = mutex.acquire(LEASE).unwrap();
+    assert_eq!(mutex.release(&lease).unwrap_err().kind(), ErrorKind::LeaseLost);
+    mutex.release(&second).unwrap();
+}
+
+#[test]
+fn an_infinite_lease_outlives_any_time() {
+    let emulator = Emulator::start().unwrap();
+    let mutex = mutex(&emulator);
+    let lease = mutex.acquire_infinite().unwrap();
+    emulator.advance(Duration::MAX);
+    assert_eq!(mutex.inspect().unwrap(), LockStatus::LeasedForever);
+    mutex.release(&lease).unwrap();
+}
+
+#[test]
+fn an_expired_lease_that_nobody_took_is_renewed() {
+    let emulator = Emulator::start().unwrap();
+    let mutex = mutex(&emulator);
+    let mut lease = mutex.acquire(LEASE).unwrap();
+    emulator.advance(LEASE);
+    mutex.renew(&mut lease).unwrap();
+    assert_eq!(mutex.inspect().unwrap(), LockStatus::Leased);
+    emulator.advance(LEASE);
+    let second = mutex.acquire(LEASE).unwrap();
+    assert_eq!(mutex.renew(&mut lease).unwrap_err().lost_because(), Some(Lost::Taken));
+    mutex.release(&second).unwrap();
+}
+
+#[test]
+fn a_break_lets_the_lease_run_out() {
+    let emulator = Emulator::start().unwrap();
+    let mutex = mutex(&emulator);
+    let mut lease = mutex.acquire(LEASE).unwrap();
+    emulator.advance(5 * SECOND);
+    assert_eq!(mutex.break_lease(Break::AtExpiry).unwrap(), 10 * SECOND);
+    assert_eq!(mutex.inspect().unwrap(), LockStatus::Breaking);
+    assert_eq!(mutex.renew(&mut lease).unwrap_err().lost_because(), Some(Lost::Broken));
+    emulator.advance(10 * SECOND);
+    assert_eq!(mutex.inspect().unwrap(), LockStatus::Broken);
+    let second = mutex.acquire(LEASE).unwrap();
+    mutex.release(&second).unwrap();
+}
+
+fn assert_lost(harm: impl FnOnce(&Emulator) -> io::Result<()>, why: Lost) {
+    let emulator = Emulator::start().unwrap();
+    let guard = quick(&container(&emulator), "job").build().unwrap().lock().unwrap();
+    harm(&emulator).unwrap();
+    assert_eq!(guard.wait_lost(SOON), Some(why));
+    assert_eq!(guard.unlock().unwrap_err().lost_because(), Some(why));
+}
+
+#[test]
+fn a_holder_learns_that_its_lock_was_stolen() {
+    assert_lost(|emulator| emulator.steal("locks", "job"), Lost::Taken);
+}
+
+#[test]
+fn a_holder_learns_that_its_lock_was_broken() {
+    assert_lost(|emulator| emulator.break_lock("locks", "job"), Lost::Broken);
+}
+
+#[test]
+fn a_holder_learns_that_its_lock_was_deleted() {
+    assert_lost(|emulator| emulator.delete("locks", "job"), Lost::BlobDeleted);
+}
+
+#[test]
+fn a_holder_learns_that_its_container_was_deleted() {
+    assert_lost(|emulator| emulator.delete_container("locks"), Lost::ContainerDeleted);
+}
+
+#[test]
+fn a_stolen_lock_is_held_for_a_minute() {
+    let emulator = Emulator::start().unwrap();
+    let mutex = mutex(&emulator);
+    let _lost = mutex.acquire(LEASE).unwrap();
+    emulator.steal("locks", "job").unwrap();
+    emulator.advance(59 * SECOND);
+    assert_eq!(mutex.acquire(LEASE).unwrap_err().kind(), ErrorKind::WouldBlock);
+    emulator.advance(SECOND);
+    let lease = mutex.acquire(LEASE).unwrap();
+    mutex.release(&lease).unwrap();
+}
+
+#[test]
+fn what_is_not_there_cannot_be_harmed() {
+    let emulator = Emulator::start().unwrap();
+    let attempts = |emulator: &Emulator| {
+        [emulator.steal("locks", "job"), emulator.break_lock("locks", "job"), emulator.delete("locks", "other")]
+    };
+    for outcome in attempts(&emulator).into_iter().chain([emulator.delete_container("locks")]) {
+        assert_eq!(outcome.unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+    create(&emulator);
+    for outcome in attempts(&emulator) {
+        assert_eq!(outcome.unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+}
+
+#[test]
+fn the_name_of_a_deleted_container_is_free_half_a_minute_later() {
+    let emulator = Emulator::start().unwrap();
+    create(&emulator);
+    assert_eq!(raw(&emulator, "DELETE", "locks?restype=container", &[], b"").status, 202);
+    let response = raw(&emulator, "PUT", "locks?restype=container", &[], b"");
+    assert_refused(&response, 409, "ContainerBeingDeleted");
+    assert_refused(&raw(&emulator, "HEAD", "locks/job", &[], b""), 404, "ContainerNotFound");
+    emulator.advance(30 * SECOND);
+    create(&emulator);
+}
+
+#[test]
+fn a_busy_service_is_asked_again() {
+    let emulator = Emulator::start().unwrap();
+    let locker = container(&emulator).locker("job").unwrap();
+    let busy = Fault::Status { status: 503, code: Some("ServerBusy".into()), retry_after: Some(SECOND) };
+    emulator.fail_next(1, busy);
+    let start = Instant::now();
+    let guard = locker.lock().unwrap();
+    assert!(start.elapsed() >= SECOND, "Retry-After");
+    emulator.fail_next_of(Operation::ReleaseLease, 1, Fault::status(500, "InternalError"));
+    guard.unlock().unwrap();
+    let statuses: Vec<_> = emulator.requests().iter().filter_map(|request| request.status).collect();
+    assert_eq!(statuses, [503, 404, 201, 201, 201, 500, 200]);
+}
+
+#[test]
+fn an_answer_that_does_not_come_is_no_harm() {
+    for fault in [Fault::ResetBefore, Fault::ResetAfter, Fault::HalfAnswer, Fault::Withhold] {
+        let emulator = Emulator::start().unwrap();
+        create(&emulator);
+        let locker = container(&emulator).locker("job").unwrap();
+        emulator.fail_next_of(Operation::AcquireLease, 1, fault.clone());
+        emulator.fail_next_of(Operation::ReleaseLease, 1, fault.clone());
+        locker.lock().unwrap().unlock().unwrap();
+        let requests = emulator.requests();
+        let acquired: Vec<_> = requests.iter().filter(|request| request.operation == Operation::AcquireLease).collect();
+        let before = if fault == Fault::ResetBefore { None } else { Some(201) };
+        assert_eq!([acquired[0].status, acquired[1].status], [before, Some(201)], "{fault:?}");
+        assert_eq!(acquired[0].lease_id, acquired[1].lease_id, "{fault:?}");
+        assert_eq!(mutex(&emulator).inspect().unwrap(), LockStatus::Available, "{fault:?}");
+    }
+}
+
+#[test]
+fn a_reset_connection_is_reset_and_half_an_answer_is_half() {
+    let emulator = Emulator::start().unwrap();
+    let outcome = |fault| {
+        emulator.fail_next(1, fault);
+        let mut stream = connect(&emulator);
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
+        let mut text = Vec::new();
+        let outcome = stream.read_to_end(&mut text).map_err(|error| error.kind());
+        (outcome.err(), text)
+    };
+    let reset = if cfg!(unix) { Some(io::ErrorKind::ConnectionReset) } else { None };
+    assert_eq!(outcome(Fault::ResetBefore), (reset, Vec::new()));
+    assert_eq!(outcome(Fault::ResetAfter), (reset, Vec::new()));
+    let (error, text) = outcome(Fault::HalfAnswer);
+    assert!(error.is_none() && text.starts_with(b"HTTP/1.1 4"), "{error:?} {text:?}");
+    assert!(!text.ends_with(b"</Error>"));
+}
+
+#[test]
+fn a_delay_is_before_or_after_the_deed() {
+    let emulator = Emulator::start().unwrap();
+    create(&emulator);
+    let delay = Duration::from_millis(200);
+    for (fault, early) in
+        [(Fault::DelayRequest(delay), LockStatus::Available), (Fault::DelayAnswer(delay), LockStatus::Leased)]
+    {
+        let mutex = mutex(&emulator);
+        emulator.fail_next_of(Operation::AcquireLease, 1, fault);
+        let acquiring = thread::spawn({
+            let mutex = mutex.clone();
+            move || mutex.acquire(LEASE)
+        });
+        thread::sleep(delay / 2);
+        assert_eq!(mutex.inspect().unwrap(), early);
+        let lease = acquiring.join().unwrap().unwrap();
+        mutex.release(&lease).unwrap();
+    }
+}
+
+#[test]
+fn faults_can_be_called_off() {
+    let emulator = Emulator::start().unwrap();
+    emulator.fail_next(usize::MAX, Fault::ResetBefore);
+    emulator.clear_faults();
+    container(&emulator).locker("job").unwrap().lock().unwrap().unlock().unwrap();
+}
+
+#[test]
+fn requests_are_recorded_without_their_secrets() {
+    let emulator = Emulator::start().unwrap();
+    emulator.advance(SECOND);
+    create(&emulator);
+    let lease = [("x-ms-lease-action", "acquire"), ("x-ms-lease-duration", "15"), ("x-ms-proposed-lease-id", A)];
+    raw(&emulator, "PUT", "locks/job?comp=lease", &lease, b"");
+    raw(&emulator, "PUT", "locks/job?comp=metadata", &[], b"");
+    let requests = emulator.requests();
+    let told: Vec<_> = requests
+        .iter()
+        .map(|request| {
+            (&*request.method, &*request.path, request.operation, request.lease_id.as_deref(), request.status)
+        })
+        .collect();
+    let job = "/devstoreaccount1/locks/job";
+    assert_eq!(
+        told,
+        [
+            ("PUT", "/devstoreaccount1/locks", Operation::CreateContainer, None, Some(201)),
+            ("PUT", job, Operation::PutBlob, None, Some(201)),
+            ("PUT", job, Operation::AcquireLease, Some(A), Some(201)),
+            ("PUT", job, Operation::SetBlobMetadata, None, Some(412)),
+        ]
+    );
+    assert!(requests.iter().all(|request| request.at >= SECOND && request.at < SECOND + SOON));
+    let all = format!("{requests:?} {emulator:?} {:?}", Emulator::builder());
+    assert!(!all.contains("sig=") && !all.contains(sas::KEY), "{all}");
+}
+
+#[test]
+fn a_wrong_key_and_a_wrong_clock_are_refused() {
+    let emulator = Emulator::start().unwrap();
+    let wrong = emulator.connection_string().replace("Eby8", "AAAA");
+    let error = Container::from_connection_string(&wrong, "locks").unwrap().locker("job").unwrap().lock().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Credential);
+    let text = format!("{error:?}");
+    assert!(text.contains("string to sign"), "the service tells what it would have signed: {text}");
+
+    let date = http::http_date(SystemTime::now() - 16 * 60 * SECOND);
+    let authorization = format!("SharedKey {}:AAAA", sas::ACCOUNT);
+    let headers = [("x-ms-version", "2021-12-02"), ("x-ms-date", &*date), ("authorization", &*authorization)];
+    let response = http::exchange(emulator.port(), "GET", "/devstoreaccount1/locks/job", &headers, b"").unwrap();
+    assert_refused(&response, 403, "AuthenticationFailed");
+    assert!(String::from_utf8_lossy(&response.body).contains("date header too old"), "{response:?}");
+    assert!(response.header("date").is_some());
+}
+
+#[test]
+fn a_lock_needs_only_a_sas_of_its_container_which_may_expire() {
+    let emulator = Emulator::start().unwrap();
+    create(&emulator);
+    let lockers = |permissions| {
+        let soon = httpdate::fmt_http_date(SystemTime::now() + 3600 * SECOND);
+        let soon = iso(&soon);
+        let sas = sas::of_container(sas::ACCOUNT, sas::KEY, "locks", permissions, &soon);
+        let url = format!("{}/locks", emulator.url());
+        let container = Container::builder(&url, Credential::sas(&sas).unwrap()).build().unwrap();
+        move |name: &str| container.locker(name).unwrap()
+    };
+    lockers("w")("job").lock().unwrap().unlock().unwrap();
+    lockers("rcw")("new").lock().unwrap().unlock().unwrap();
+    assert_eq!(lockers("r")("job").lock().unwrap_err().kind(), ErrorKind::PermissionDenied);
+    assert_eq!(lockers("rc")("new").lock().unwrap_err().kind(), ErrorKind::PermissionDenied);
+    emulator.advance(3601 * SECOND);
+    assert_eq!(lockers("w")("job").try_lock().map(drop).unwrap_err().kind(), ErrorKind::Credential);
+}
+
+/// `Mon, 23 Nov 2026 05:44:10 GMT` as `2026-11-23T05:44:10Z`.
+fn iso(date: &str) -> String {
+    const MONTHS: &str = "JanFebMarAprMayJunJulAugSepOctNovDec";
+    let month = MONTHS.find(&date[8..11]).unwrap() / 3 + 1;
+    format!("{}-{month:02}-{}T{}Z", &date[12..16], &date[5..7], &date[17..25])
+}
+
+#[test]
+fn a_sas_that_may_only_create_overwrites_nothing() {
+    let emulator = Emulator::start().unwrap();
+    create(&emulator);
+    let sas = sas::of_container(sas::ACCOUNT, sas::KEY, "locks", "c", sas::FAR);
+    let put = |name: &str| raw_with(&emulator, &sas, "PUT", name, &[("x-ms-blob-type", "BlockBlob")], b"");
+    assert_refused(&put("locks/job"), 403, "UnauthorizedBlobOverwrite");
+    assert_eq!(put("locks/new").status, 201);
+    let response = raw_with(&emulator, &sas, "PUT", "locks?restype=container", &[], b"");
+    assert_refused(&response, 403, "AuthorizationFailure");
+    let sas = sas::of_account(sas::ACCOUNT, sas::KEY, "rwdlac", "o", sas::FAR);
+    let response = raw_with(&emulator, &sas, "PUT", "new?restype=container", &[], b"");
+    assert_refused(&response, 403, "AuthorizationResourceTypeMismatch");
+}
+
+#[test]
+fn settings_are_checked_and_used() {
+    let start = |builder: azmutex::emulator::Builder| builder.start().map(drop).map_err(|error| error.kind());
+    let invalid = Err(io::ErrorKind::InvalidInput);
+    assert_eq!(start(Emulator::builder().address(Ipv4Addr::UNSPECIFIED.into())), invalid);
+    assert_eq!(start(Emulator::builder().account("No")), invalid);
+    assert_eq!(start(Emulator::builder().key("?")), invalid);
+    assert_eq!(start(Emulator::builder().address(Ipv4Addr::UNSPECIFIED.into()).allow_remote()), Ok(()));
+
+    let emulator = Emulator::builder().account("me").key("c2VjcmV0").start().unwrap();
+    assert_eq!(start(Emulator::builder().port(emulator.port())), Err(io::ErrorKind::AddrInUse));
+    container(&emulator).locker("job").unwrap().lock().unwrap().unlock().unwrap();
+    let host_style = format!("http://me.blob.localhost:{}/locks", emulator.port());
+    let target = host_style.split_once("/locks").unwrap().0.strip_prefix("http://").unwrap();
+    let sas = sas::full("me", "c2VjcmV0");
+    let headers = [("host", target), ("x-ms-version", "2021-12-02")];
+    let response = http::exchange(emulator.port(), "HEAD", &format!("/locks/job?{sas}"), &headers, b"").unwrap();
+    assert_eq!(response.status, 200);
+    let headers = [("x-ms-version", "2021-12-02")];
+    let response = http::exchange(emulator.port(), "HEAD", &format!("/other/locks/job?{sas}"), &headers, b"").unwrap();
+    assert_refused(&response, 404, "ResourceNotFound");
+}
+
+#[test]
+fn a_lock_and_an_unlock_take_next_to_no_time() {
+    let emulator = Emulator::start().unwrap();
+    let mutex = mutex(&emulator);
+    let round = |_| {
+        let start = Instant::now();
+        let lease = mutex.acquire(LEASE).unwrap();
+        mutex.release(&lease).unwrap();
+        start.elapsed()
+    };
+    let mut times: Vec<_> = (0..500).map(round).skip(10).collect();
+    times.sort();
+    println!("lock and unlock: median {:?}, p99 {:?}", times[times.len() / 2], times[times.len() * 99 / 100]);
+    // Other tests run beside it, and the build may be without optimization.
+    assert!(times[times.len() / 2] < Duration::from_millis(20), "{times:?}");
+}
+
+fn connect(emulator: &Emulator) -> TcpStream {
+    let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, emulator.port())).unwrap();
+    stream.set_read_timeout(Some(4 * SOON)).unwrap();
+    stream.set_write_timeout(Some(4 * SOON)).unwrap();
+    stream
+}
+
+/// All that the server says to this, until it closes the connection.
+fn says(emulator: &Emulator, bytes: &[u8]) -> String {
+    let mut stream = connect(emulator);
+    // It may close before it has heard everything.
+    let _ = stream.write_all(bytes);
+    let mut text = Vec::new();
+    let _ = stream.read_to_end(&mut text);
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+fn assert_lives(emulator: &Emulator) {
+    container(emulator).locker("job").unwrap().lock().unwrap().unlock().unwrap();
+}
+
+#[test]
+fn requests_may_be_sent_ahead() {
+    let emulator = Emulator::start().unwrap();
+    let one = format!(
+        "PUT /devstoreaccount1/locks?restype=container&{} HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n",
+        sas::full(sas::ACCOUNT, sas::KEY)
+    );
+    let stream = connect(&emulator);
+    (&stream).write_all(format!("{one}\r\n{one}{one}").as_bytes()).unwrap();
+    let mut reader = BufReader::new(&stream);
+    let statuses = [(); 3].map(|()| http::read_response(&mut reader, "PUT").unwrap().status);
+    assert_eq!(statuses, [201, 409, 409]);
+}
+
+#[test]
+fn a_client_may_ask_before_it_sends_a_body() {
+    let emulator = Emulator::start().unwrap();
+    create(&emulator);
+    let stream = connect(&emulator);
+    let mut reader = BufReader::new(&stream);
+    for framing in ["Content-Length: 5", "Transfer-Encoding: chunked"] {
+        let head = format!(
+            "PUT /devstoreaccount1/locks/body?{} HTTP/1.1\r\nHost: h\r\nx-ms-blob-type: BlockBlob\r\n\
+             Expect: 100-continue\r\n{framing}\r\n\r\n",
+            sas::full(sas::ACCOUNT, sas::KEY)
+        );
+        (&stream).write_all(head.as_bytes()).unwrap();
+        let mut line = String::new();
+        reader.read_line(&mut line).unwrap();
+        assert_eq!(line, "HTTP/1.1 100 Continue\r\n");
+        reader.read_line(&mut line).unwrap();
+        let body: &[u8] = if framing.ends_with('5') { b"hello" } else { b"2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n" };
+        (&stream).write_all(body).unwrap();
+        assert_eq!(http::read_response(&mut reader, "PUT").unwrap().status, 201);
+        assert_eq!(raw(&emulator, "GET", "locks/body", &[], b"").body, b"hello");
+    }
+}
+
+#[test]
+fn a_put_without_a_length_is_refused_as_front_ends_do() {
+    let emulator = Emulator::start().unwrap();
+    let text = says(&emulator, b"PUT /devstoreaccount1/locks?restype=container HTTP/1.1\r\nHost: h\r\n\r\n");
+    assert!(text.starts_with("HTTP/1.1 411 Length Required\r\n"), "{text}");
+    assert!(text.contains("text/html") && text.contains("Connection: close"), "{text}");
+    assert!(!text.contains("x-ms-"), "{text}");
+}
+
+#[test]
+fn an_old_client_is_answered_and_left() {
+    let emulator = Emulator::start().unwrap();
+    let text = says(&emulator, b"GET /devstoreaccount1/locks/job HTTP/1.0\r\nx-ms-version: 2021-12-02\r\n\r\n");
+    assert!(text.starts_with("HTTP/1.1 401 ") && text.contains("WWW-Authenticate: Bearer "), "{text}");
+}
+
+#[test]
+fn garbage_is_refused() {
+    let emulator = Emulator::start().unwrap();
+    for bytes in [
+        &b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n"[..],
+        b"\0\0\0\0\n\n",
+        b"GET\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost h\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: h\r\nContent-Length: 1e3\r\n\r\n",
+        b"PUT / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\nzzz\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    ] {
+        let text = says(&emulator, bytes);
+        assert!(text.starts_with("HTTP/1.1 400 ") && !text.contains("x-ms-"), "{bytes:?}: {text}");
+    }
+    // Whatever it is, it is not to be the end of the server.
+    let mut state: u32 = 1;
+    for _ in 0..200 {
+        let noise: Vec<u8> = (0..512)
+            .map(|_| {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                (state >> 24) as u8
+            })
+            .collect();
+        says(&emulator, &[&noise, &b"\r\n\r\n"[..]].concat());
+    }
+    assert_lives(&emulator);
+}
+
+#[test]
+fn odd_requests_of_those_who_may_are_refused_by_name() {
+    let emulator = Emulator::start().unwrap();
+    create(&emulator);
+    for (method, path, status, code) in [
+        ("PUT", "locks/a/../b", 400, "InvalidUri"),
+        ("PUT", "locks/%ff", 400, "InvalidUri"),
+        ("PUT", "locks/%00", 400, "InvalidResourceName"),
+        ("PUT", "No?restype=container", 400, "OutOfRangeInput"),
+        ("PUT", "N_o?restype=container", 400, "InvalidResourceName"),
+        ("GET", "?comp=list", 501, "NotImplemented"),
+        ("GET", "locks?restype=container&comp=list", 501, "NotImplemented"),
+        ("GET", "locks/job?snapshot=1", 501, "NotImplemented"),
+        ("PUT", "locks/job?comp=lease", 400, "MissingRequiredHeader"),
+        ("GET", "locks/job?timeout=soon", 400, "InvalidQueryParameterValue"),
+    ] {
+        let response = raw(&emulator, method, path, &[], b"");
+        assert_refused(&response, status, code);
+        let body = String::from_utf8(response.body).unwrap();
+        assert!(body.starts_with("\u{feff}<?xml") && body.contains(&format!("<Code>{code}</Code>")), "{body}");
+        assert_eq!(response.headers.iter().filter(|(name, _)| name == "x-ms-request-id").count(), 1);
+    }
+}
+
+#[test]
+fn endless_heads_and_bodies_are_cut_short() {
+    let emulator = Emulator::start().unwrap();
+    let endless = "x".repeat(64 * 1024);
+    for (request, status) in [
+        (endless.clone(), 431),
+        (format!("GET /{endless} HTTP/1.1\r\n"), 431),
+        (format!("GET / HTTP/1.1\r\nHost: h\r\n{}", "a: b\r\n".repeat(10_000)), 431),
+        (format!("GET / HTTP/1.1\r\nHost: h\r\n{}\r\n", "a: b\r\n".repeat(200)), 431),
+        ("PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: 1099511627776\r\n\r\n".to_owned(), 413),
+        (
+            format!(
+                "PUT / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n{}",
+                format!("10000\r\n{endless}\r\n").repeat(17)
+            ),
+            413,
+        ),
+        (format!("PUT / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n1;{endless}"), 400),
+    ] {
+        let text = says(&emulator, request.as_bytes());
+        assert!(text.starts_with(&format!("HTTP/1.1 {status} ")), "{status}, not {text}");
+    }
+    assert_lives(&emulator);
+}
+
+#[test]
+fn a_trickle_is_not_waited_for() {
+    let emulator = Emulator::start().unwrap();
+    let slow = connect(&emulator);
+    let start = Instant::now();
+    let trickle = thread::spawn({
+        let mut slow = slow.try_clone().unwrap();
+        move || {
+            for byte in b"GET / HTTP/1.1\r\nHost: h\r\nx: ".iter().chain([b'y'; 1000].iter()) {
+                if slow.write_all(&[*byte]).is_err() {
+                    break;
+                }
+                thread::sleep(Duration::from_millis(100));
+            }
+        }
+    });
+    assert_lives(&emulator);
+    let mut text = String::new();
+    let _ = BufReader::new(&slow).read_to_string(&mut text);
+    assert!(text.starts_with("HTTP/1.1 408 "), "{text}");
+    let took = start.elapsed();
+    assert!(took > 9 * SECOND && took < 15 * SECOND, "{took:?}");
+    drop(slow);
+    trickle.join().unwrap();
+}
+
+#[test]
+fn dropping_it_ends_what_is_under_way() {
+    let emulator = Emulator::start().unwrap();
+    emulator.fail_next_of(Operation::AcquireLease, 1, Fault::DelayAnswer(600 * SECOND));
+    emulator.fail_next_of(Operation::GetBlobProperties, 1, Fault::Withhold);
+    create(&emulator);
+    let idle = connect(&emulator);
+    let mut half = connect(&emulator);
+    half.write_all(b"GET / HT").unwrap();
+    let mutex = mutex(&emulator);
+    let waiting = [
+        thread::spawn({
+            let mutex = mutex.clone();
+            move || drop(mutex.acquire(LEASE))
+        }),
+        thread::spawn(move || drop(mutex.inspect())),
+    ];
+    while emulator.requests().len() < 4 {
+        thread::sleep(Duration::from_millis(1));
+    }
+    let port = emulator.port();
+    let start = Instant::now();
+    drop(emulator);
+    assert!(start.elapsed() < SECOND, "{:?}", start.elapsed());
+    assert!(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err());
+    drop((idle, half));
+    for thread in waiting {
+        thread.join().unwrap();
+    }
+}
+
+/// Runs a test again in a process of its own, where nothing else has threads or sockets; `true` in that process.
+fn alone(test: &str) -> bool {
+    const ALONE: &str = "AZMUTEX_TEST_ALONE";
+    if env::var_os(ALONE).is_some() {
+        return true;
+    }
+    let output = Command::new(env::current_exe().unwrap())
+        .args(["--exact", &format!("emulator::{test}"), "--nocapture"])
+        .env(ALONE, "1")
+        .output()
+        .unwrap();
+    let said = [output.stdout, output.stderr].map(|said| String::from_utf8_lossy(&said).into_owned());
+    assert!(output.status.success() && said[0].contains("1 passed"), "{}\n{}", said[0], said[1]);
+    false
+}
+
+#[cfg(target_os = "linux")]
+fn entries(directory: &str) -> usize {
+    std::fs::read_dir(directory).unwrap().count()
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_thousand_starts_and_stops_leave_nothing() {
+    if !alone("a_thousand_starts_and_stops_leave_nothing") {
+        return;
+    }
+    let counts = || (entries("/proc/self/task"), entries("/proc/self/fd"));
+    let before = counts();
+    for _ in 0..1000 {
+        let emulator = Emulator::start().unwrap();
+        create(&emulator);
+        let idle = connect(&emulator);
+        let port = emulator.port();
+        drop(emulator);
+        assert!(TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok(), "port {port} is still taken");
+        drop(idle);
+        assert_eq!(counts(), before);
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn thousands_of_connections_leave_room_for_one_more() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+
+    if !alone("thousands_of_connections_leave_room_for_one_more") {
+        return;
+    }
+    const MOST: usize = 512;
+    // A thread that has left its connection takes a moment to be gone.
+    const ON_THE_WAY: usize = 32;
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    setrlimit(Resource::Nofile, limit).unwrap();
+    let emulator = Emulator::start().unwrap();
+    let others = entries("/proc/self/task");
+
+    // Those that say nothing make way.
+    let mut silent = Vec::new();
+    for _ in 0..2000 {
+        silent.push(connect(&emulator));
+        assert!(entries("/proc/self/task") <= others + MOST + ON_THE_WAY);
+    }
+    assert_lives(&emulator);
+
+    drop(silent);
+
+    // Those in the middle of a request do not; whoever comes after them is told so.
+    let mut talking = Vec::new();
+    for _ in 0..MOST {
+        let mut stream = connect(&emulator);
+        stream.write_all(b"GET / HTTP/1.1\r\n").unwrap();
+        talking.push(stream);
+        thread::sleep(Duration::from_millis(1));
+    }
+    thread::sleep(Duration::from_millis(100));
+    let text = says(&emulator, b"");
+    assert!(text.starts_with("HTTP/1.1 503 "), "{text}");
+    assert!(entries("/proc/self/task") <= others + MOST + ON_THE_WAY);
+    drop(talking);
+    assert_lives(&emulator);
+}
