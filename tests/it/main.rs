@@ -5,6 +5,7 @@
 // And it measures by other clocks than the library's.
 #![allow(clippy::disallowed_methods)]
 
+mod conformance;
 mod emulator;
 mod faults;
 mod hostile;
