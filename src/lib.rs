@@ -110,6 +110,13 @@
 //! - `emulator`: an in-process Blob service on loopback, for the tests of code that takes locks.
 //!
 //! Without either of the first two, an https URL is an error that says so.
+//!
+//! # Testing your own code
+//!
+//! With the feature `emulator` (of a dev-dependency, say), `azmutex::emulator::Emulator::start()` is a Blob service
+//! inside the test, on a port of its own. It needs no account, moves its clock on request, breaks or steals a lock
+//! behind the holder's back, and fails as networks and services do: what a program does when its lock is lost can be
+//! tested in no time.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
