@@ -14,7 +14,7 @@ pub enum Fault {
     Status {
         /// The HTTP status, 200 to 599. One that is not is taken for 500.
         status: u16,
-        /// The service's error code. Without one the answer could be that of a proxy in between.
+        /// The service's error code. Without one the answer is that of a proxy in between, with nothing of the service.
         code: Option<String>,
         /// For how long the client is asked to stay away: `Retry-After`, in whole seconds, rounded up.
         retry_after: Option<Duration>,

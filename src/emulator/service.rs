@@ -96,11 +96,10 @@ impl Service {
         self.finished(request, self.outcome(request, client))
     }
 
-    /// An answer that the service would give, but for no reason of its own.
+    /// An answer that the service would give, but for no reason of its own; without a code, one of somebody in between.
     pub(super) fn pretend(&self, request: &Request, mut answer: Answer, code: Option<&str>) -> Answer {
-        if let Some(code) = code {
-            answer.set("x-ms-error-code", code);
-        }
+        let Some(code) = code else { return answer };
+        answer.set("x-ms-error-code", code);
         self.finished(request, Ok(answer))
     }
 
