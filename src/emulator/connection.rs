@@ -53,6 +53,8 @@ impl Connection<'_> {
         self.peer.stream.set_nodelay(true)?;
         self.peer.stream.set_write_timeout(Some(TRANSFER))?;
         loop {
+            // A large body is not to be remembered by an idle connection.
+            self.received.shrink_to(2 * READ);
             self.peer.end(self.now());
             if !self.wait_for_request()? || !self.peer.begin() {
                 return Ok(());

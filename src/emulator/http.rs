@@ -8,7 +8,7 @@ use httparse::{EMPTY_HEADER, Status};
 /// The front ends of the service, and of its other emulators, take as much.
 pub(super) const LONGEST_HEAD: usize = 16 * 1024;
 /// Of a request, and so of a blob. Locks are empty.
-pub(super) const LONGEST_BODY: usize = 1024 * 1024;
+pub(super) const LONGEST_BODY: usize = 256 * 1024;
 const MOST_HEADERS: usize = 128;
 /// A chunk's size, its extensions and the line's end.
 const LONGEST_CHUNK_LINE: usize = 256;
@@ -340,7 +340,7 @@ mod tests {
             ("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n", Unfit::BadRequest),
             ("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", Unfit::BadRequest),
             ("PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n", Unfit::BadRequest),
-            ("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 1048577\r\n\r\n", Unfit::BodyTooLarge),
+            ("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 262145\r\n\r\n", Unfit::BodyTooLarge),
             ("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999999999999999\r\n\r\n", Unfit::BodyTooLarge),
             ("GET / HTTP/1.1\r\nHost: a\r\nExpect: wonders\r\n\r\n", Unfit::ExpectationFailed),
         ] {
@@ -389,7 +389,7 @@ mod tests {
         for text in [&b"x\r\n"[..], b"1\r\nab\r\n", b"ffffffffffffffffff\r\n"] {
             assert_eq!(chunked(text), Err(Unfit::BadRequest), "{text:?}");
         }
-        assert_eq!(chunked(b"100001\r\n"), Err(Unfit::BodyTooLarge));
+        assert_eq!(chunked(b"40001\r\n"), Err(Unfit::BodyTooLarge));
         assert_eq!(chunked(&[b'1'; 300]), Err(Unfit::BadRequest));
         assert_eq!(chunked(&[b"1;".as_slice(), &[b'x'; 300], b"\r\n"].concat()), Err(Unfit::BadRequest));
         assert_eq!(chunked(&[b"0\r\n".as_slice(), &b"a: b\r\n".repeat(300_000)].concat()), Err(Unfit::BadRequest));

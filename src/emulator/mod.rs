@@ -61,8 +61,8 @@
 //! # What it is not
 //!
 //! It lists nothing, and knows no snapshots, versions, blocks, pages' contents, leases of containers, stored access
-//! policies or Entra tokens: what it does not know it answers with 501. A blob, a page blob too, has at most 1 MiB, and
-//! everything in it 64 MiB. It takes service versions from 2017-07-29 on, and no https.
+//! policies or Entra tokens: what it does not know it answers with 501. A blob, a page blob too, has at most 256 KiB,
+//! and all that is stored 64 MiB. It takes service versions from 2017-07-29 on, and no https.
 
 use std::fmt;
 use std::io;

@@ -1,7 +1,5 @@
 //! What a request asks for.
 
-use std::fmt;
-
 /// What a request to the [`Emulator`](super::Emulator) asks for: the operations of the Blob service that locks use.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -38,29 +36,6 @@ pub enum Operation {
     BreakLease,
     /// What the emulator does not do.
     Other,
-}
-
-impl fmt::Display for Operation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Operation::CreateContainer => "create the container",
-            Operation::GetContainerProperties => "get the container's properties",
-            Operation::DeleteContainer => "delete the container",
-            Operation::PutBlob => "put the blob",
-            Operation::GetBlob => "get the blob",
-            Operation::GetBlobProperties => "get the blob's properties",
-            Operation::DeleteBlob => "delete the blob",
-            Operation::GetBlobMetadata => "get the blob's metadata",
-            Operation::SetBlobMetadata => "set the blob's metadata",
-            Operation::SetBlobProperties => "set the blob's properties",
-            Operation::AcquireLease => "acquire the lease",
-            Operation::RenewLease => "renew the lease",
-            Operation::ChangeLease => "change the lease",
-            Operation::ReleaseLease => "release the lease",
-            Operation::BreakLease => "break the lease",
-            Operation::Other => "something that the emulator does not do",
-        })
-    }
 }
 
 /// Of a container or of a blob in it.
