@@ -257,21 +257,30 @@ fn a_reset_connection_is_reset_and_half_an_answer_is_half() {
 
 #[test]
 fn a_delay_is_before_or_after_the_deed() {
-    let emulator = Emulator::start().unwrap();
-    create(&emulator);
-    let delay = Duration::from_millis(200);
-    for (fault, early) in
-        [(Fault::DelayRequest(delay), LockStatus::Available), (Fault::DelayAnswer(delay), LockStatus::Leased)]
-    {
+    let delay = 2 * SECOND;
+    for (fault, status, early) in [
+        (Fault::DelayRequest(delay), None, LockStatus::Available),
+        (Fault::DelayAnswer(delay), Some(201), LockStatus::Leased),
+    ] {
+        let emulator = Emulator::start().unwrap();
+        create(&emulator);
         let mutex = mutex(&emulator);
         emulator.fail_next_of(Operation::AcquireLease, 1, fault);
+        let start = Instant::now();
         let acquiring = thread::spawn({
             let mutex = mutex.clone();
             move || mutex.acquire(LEASE)
         });
-        thread::sleep(delay / 2);
+        let arrived = |emulator: &Emulator| {
+            let requests = emulator.requests();
+            requests.iter().any(|request| request.operation == Operation::AcquireLease && request.status == status)
+        };
+        while !arrived(&emulator) {
+            thread::sleep(Duration::from_millis(1));
+        }
         assert_eq!(mutex.inspect().unwrap(), early);
         let lease = acquiring.join().unwrap().unwrap();
+        assert!(start.elapsed() >= delay);
         mutex.release(&lease).unwrap();
     }
 }
