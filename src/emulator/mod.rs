@@ -33,7 +33,7 @@
 //! let emulator = Emulator::start()?;
 //! let container = Container::from_connection_string(&emulator.connection_string(), "locks")?;
 //! let locker = Locker::builder(container.mutex("nightly-report")?)
-//!     .renew_every(Duration::from_secs(1)) // the renewal is what meets the thief
+//!     .renew_every(Duration::from_millis(10)) // the renewal is what meets the thief
 //!     .build()?;
 //!
 //! let guard = locker.lock()?;
