@@ -64,6 +64,8 @@ impl LockGuard {
     }
 
     /// Releases the lock and says whether that worked. `Ok` means that the lock was ours until this call, and is free.
+    /// (If the answer to the release is lost, and its repetition finds the lease gone, that counts as released; were
+    /// the lease broken or deleted at that very moment, this could not be told apart.)
     ///
     /// It first waits for a renewal that is under way, so that none lands after the release. With the service out of
     /// reach it gives up after three [attempt limits](crate::retry::Policy::attempt_limit), 15 s by default, and in

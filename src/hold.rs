@@ -121,6 +121,8 @@ pub(crate) struct Hold {
     leaving: bool,
     /// When the service frees the lease by itself, if it carried out all that was asked of it as soon as it was sent.
     ends: Moment,
+    /// A release had no answer, and may have been carried out.
+    perhaps_released: bool,
     state: State,
 }
 
@@ -183,8 +185,6 @@ struct Release {
     rest_until: Moment,
     retries: u32,
     failures: u32,
-    /// An earlier try had no answer, and may have been carried out.
-    unanswered: bool,
     /// Nobody asked for it: what was begun is undone.
     silent: bool,
     lost: Option<Lost>,
@@ -221,7 +221,7 @@ impl Hold {
             failures: 0,
             failing_since: None,
         };
-        Hold { rules, id, once: false, leaving: false, ends: Moment::PAST, state: State::Seeking(seek) }
+        Hold::new(rules, id, State::Seeking(seek))
     }
 
     /// To get a lease without waiting, and leave it to the caller.
@@ -232,21 +232,32 @@ impl Hold {
     /// To renew a lease that the caller keeps, now; or, after [`leave`](Hold::leave), to release it.
     pub(crate) fn resume(rules: Rules, id: LeaseId, valid_until: Moment, ends: Moment) -> Hold {
         let tenure = Tenure { valid_until, renew_at: Moment::PAST, failures: 0 };
-        Hold { rules, id, once: true, leaving: false, ends, state: State::Held(tenure) }
+        Hold { once: true, ends, ..Hold::new(rules, id, State::Held(tenure)) }
     }
 
-    /// To repeat the release of a lease that the caller let go before, and lost or not.
-    pub(crate) fn release_again(rules: Rules, id: LeaseId, ends: Moment, lost: Option<Lost>, now: Moment) -> Hold {
-        let mut hold = Hold::resume(rules, id, Moment::PAST, ends);
+    /// To repeat a release that failed; `lost`, if the lease had been by then. An earlier one was `perhaps_released`.
+    pub(crate) fn release_again(
+        rules: Rules,
+        id: LeaseId,
+        ends: Moment,
+        lost: Option<Lost>,
+        perhaps_released: bool,
+        now: Moment,
+    ) -> Hold {
+        let mut hold = Hold { perhaps_released, ..Hold::resume(rules, id, Moment::PAST, ends) };
         let release = hold.release(now, Moment::NEVER, hold.rules.policy.retries, false);
-        hold.state = State::Releasing(Release { unanswered: true, lost, ..release });
+        hold.state = State::Releasing(Release { lost, ..release });
         hold
     }
 
     /// To ask something that has nothing to do with a lease of ours.
     pub(crate) fn ask(rules: Rules, id: LeaseId, operation: Operation) -> Hold {
         let question = Question { operation, rest_until: Moment::PAST, failures: 0 };
-        Hold { rules, id, once: true, leaving: false, ends: Moment::PAST, state: State::Asking(question) }
+        Hold { once: true, ..Hold::new(rules, id, State::Asking(question)) }
+    }
+
+    fn new(rules: Rules, id: LeaseId, state: State) -> Hold {
+        Hold { rules, id, once: false, leaving: false, ends: Moment::PAST, perhaps_released: false, state }
     }
 
     pub(crate) fn id(&self) -> LeaseId {
@@ -256,6 +267,11 @@ impl Hold {
     /// When the lease ends by itself, if nothing is heard of it any more.
     pub(crate) fn ends(&self) -> Moment {
         self.ends
+    }
+
+    /// Whether a release without an answer may have been carried out.
+    pub(crate) fn perhaps_released(&self) -> bool {
+        self.perhaps_released
     }
 
     /// The caller wants the lock no more. Takes effect at the next step.
@@ -519,32 +535,40 @@ impl Hold {
             rest_until: Moment::PAST,
             retries,
             failures: 0,
-            unanswered: false,
             silent,
             lost: None,
         }
     }
 
     fn releasing(&mut self, mut release: Release, now: Moment, input: Input, jitter: u32) -> Do {
-        let policy = &self.rules.policy;
         if let Input::Answer { outcome, .. } = input {
-            let gone = |lost| if release.unanswered { Released::Done } else { Released::Lost(lost) };
-            match outcome {
+            let gone = match outcome {
                 Outcome::Done => return self.released(release, Released::Done),
-                Outcome::NotOurs | Outcome::NoLease => return self.released(release, gone(Lost::Taken)),
-                Outcome::Broken => return self.released(release, gone(Lost::Broken)),
-                Outcome::NoBlob => return self.released(release, gone(Lost::BlobDeleted)),
-                Outcome::NoContainer | Outcome::ContainerBeingDeleted => {
-                    return self.released(release, gone(Lost::ContainerDeleted));
+                Outcome::NotOurs | Outcome::NoLease => Some(Lost::Taken),
+                Outcome::Broken => Some(Lost::Broken),
+                Outcome::NoBlob => Some(Lost::BlobDeleted),
+                Outcome::NoContainer | Outcome::ContainerBeingDeleted => Some(Lost::ContainerDeleted),
+                _ => None,
+            };
+            // Where nothing but a release ever frees the lock, one that came before the acquire did must be repeated.
+            let too_early = release.silent && gone == Some(Lost::Taken) && self.rules.term == Term::Infinite;
+            let retry_after = match (outcome, gone) {
+                (Outcome::Failed { applied, retry_after }, _) => {
+                    self.perhaps_released |= applied == Applied::Perhaps;
+                    retry_after
                 }
-                Outcome::Failed { applied, retry_after } if release.failures < release.retries => {
-                    release.unanswered |= applied == Applied::Perhaps;
-                    release.failures += 1;
-                    release.rest_until = now.after(policy.pause(release.failures, retry_after, jitter));
-                }
-                _ => return self.released(release, Released::Failed),
+                (_, Some(_)) if too_early => None,
+                (_, Some(_)) if self.perhaps_released => return self.released(release, Released::Done),
+                (_, Some(lost)) => return self.released(release, Released::Lost(lost)),
+                (_, None) => return self.released(release, Released::Failed),
+            };
+            if release.failures >= release.retries {
+                return self.released(release, Released::Failed);
             }
+            release.failures += 1;
+            release.rest_until = now.after(self.rules.policy.pause(release.failures, retry_after, jitter));
         }
+        let policy = &self.rules.policy;
         let limit = policy.attempt_limit.min(release.until.left(now));
         if limit < LEAST_LIMIT || release.rest_until >= release.until {
             return self.released(release, Released::Failed);
@@ -566,8 +590,10 @@ impl Hold {
         let policy = &self.rules.policy;
         if let Input::Answer { outcome, .. } = input {
             match outcome {
-                Outcome::Failed { retry_after, .. }
-                    if question.failures < policy.retries
+                // A break names no lease: one that was carried out unheard would, repeated, hit the next holder.
+                Outcome::Failed { applied, retry_after }
+                    if (applied == Applied::No || question.operation == Operation::Look)
+                        && question.failures < policy.retries
                         && policy.pause(question.failures + 1, retry_after, jitter) <= policy.longest_pause =>
                 {
                     question.failures += 1;

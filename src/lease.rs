@@ -128,6 +128,7 @@ pub struct Lease {
     pub(crate) term: Term,
     process: u32,
     kept: Mutex<Kept>,
+    release_turn: Mutex<()>,
 }
 
 /// What changes while a lease is kept.
@@ -137,6 +138,9 @@ pub(crate) struct Kept {
     pub(crate) ends: Moment,
     /// A release was sent, and may have been carried out or still be on its way: there is no way back.
     pub(crate) let_go: bool,
+    /// One without an answer may have been carried out.
+    pub(crate) perhaps_released: bool,
+    pub(crate) released: bool,
     pub(crate) lost: Option<Lost>,
 }
 
@@ -149,8 +153,28 @@ impl Lease {
         valid_until: Moment,
         ends: Moment,
     ) -> Lease {
-        let kept = Kept { valid_until, ends, let_go: false, lost: None };
-        Lease { lock, url, id, term, process: std::process::id(), kept: Mutex::new(kept) }
+        let kept = Kept { valid_until, ends, let_go: false, perhaps_released: false, released: false, lost: None };
+        Lease {
+            lock,
+            url,
+            id,
+            term,
+            process: std::process::id(),
+            kept: Mutex::new(kept),
+            release_turn: Mutex::default(),
+        }
+    }
+
+    /// From here on it is not ours; says how it was kept until now.
+    pub(crate) fn let_go(&self) -> Kept {
+        let mut kept = self.kept();
+        let before = *kept;
+        kept.let_go = true;
+        before
+    }
+
+    pub(crate) fn release_turn(&self) -> MutexGuard<'_, ()> {
+        self.release_turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether this is still the process that took the lease, and not a fork of it.

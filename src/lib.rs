@@ -92,7 +92,7 @@
 //! the whole process while there is any; a [`Locker`] with an observer has another. A name look-up takes a thread for
 //! as long as it lasts. All but the builders can be sent to and shared between threads.
 //!
-//! A process that was forked from one that uses this crate must make its own [`Container`]; a guard or a lease of its
+//! A process that was forked from one that uses this crate must not use it before an `exec`; a guard or a lease of its
 //! parent's is not held there.
 //!
 //! # Differences from `std::sync::Mutex`

@@ -1,6 +1,5 @@
 //! A lock, one call at a time.
 
-use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +7,7 @@ use crate::clock;
 use crate::container::{Container, Place};
 use crate::error::{Error, ErrorKind, Result};
 use crate::hold::{Do, Hold, Input, Released, Rules, Told, Why};
-use crate::lease::{Break, Kept, Lease, LeaseId, LockStatus, Lost, Term};
+use crate::lease::{Break, Lease, LeaseId, LockStatus, Lost, Term};
 use crate::rest::{Exchange, Operation, Outcome};
 use crate::retry::Jitter;
 
@@ -80,15 +79,15 @@ impl AzureMutex {
     ///
     /// # Errors
     ///
-    /// Those of [`acquire`](AzureMutex::acquire). If there was no answer, nor one to the release that followed, the
-    /// lock may stay taken until somebody calls [`break_lease`](AzureMutex::break_lease).
+    /// Those of [`acquire`](AzureMutex::acquire). If there was no answer, releases follow; but an acquire that arrives
+    /// after them leaves the lock taken until somebody calls [`break_lease`](AzureMutex::break_lease).
     pub fn acquire_infinite(&self) -> Result<Lease> {
         self.acquire_for(Term::Infinite)
     }
 
     fn acquire_for(&self, term: Term) -> Result<Lease> {
         let id = LeaseId::random()?;
-        let (told, error) = self.run(Hold::acquire(self.rules(term), id));
+        let (told, error) = self.run(&mut Hold::acquire(self.rules(term), id));
         match told {
             Some(Told::Granted { valid_until, ends }) => {
                 let Place { lock, url, .. } = &*self.place;
@@ -115,10 +114,12 @@ impl AzureMutex {
         if let Some(lost) = kept.lost.or(kept.let_go.then_some(Lost::Released)) {
             return Err(Error::lost(&self.place.lock, lost));
         }
-        let (told, error) = self.run(Hold::resume(self.rules(lease.term), lease.id, kept.valid_until, kept.ends));
+        let mut hold = Hold::resume(self.rules(lease.term), lease.id, kept.valid_until, kept.ends);
+        let (told, error) = self.run(&mut hold);
+        lease.kept().ends = hold.ends();
         match told {
-            Some(Told::Renewed { valid_until, ends }) => {
-                *lease.kept() = Kept { valid_until, ends, ..kept };
+            Some(Told::Renewed { valid_until, .. }) => {
+                lease.kept().valid_until = valid_until;
                 Ok(())
             }
             Some(Told::Lost(lost)) => {
@@ -141,19 +142,26 @@ impl AzureMutex {
     ///   unless it is infinite.
     pub fn release(&self, lease: &Lease) -> Result<()> {
         self.check_lock(lease)?;
+        // One after the other, so that each knows what came of the one before.
+        let _turn = lease.release_turn();
         let rules = self.rules(lease.term);
-        let before = mem::replace(&mut lease.kept().let_go, true);
-        let kept = *lease.kept();
-        let hold = if before || kept.lost.is_some() {
-            Hold::release_again(rules, lease.id, kept.ends, kept.lost, clock::now())
+        let kept = lease.let_go();
+        if kept.released {
+            return Ok(());
+        }
+        let mut hold = if kept.let_go || kept.lost.is_some() {
+            Hold::release_again(rules, lease.id, kept.ends, kept.lost, kept.perhaps_released, clock::now())
         } else {
-            let mut hold = Hold::resume(rules, lease.id, kept.valid_until, kept.ends);
-            hold.leave();
-            hold
+            Hold::resume(rules, lease.id, kept.valid_until, kept.ends)
         };
-        let (told, error) = self.run(hold);
+        hold.leave();
+        let (told, error) = self.run(&mut hold);
+        lease.kept().perhaps_released = hold.perhaps_released();
         match told {
-            Some(Told::Released(Released::Done)) => Ok(()),
+            Some(Told::Released(Released::Done)) => {
+                lease.kept().released = true;
+                Ok(())
+            }
             Some(Told::Released(Released::Lost(lost))) => {
                 lease.kept().lost = Some(lost);
                 Err(Error::lost(&self.place.lock, lost))
@@ -170,7 +178,9 @@ impl AzureMutex {
     ///
     /// [`NotFound`](ErrorKind::NotFound) if there is no such lock;
     /// [`InvalidInput`](ErrorKind::InvalidInput) for a period over 60 s or of other than whole seconds; the kinds of
-    /// [`acquire`](AzureMutex::acquire) for a failure or a refusal.
+    /// [`acquire`](AzureMutex::acquire) for a failure or a refusal. After a failure without an answer the lease may
+    /// have been broken, and somebody else may have the lock already: it is not repeated, since that would hit them.
+    /// [`inspect`](AzureMutex::inspect) before you break again.
     pub fn break_lease(&self, how: Break) -> Result<Duration> {
         match self.ask(Operation::Break { period: how.period()? })? {
             (Outcome::Breaking(left), _) => Ok(left),
@@ -195,8 +205,8 @@ impl AzureMutex {
     }
 
     fn ask(&self, operation: Operation) -> Result<(Outcome, Option<Error>)> {
-        let hold = Hold::ask(self.rules(Term::Infinite), LeaseId::random()?, operation);
-        match self.run(hold) {
+        let mut hold = Hold::ask(self.rules(Term::Infinite), LeaseId::random()?, operation);
+        match self.run(&mut hold) {
             (Some(Told::Answered(outcome)), error) => Ok((outcome, error)),
             (_, error) => Err(self.failure(error)),
         }
@@ -226,7 +236,7 @@ impl AzureMutex {
     }
 
     /// Carries out what `hold` says on this thread, to its end: what it told last, and the failure met last by then.
-    fn run(&self, mut hold: Hold) -> (Option<Told>, Option<Error>) {
+    fn run(&self, hold: &mut Hold) -> (Option<Told>, Option<Error>) {
         let mut jitter = Jitter::new(hold.id().seed());
         let mut input = Input::Go;
         let mut error = None;

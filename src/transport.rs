@@ -278,14 +278,14 @@ impl CachingResolver {
         }
         if names[i].looking_since.is_none_or(|since| now.since(since) > LONGEST_LOOKUP) {
             names[i].looking_since = Some(now);
-            if let Err(error) = self.look_up(name.to_owned()) {
+            if let Err(error) = self.look_up(name.to_owned(), now) {
                 names[i].looking_since = None;
                 return if names[i].addresses.is_empty() { Err(error.into()) } else { Ok(names[i].addresses.clone()) };
             }
         }
         // With old addresses at hand a slow name server may cost some of the request's time, not all of it.
         let limit = if names[i].addresses.is_empty() { limit } else { limit / 4 };
-        let looking = |names: &mut Vec<Name>| names[i].looking_since.is_some();
+        let looking = |names: &mut Vec<Name>| names[i].looking_since.is_some() && clock::now() >= names[i].fresh_until;
         let waited = self.shared.ended.wait_timeout_while(names, limit, looking);
         let (names, waited) = waited.unwrap_or_else(PoisonError::into_inner);
         match (names[i].addresses.is_empty(), waited.timed_out()) {
@@ -296,13 +296,16 @@ impl CachingResolver {
     }
 
     /// On a thread of its own, since the system's look-up cannot be given a limit.
-    fn look_up(&self, name: String) -> io::Result<()> {
+    fn look_up(&self, name: String, since: Moment) -> io::Result<()> {
         let shared = self.shared.clone();
         let look = move || {
             let found = name.to_socket_addrs().map(Vec::from_iter).unwrap_or_default();
             let mut names = shared.lock();
             if let Some(known) = names.iter_mut().find(|known| known.name == name) {
-                known.looking_since = None;
+                if known.looking_since == Some(since) {
+                    // Not if this one was given up for lost, and another is under way.
+                    known.looking_since = None;
+                }
                 if !found.is_empty() {
                     known.addresses = found;
                     known.fresh_until = clock::now().after(NAME_FRESH);

@@ -713,13 +713,45 @@ fn an_infinite_lease_that_may_have_been_taken_is_released_with_more_than_one_try
 }
 
 #[test]
+fn an_infinite_lease_is_undone_again_where_the_acquire_may_still_be_on_its_way() {
+    let rules = Rules { term: Term::Infinite, policy: Policy::default().retries(1), ..rules() };
+    let mut play = Play::new(Hold::acquire(rules, ours()));
+    let acquire = Operation::Acquire { id: ours(), term: Term::Infinite };
+    play.exchange(acquire, NO_ANSWER);
+    play.tells(Told::Retrying);
+    play.sleeps();
+    play.exchange(acquire, NO_ANSWER);
+    play.tells(Told::NotObtained(Why::Failed));
+    play.exchange(release(), Outcome::NotOurs);
+    play.sleeps();
+    play.exchange(release(), Outcome::Done);
+    play.ends();
+}
+
+#[test]
+fn a_break_that_may_have_been_carried_out_is_not_repeated() {
+    let operation = Operation::Break { period: Some(0) };
+    let mut play = Play::new(Hold::ask(rules(), ours(), operation));
+    play.exchange(operation, NOT_SENT);
+    play.sleeps();
+    play.exchange(operation, NO_ANSWER);
+    play.tells(Told::Answered(NO_ANSWER));
+    play.ends();
+}
+
+#[test]
 fn a_release_that_is_repeated_by_its_caller_takes_a_lease_that_is_gone_for_released() {
-    let again = |lost| Play::new(Hold::release_again(rules(), ours(), at(30 * S), lost, start()));
-    let mut play = again(None);
+    let again = |lost, perhaps| Play::new(Hold::release_again(rules(), ours(), at(30 * S), lost, perhaps, start()));
+    let mut play = again(None, true);
     play.exchange(release(), Outcome::NotOurs);
     play.tells(Told::Released(Released::Done));
     play.ends();
-    let mut play = again(Some(Lost::Broken));
+    // None of the tries before can have been carried out: then somebody else took it away.
+    let mut play = again(None, false);
+    play.exchange(release(), Outcome::NotOurs);
+    play.tells(Told::Released(Released::Lost(Lost::Taken)));
+    play.ends();
+    let mut play = again(Some(Lost::Broken), true);
     play.exchange(release(), Outcome::Done);
     play.tells(Told::Released(Released::Lost(Lost::Broken)));
     play.ends();
@@ -1549,7 +1581,7 @@ fn one_release_past_the_deadline_is_sent_once_and_says_that_it_was_lost() {
 
 #[test]
 fn a_question_is_repeated_as_often_as_the_policy_says() {
-    let question = Operation::Break { period: Some(0) };
+    let question = Operation::Look;
     let mut play = Play::new(Hold::ask(rules(), ours(), question));
     for pause in [200, 400, 800] {
         assert_eq!(play.sends(question), 5 * S);
@@ -1560,6 +1592,7 @@ fn a_question_is_repeated_as_often_as_the_policy_says() {
     play.tells(Told::Answered(NOT_SENT));
     play.ends();
 
+    let question = Operation::Break { period: Some(0) };
     for outcome in [Outcome::Breaking(9 * S), Outcome::NoLease, Outcome::Denied, Outcome::NoBlob] {
         let mut play = Play::new(Hold::ask(rules(), ours(), question));
         play.exchange(question, outcome);
