@@ -1,0 +1,12 @@
+//! The command line, as its users meet it: real processes, against an emulator in this one.
+
+// A test that meets what it did not expect is to panic, and it measures by other clocks than the library's.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)]
+
+mod support;
+
+mod arguments;
+mod emulator;
+mod run;
+#[cfg(unix)]
+mod signals;

@@ -1,0 +1,146 @@
+//! A command under a lock.
+
+use std::io::Write;
+use std::process::Stdio;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use azmutex::emulator::{Emulator, Operation};
+
+use crate::support::{NAME, assert_free, azmutex, code, eventually, locker, run, stderr};
+#[cfg(unix)]
+use crate::support::{Scratch, script};
+
+#[test]
+#[cfg(unix)]
+fn the_exit_code_is_the_commands() {
+    let emulator = Emulator::start().unwrap();
+    for expected in [0, 1, 3, 6, 127, 128, 254, 255] {
+        let output = script(&emulator, &[], &format!("exit {expected}")).output().unwrap();
+        assert_eq!(code(&output), expected, "{}", stderr(&output));
+        assert!(output.stderr.is_empty(), "{}", stderr(&output));
+    }
+    assert_free(&emulator);
+}
+
+#[test]
+#[cfg(unix)]
+fn a_command_that_dies_of_a_signal() {
+    let emulator = Emulator::start().unwrap();
+    for (signal, expected) in [("TERM", 143), ("KILL", 137), ("SEGV", 139)] {
+        let output = script(&emulator, &[], &format!("kill -{signal} $$")).output().unwrap();
+        assert_eq!(code(&output), expected);
+    }
+    assert_free(&emulator);
+}
+
+#[test]
+fn a_command_that_is_not_found() {
+    let emulator = Emulator::start().unwrap();
+    let output = run(&emulator, &[], &["there-is-no-such-command"]).output().unwrap();
+    assert_eq!(code(&output), 127);
+    assert!(stderr(&output).contains("there-is-no-such-command"));
+    assert_free(&emulator);
+}
+
+#[test]
+#[cfg(unix)]
+fn a_command_that_cannot_be_executed() {
+    let emulator = Emulator::start().unwrap();
+    let file = Scratch::new();
+    std::fs::write(file.path(), "no program").unwrap();
+    let output = run(&emulator, &[], &[file.path()]).output().unwrap();
+    assert_eq!(code(&output), 126);
+    assert_free(&emulator);
+}
+
+#[test]
+#[cfg(unix)]
+fn the_command_has_the_lock_and_knows_it() {
+    let emulator = Emulator::start().unwrap();
+    let mut child = script(&emulator, &[], "echo $AZMUTEX_LOCK $AZMUTEX_LEASE_ID; read line; exit 9")
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (line, _stdout) = crate::support::first_line(&mut child);
+    let (name, id) = line.split_once(' ').unwrap();
+    assert_eq!((name, id.len()), (NAME, 36), "{line}");
+    assert!(locker(&emulator).try_lock().is_err());
+    child.stdin.take().unwrap().write_all(b"\n").unwrap();
+    assert_eq!(code(&child.wait_with_output().unwrap()), 9);
+    assert_free(&emulator);
+}
+
+#[test]
+#[cfg(unix)]
+fn stdin_and_stdout_are_the_commands() {
+    let emulator = Emulator::start().unwrap();
+    let mut child = run(&emulator, &[], &["cat"]).stdin(Stdio::piped()).spawn().unwrap();
+    let text = "line\n".repeat(100_000);
+    let mut stdin = child.stdin.take().unwrap();
+    let sent = text.clone();
+    let writer = thread::spawn(move || stdin.write_all(sent.as_bytes()).unwrap());
+    let output = child.wait_with_output().unwrap();
+    writer.join().unwrap();
+    assert_eq!(output.stdout, text.as_bytes());
+}
+
+#[test]
+fn somebody_else_has_the_lock() {
+    let emulator = Emulator::start().unwrap();
+    let guard = locker(&emulator).lock().unwrap();
+    let output = run(&emulator, &["--timeout", "0"], &["there-is-no-such-command"]).output().unwrap();
+    assert_eq!(code(&output), 3);
+    assert!(stderr(&output).contains(NAME));
+
+    let start = Instant::now();
+    let output = run(&emulator, &["--timeout", "0.7"], &["there-is-no-such-command"]).output().unwrap();
+    assert_eq!(code(&output), 3);
+    assert!(start.elapsed() >= Duration::from_millis(700));
+    assert!(stderr(&output).contains("700ms"), "{}", stderr(&output));
+    guard.unlock().unwrap();
+}
+
+#[test]
+#[cfg(unix)]
+fn a_wait_that_is_worth_it() {
+    let emulator = Emulator::start().unwrap();
+    let guard = locker(&emulator).lock().unwrap();
+    let waiting = |options: &[&str]| run(&emulator, options, &["echo", "mine"]).spawn().unwrap();
+    let children = [waiting(&["--verbose"]), waiting(&["--timeout", "60", "--verbose"])];
+    let looks =
+        || emulator.requests().iter().filter(|request| request.operation == Operation::GetBlobProperties).count();
+    eventually("two who wait", || looks() >= 4);
+    guard.unlock().unwrap();
+    for child in children {
+        let output = child.wait_with_output().unwrap();
+        assert_eq!((code(&output), &*output.stdout), (0, &b"mine\n"[..]));
+        for event in ["waiting", "acquired", "released"] {
+            assert!(stderr(&output).contains(event), "{}", stderr(&output));
+        }
+    }
+}
+
+#[test]
+#[cfg(unix)]
+fn an_emulator_of_its_own_needs_nothing_else() {
+    let output = azmutex().args(["run", "--emulator", NAME, "--", "echo", "mine alone"]).output().unwrap();
+    assert_eq!((code(&output), &*output.stdout), (0, &b"mine alone\n"[..]));
+    assert!(stderr(&output).contains("nobody else sees it"), "{}", stderr(&output));
+}
+
+/// Eight processes, and a file that nothing but the lock guards.
+#[test]
+#[cfg(unix)]
+fn one_at_a_time() {
+    let emulator = Emulator::start().unwrap();
+    let counter = Scratch::new();
+    std::fs::write(counter.path(), "0").unwrap();
+    let count = format!("n=$(cat {0}); sleep 0.02; echo $((n + 1)) > {0}", counter.path());
+    let children: Vec<_> = (0..8).map(|_| script(&emulator, &[], &count).spawn().unwrap()).collect();
+    for child in children {
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(code(&output), 0, "{}", stderr(&output));
+    }
+    assert_eq!(std::fs::read_to_string(counter.path()).unwrap().trim(), "8");
+}

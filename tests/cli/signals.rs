@@ -1,0 +1,196 @@
+//! Signals, and the loss of the lock in mid-run.
+
+use std::fs;
+use std::io::Read;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use azmutex::ErrorKind;
+use azmutex::emulator::{Emulator, Fault, Operation};
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+
+use crate::support::{SOON, assert_free, break_lock, code, eventually, first_line, locker, run, script, stderr};
+
+fn send(child: &Child, signal: Signal) {
+    kill_process(Pid::from_child(child), signal).unwrap();
+}
+
+fn pid(text: &str) -> Pid {
+    Pid::from_raw(text.trim().parse().unwrap()).unwrap()
+}
+
+/// A process that has ended may stay as a zombie, if nobody reaps orphans here.
+fn is_alive(pid: Pid) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
+    match stat {
+        Ok(stat) => !stat.rsplit_once(')').unwrap().1.starts_with(" Z"),
+        Err(_) => cfg!(not(target_os = "linux")) && test_kill_process(pid).is_ok(),
+    }
+}
+
+fn is_stopped(pid: Pid) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap();
+    stat.rsplit_once(')').unwrap().1.starts_with(" T")
+}
+
+#[test]
+fn a_signal_before_the_lock_ends_the_wait() {
+    let emulator = Emulator::start().unwrap();
+    let guard = locker(&emulator).lock().unwrap();
+    for (signal, expected) in [(Signal::TERM, 143), (Signal::INT, 130), (Signal::HUP, 129), (Signal::QUIT, 131)] {
+        let before = emulator.requests().len();
+        let child = run(&emulator, &[], &["echo", "ran"]).spawn().unwrap();
+        eventually("a wait", || emulator.requests().len() > before + 1);
+        send(&child, signal);
+        let output = child.wait_with_output().unwrap();
+        assert_eq!((code(&output), output.stdout.len()), (expected, 0), "{}", stderr(&output));
+    }
+    guard.unlock().unwrap();
+    assert_free(&emulator);
+}
+
+#[test]
+fn a_signal_is_passed_on_and_the_lock_is_free_at_once() {
+    let emulator = Emulator::start().unwrap();
+    for (signal, expected) in [(Signal::TERM, 143), (Signal::INT, 130), (Signal::HUP, 129), (Signal::QUIT, 131)] {
+        // A shell that waits for a child of its own: the signal must reach both.
+        let mut child = script(&emulator, &[], "echo up; sleep 600; exit 1").spawn().unwrap();
+        let (_, _stdout) = first_line(&mut child);
+        send(&child, signal);
+        assert_eq!(code(&child.wait_with_output().unwrap()), expected);
+        assert_free(&emulator);
+    }
+}
+
+#[test]
+fn a_command_may_answer_a_signal_in_its_own_way() {
+    let emulator = Emulator::start().unwrap();
+    let text = "trap 'exit 42' TERM; echo up; while :; do sleep 0.05; done";
+    let mut child = script(&emulator, &[], text).spawn().unwrap();
+    let (_, _stdout) = first_line(&mut child);
+    send(&child, Signal::TERM);
+    assert_eq!(code(&child.wait_with_output().unwrap()), 42);
+    assert_free(&emulator);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_signal_that_was_ignored_stays_so() {
+    let emulator = Emulator::start().unwrap();
+    let inner = script(&emulator, &[], "echo up; sleep 600");
+    let mut child = Command::new("sh")
+        .args(["-c", "trap '' HUP; exec \"$@\"", "sh"])
+        .arg(inner.get_program())
+        .args(inner.get_args())
+        .env("AZURE_STORAGE_CONNECTION_STRING", emulator.connection_string())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (_, _stdout) = first_line(&mut child);
+    send(&child, Signal::HUP);
+    thread::sleep(Duration::from_millis(300));
+    assert!(child.try_wait().unwrap().is_none());
+    send(&child, Signal::TERM);
+    assert_eq!(child.wait().unwrap().code(), Some(143));
+}
+
+/// ^Z: without the process that renews its lock, the command must not work on.
+#[test]
+#[cfg(target_os = "linux")]
+fn the_command_stops_and_continues_with_us() {
+    let emulator = Emulator::start().unwrap();
+    let mut child = script(&emulator, &[], "echo $$; sleep 600").spawn().unwrap();
+    let (line, _stdout) = first_line(&mut child);
+    send(&child, Signal::TSTP);
+    eventually("both stopped", || is_stopped(pid(&line)) && is_stopped(Pid::from_child(&child)));
+    send(&child, Signal::CONT);
+    eventually("both continued", || !is_stopped(pid(&line)) && !is_stopped(Pid::from_child(&child)));
+    send(&child, Signal::TERM);
+    assert_eq!(code(&child.wait_with_output().unwrap()), 143);
+    assert_free(&emulator);
+}
+
+const POLITE: &str = "trap 'echo asked; exit' TERM";
+const DEAF: &str = "trap '' TERM";
+
+/// A command with a child of its own, and how each meets TERM; it says their process ids.
+fn family(command: &str, child: &str) -> String {
+    let work = "while :; do sleep 0.05; done";
+    format!("({child}; {work}) & {command}; echo $! $$; {work}")
+}
+
+struct Family {
+    child: Child,
+    members: Vec<Pid>,
+    stdout: ChildStdout,
+}
+
+impl Family {
+    fn start(emulator: &Emulator, text: &str) -> Family {
+        let mut child = script(emulator, &["--lease", "15"], text).spawn().unwrap();
+        let (line, stdout) = first_line(&mut child);
+        let members: Vec<_> = line.split(' ').map(pid).collect();
+        assert!(members.iter().copied().all(is_alive), "{line}");
+        Family { child, members, stdout }
+    }
+
+    fn living(&self) -> usize {
+        self.members.iter().filter(|pid| is_alive(**pid)).count()
+    }
+
+    /// `azmutex` ends and says that the lock was lost; then what the family said, and what `azmutex` did.
+    fn end(mut self) -> (String, String) {
+        let mut said = String::new();
+        self.stdout.read_to_string(&mut said).unwrap();
+        let output = self.child.wait_with_output().unwrap();
+        assert_eq!(code(&output), 6, "{}", stderr(&output));
+        (said, stderr(&output))
+    }
+}
+
+fn lost_in_mid_run(command: &str, child: &str) -> String {
+    let emulator = Emulator::start().unwrap();
+    let family = Family::start(&emulator, &family(command, child));
+    break_lock(&emulator);
+    eventually("the end of the family", || family.living() == 0);
+    let (said, told) = family.end();
+    assert!(told.contains("broke"), "{told}");
+    assert_free(&emulator);
+    said
+}
+
+#[test]
+fn a_loss_asks_the_whole_family_to_end() {
+    assert_eq!(lost_in_mid_run(POLITE, POLITE), "asked\nasked\n");
+}
+
+#[test]
+fn a_loss_ends_a_family_that_does_not_listen() {
+    assert_eq!(lost_in_mid_run(DEAF, DEAF), "");
+}
+
+#[test]
+fn a_loss_ends_the_child_of_a_command_that_went_ahead() {
+    assert_eq!(lost_in_mid_run(POLITE, DEAF), "asked\n");
+}
+
+/// The service cannot be reached, and the lease runs out by itself.
+#[test]
+fn the_family_is_dead_before_anybody_else_has_the_lock() {
+    let emulator = Emulator::start().unwrap();
+    let family = Family::start(&emulator, &family(DEAF, DEAF));
+    emulator.fail_next_of(Operation::RenewLease, 1000, Fault::status(503, "ServerBusy"));
+    let start = Instant::now();
+    let guard = loop {
+        match locker(&emulator).try_lock() {
+            Ok(guard) => break guard,
+            Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
+        }
+        assert!(start.elapsed() < SOON);
+        thread::sleep(Duration::from_millis(20));
+    };
+    assert_eq!(family.living(), 0);
+    family.end();
+    guard.unlock().unwrap();
+}
