@@ -108,6 +108,7 @@
 //! - `rustls` (default): https with the bundled Mozilla roots.
 //! - `platform-verifier`: https with the operating system's trust store.
 //! - `emulator`: an in-process Blob service on loopback, for the tests of code that takes locks.
+//! - `cli`: the program `azmutex`, which runs a command under a lock. The library does without it.
 //!
 //! Without either of the first two, an https URL is an error that says so.
 //!
