@@ -47,6 +47,7 @@ fn code(kind: ErrorKind) -> u8 {
 }
 
 /// As shells do it.
+#[cfg(unix)]
 pub(crate) fn signalled(signal: i32) -> u8 {
     u8::try_from(signal).map_or(FAILED, |signal| signal.saturating_add(128))
 }
