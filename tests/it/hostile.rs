@@ -433,7 +433,9 @@ fn a_reset_at_any_stage_is_told_and_leaves_a_lease_ours() {
             let error = within(BOUND, "reset", move || call(operation, &mutex)).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Unavailable, "{operation:?}: {error:?}");
             assert_eq!(error.lost_because(), None);
-            assert_eq!(peer.count(operation), 4, "{operation:?}: {error:?}");
+            // A break that may have been carried out would, repeated, hit whoever has the lock by then.
+            let tries = if operation == Operation::Break { 1 } else { 4 };
+            assert_eq!(peer.count(operation), tries, "{operation:?}: {error:?}");
         }
     }
     let peer = stage(Operation::Renew, Reply::Reset);
@@ -445,7 +447,7 @@ fn a_reset_at_any_stage_is_told_and_leaves_a_lease_ours() {
 
 #[test]
 fn a_reset_at_any_stage_is_got_over() {
-    for operation in CALLS {
+    for operation in CALLS.into_iter().filter(|operation| *operation != Operation::Break) {
         let count = std::sync::atomic::AtomicUsize::new(0);
         let peer = Peer::start(move |received| {
             let request = &received.request;
