@@ -4,6 +4,7 @@ use std::env;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, BufRead, BufReader};
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
@@ -11,15 +12,9 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::http::{self, Response};
+use super::account::Account;
 use super::{loud, unique};
 
-const ACCOUNT: &str = "devstoreaccount1";
-/// The same in every emulator, and published by the vendor.
-const KEY: &str = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
-/// Signed with that key: everything is allowed until 2099.
-const SAS: &str = "sv=2021-12-02&ss=b&srt=sco&sp=rwdlac&se=2099-01-01T00%3A00%3A00Z\
-                   &sig=tznf%2BUguWwNe%2B7oTyobyNUc7TDthIuY2m9EdDOYdBvE%3D";
 const MAIN: &str = "node_modules/azurite/dist/src/blob/main.js";
 pub const CERTIFICATE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/support/tls/cert.pem");
 const INSTALL_LIMIT: Duration = Duration::from_secs(300);
@@ -29,7 +24,7 @@ const EXIT_WITH_STDIN: &str =
     "process.stdin.on('close', () => process.exit()).on('error', () => process.exit()).resume();\n";
 
 pub struct Azurite {
-    port: u16,
+    account: Account,
     /// Open as long as this process lives, however it ends.
     _stdin: ChildStdin,
 }
@@ -73,115 +68,12 @@ fn is_required() -> bool {
     env::var_os("CI").is_some_and(|value| !value.is_empty()) || env::var_os("AZMUTEX_REQUIRE_AZURITE").is_some()
 }
 
-impl Azurite {
-    pub fn port(&self) -> u16 {
-        self.port
+impl Deref for Azurite {
+    type Target = Account;
+
+    fn deref(&self) -> &Account {
+        &self.account
     }
-
-    pub fn connection_string(&self) -> String {
-        self.connection_string_via(self.port)
-    }
-
-    /// The same account through a proxy on another port.
-    pub fn connection_string_via(&self, port: u16) -> String {
-        format!(
-            "AccountName={ACCOUNT};AccountKey={KEY};\
-             BlobEndpoint=http://127.0.0.1:{port}/{ACCOUNT};"
-        )
-    }
-
-    /// Any request on a path below the account, already encoded.
-    pub fn raw(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Response {
-        let separator = if path.contains('?') { '&' } else { '?' };
-        let target = format!("/{ACCOUNT}/{path}{separator}{SAS}");
-        let mut headers = headers.to_vec();
-        headers.push(("x-ms-version", "2021-12-02"));
-        http::exchange(self.port, method, &target, &headers, body)
-            .unwrap_or_else(|error| panic!("{method} {path} on Azurite: {error}"))
-    }
-
-    /// As [`Self::raw`], with a panic unless the answer has one of these statuses.
-    fn expect(&self, expected: &[u16], method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Response {
-        let response = self.raw(method, path, headers, body);
-        assert!(
-            expected.contains(&response.status),
-            "{method} {path} on Azurite: {} {:?}\n{}",
-            response.status,
-            response.headers,
-            String::from_utf8_lossy(&response.body),
-        );
-        response
-    }
-
-    pub fn create_container(&self, container: &str) {
-        let path = format!("{container}?restype=container");
-        self.expect(&[201], "PUT", &path, &[], b"");
-    }
-
-    pub fn delete_container(&self, container: &str) {
-        let path = format!("{container}?restype=container");
-        self.expect(&[202], "DELETE", &path, &[], b"");
-    }
-
-    /// Unconditional: replaces a blob that is there, if nobody has it leased.
-    pub fn put_blob(&self, container: &str, blob: &str, body: &[u8], meta: &[(&str, &str)]) {
-        let meta = meta_headers(meta);
-        let mut headers = borrowed(&meta);
-        headers.push(("x-ms-blob-type", "BlockBlob"));
-        self.expect(&[201], "PUT", &format!("{container}/{blob}"), &headers, body);
-    }
-
-    pub fn blob_body(&self, container: &str, blob: &str) -> Vec<u8> {
-        let path = format!("{container}/{blob}");
-        self.expect(&[200], "GET", &path, &[], b"").body
-    }
-
-    /// The answer to a HEAD: 200 or 404.
-    pub fn blob_headers(&self, container: &str, blob: &str) -> Response {
-        let path = format!("{container}/{blob}");
-        self.expect(&[200, 404], "HEAD", &path, &[], b"")
-    }
-
-    pub fn delete_blob(&self, container: &str, blob: &str, lease_id: Option<&str>) {
-        let headers: Vec<_> = lease_id.map(|id| ("x-ms-lease-id", id)).into_iter().collect();
-        let path = format!("{container}/{blob}");
-        self.expect(&[202], "DELETE", &path, &headers, b"");
-    }
-
-    pub fn break_lease(&self, container: &str, blob: &str, period: Option<u32>) {
-        let period = period.map(|period| period.to_string());
-        let mut headers = vec![("x-ms-lease-action", "break")];
-        if let Some(period) = &period {
-            headers.push(("x-ms-lease-break-period", period));
-        }
-        let path = format!("{container}/{blob}?comp=lease");
-        self.expect(&[202], "PUT", &path, &headers, b"");
-    }
-
-    pub fn lease_state(&self, container: &str, blob: &str) -> String {
-        let path = format!("{container}/{blob}");
-        let response = self.expect(&[200], "HEAD", &path, &[], b"");
-        let state = response.header("x-ms-lease-state");
-        state.expect("the answer to a HEAD tells the state").to_owned()
-    }
-
-    /// Replaces all the metadata.
-    pub fn set_metadata(&self, container: &str, blob: &str, lease_id: Option<&str>, meta: &[(&str, &str)]) {
-        let meta = meta_headers(meta);
-        let mut headers = borrowed(&meta);
-        headers.extend(lease_id.map(|id| ("x-ms-lease-id", id)));
-        let path = format!("{container}/{blob}?comp=metadata");
-        self.expect(&[200], "PUT", &path, &headers, b"");
-    }
-}
-
-fn meta_headers(meta: &[(&str, &str)]) -> Vec<(String, String)> {
-    let named = |(name, value): &(&str, &str)| (format!("x-ms-meta-{name}"), (*value).to_owned());
-    meta.iter().map(named).collect()
-}
-
-fn borrowed(headers: &[(String, String)]) -> Vec<(&str, &str)> {
-    headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
 }
 
 fn start(options: &[&str]) -> Result<Azurite, String> {
@@ -204,7 +96,7 @@ fn start(options: &[&str]) -> Result<Azurite, String> {
         .map_err(|error| format!("node: {error}"))?;
     let stdin = server.stdin.take().expect("a pipe was asked for");
     match listening_port(&mut server) {
-        Ok(port) => Ok(Azurite { port, _stdin: stdin }),
+        Ok(port) => Ok(Azurite { account: Account::at(port), _stdin: stdin }),
         Err(reason) => {
             let _ = server.kill();
             let _ = server.wait();

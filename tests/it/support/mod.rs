@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "a vocabulary: no build of the tests uses every word of it")]
 #![allow(unreachable_pub, reason = "the users of these modules are their neighbours")]
 
+pub mod account;
 pub mod azurite;
 pub mod http;
 pub mod peer;
@@ -39,7 +40,7 @@ pub fn unique(prefix: &str) -> String {
 
 /// A container of this name in the emulator's account; `None` where there is no emulator.
 pub fn container(name: &str) -> Option<Container> {
-    Some(Container::from_connection_string(&azurite::azurite()?.connection_string(), name).expect("a container"))
+    Some(azurite::azurite()?.container(name))
 }
 
 /// A locker with the shortest lease there is, renewed and looked for often.
