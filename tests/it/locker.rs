@@ -7,10 +7,21 @@ use azmutex::event::Event;
 use azmutex::retry::Policy;
 use azmutex::{Cancel, Container, Error, ErrorKind, LockGuard, Locker, container, crossbeam_channel as channel};
 
-use crate::support::azurite::azurite;
-use crate::support::{container, quick, unique};
+use crate::on_both_servers;
+use crate::support::server::Server;
+use crate::support::{quick, unique};
 
 const SECOND: Duration = Duration::from_secs(1);
+
+on_both_servers!(
+    a_lock_is_one_holders_until_it_is_unlocked,
+    a_waiter_gets_it_soon_after_it_is_let_go,
+    a_wait_ends_when_its_time_is_over,
+    a_wait_ends_when_it_is_cancelled_and_not_before,
+    a_dropped_guard_lets_go,
+    what_happens_is_told_in_order,
+    a_container_that_is_not_to_be_made_is_not_found,
+);
 
 #[test]
 fn the_types_can_go_where_they_are_needed() {
@@ -26,9 +37,8 @@ fn the_types_can_go_where_they_are_needed() {
     clones::<Cancel>();
 }
 
-#[test]
-fn a_lock_is_one_holders_until_it_is_unlocked() {
-    let Some(container) = container(&unique("one")) else { return };
+fn a_lock_is_one_holders_until_it_is_unlocked(server: &Server) {
+    let container = server.container(&unique("one"));
     let locker = container.locker("job").unwrap();
     let guard = locker.try_lock().unwrap();
     assert!(guard.is_held());
@@ -44,9 +54,8 @@ fn a_lock_is_one_holders_until_it_is_unlocked() {
     locker.try_lock().unwrap().unlock().unwrap();
 }
 
-#[test]
-fn a_waiter_gets_it_soon_after_it_is_let_go() {
-    let Some(container) = container(&unique("waiter")) else { return };
+fn a_waiter_gets_it_soon_after_it_is_let_go(server: &Server) {
+    let container = server.container(&unique("waiter"));
     let locker = container.locker("job").unwrap();
     let guard = locker.lock().unwrap();
     let waiter = thread::spawn({
@@ -67,9 +76,8 @@ fn a_waiter_gets_it_soon_after_it_is_let_go() {
     guard.unlock().unwrap();
 }
 
-#[test]
-fn a_wait_ends_when_its_time_is_over() {
-    let Some(container) = container(&unique("timeout")) else { return };
+fn a_wait_ends_when_its_time_is_over(server: &Server) {
+    let container = server.container(&unique("timeout"));
     let locker = container.locker("job").unwrap();
     let _guard = locker.lock().unwrap();
     let start = Instant::now();
@@ -81,9 +89,8 @@ fn a_wait_ends_when_its_time_is_over() {
     assert_eq!(error.kind(), ErrorKind::TimedOut, "{error:?}");
 }
 
-#[test]
-fn a_wait_ends_when_it_is_cancelled_and_not_before() {
-    let Some(container) = container(&unique("cancel")) else { return };
+fn a_wait_ends_when_it_is_cancelled_and_not_before(server: &Server) {
+    let container = server.container(&unique("cancel"));
     let locker = container.locker("job").unwrap();
     let guard = locker.lock().unwrap();
     let cancel = Cancel::new();
@@ -106,9 +113,8 @@ fn a_wait_ends_when_it_is_cancelled_and_not_before() {
     guard.unlock().unwrap();
 }
 
-#[test]
-fn a_dropped_guard_lets_go() {
-    let Some(container) = container(&unique("drop")) else { return };
+fn a_dropped_guard_lets_go(server: &Server) {
+    let container = server.container(&unique("drop"));
     let locker = container.locker("job").unwrap();
     drop(locker.lock().unwrap());
     drop(locker.try_lock().unwrap());
@@ -121,9 +127,8 @@ fn a_dropped_guard_lets_go() {
     drop(locker.try_lock().unwrap());
 }
 
-#[test]
-fn what_happens_is_told_in_order() {
-    let Some(container) = container(&unique("events")) else { return };
+fn what_happens_is_told_in_order(server: &Server) {
+    let container = server.container(&unique("events"));
     let (sender, events) = channel::unbounded();
     let locker = quick(&container, "job").on_event(move |event| sender.send(event).unwrap()).build().unwrap();
     let holder = container.locker("job").unwrap().lock().unwrap();
@@ -162,11 +167,9 @@ fn an_emulator_that_is_not_running_is_named() {
     assert!(text.contains("\"job\""), "{text}");
 }
 
-#[test]
-fn a_container_that_is_not_to_be_made_is_not_found() {
-    let Some(azurite) = azurite() else { return };
+fn a_container_that_is_not_to_be_made_is_not_found(server: &Server) {
     let name = unique("absent");
-    let builder = || container::Builder::from_connection_string(&azurite.connection_string(), &name).unwrap();
+    let builder = || container::Builder::from_connection_string(&server.connection_string(), &name).unwrap();
     let strict = builder().never_create_container().build().unwrap();
     for error in [
         strict.locker("job").unwrap().lock().unwrap_err(),

@@ -5,24 +5,27 @@ use std::time::Duration;
 
 use azmutex::lease::{Break, LockStatus, Lost};
 use azmutex::retry::Policy;
-use azmutex::{AzureMutex, Container, ErrorKind, container};
+use azmutex::{AzureMutex, ErrorKind, container};
 
-use crate::support::azurite::azurite;
+use crate::on_both_servers;
 use crate::support::http::Operation;
 use crate::support::proxy::{Fault, FaultProxy};
+use crate::support::server::Server;
 use crate::support::unique;
 
 const LEASE: Duration = Duration::from_secs(15);
 
-fn mutex(container: &str, name: &str) -> Option<AzureMutex> {
-    let container = Container::from_connection_string(&azurite()?.connection_string(), container).unwrap();
-    Some(container.mutex(name).unwrap())
-}
+on_both_servers!(
+    a_lease_is_taken_refused_renewed_and_released,
+    a_lease_that_was_let_go_is_not_held_whatever_came_of_the_release,
+    a_release_may_be_repeated_by_its_caller,
+    a_lease_that_was_broken_stays_lost,
+);
 
-#[test]
-fn a_lease_is_taken_refused_renewed_and_released() {
-    let container = unique("mutex");
-    let (Some(mine), Some(other)) = (mutex(&container, "job"), mutex(&container, "job")) else { return };
+fn a_lease_is_taken_refused_renewed_and_released(server: &Server) {
+    let name = unique("mutex");
+    let mutex = || server.container(&name).mutex("job").unwrap();
+    let (mine, other) = (mutex(), mutex());
     assert_eq!(mine.inspect().unwrap(), LockStatus::Missing);
     let mut lease = mine.acquire(LEASE).unwrap();
     assert!(lease.is_held());
@@ -44,19 +47,17 @@ fn a_lease_is_taken_refused_renewed_and_released() {
 }
 
 /// A lock behind a proxy, whose calls are not repeated.
-fn proxied(prefix: &str) -> Option<(FaultProxy, AzureMutex)> {
-    let azurite = azurite()?;
-    let proxy = FaultProxy::to(azurite.port());
-    let text = azurite.connection_string_via(proxy.port());
+fn proxied(server: &Server, prefix: &str) -> (FaultProxy, AzureMutex) {
+    let proxy = FaultProxy::to(server.port());
+    let text = server.connection_string_via(proxy.port());
     let builder = container::Builder::from_connection_string(&text, &unique(prefix)).unwrap();
     let policy = Policy::default().retries(0).attempt_limit(Duration::from_secs(1));
     let mutex = builder.retry(policy).build().unwrap().mutex("job").unwrap();
-    Some((proxy, mutex))
+    (proxy, mutex)
 }
 
-#[test]
-fn a_lease_that_was_let_go_is_not_held_whatever_came_of_the_release() {
-    let Some((proxy, mutex)) = proxied("letgo") else { return };
+fn a_lease_that_was_let_go_is_not_held_whatever_came_of_the_release(server: &Server) {
+    let (proxy, mutex) = proxied(server, "letgo");
     let mut lease = mutex.acquire(LEASE).unwrap();
     mutex.release(&lease).unwrap();
     assert!(!lease.is_held());
@@ -77,9 +78,8 @@ fn a_lease_that_was_let_go_is_not_held_whatever_came_of_the_release() {
     mutex.release(&next).unwrap();
 }
 
-#[test]
-fn a_release_may_be_repeated_by_its_caller() {
-    let Some((proxy, mutex)) = proxied("again") else { return };
+fn a_release_may_be_repeated_by_its_caller(server: &Server) {
+    let (proxy, mutex) = proxied(server, "again");
     let lease = mutex.acquire(LEASE).unwrap();
     proxy.next(Operation::Release, Fault::ResetAfter);
     assert_eq!(mutex.release(&lease).unwrap_err().kind(), ErrorKind::Unavailable);
@@ -87,9 +87,8 @@ fn a_release_may_be_repeated_by_its_caller() {
     mutex.release(&lease).expect("so had both");
 }
 
-#[test]
-fn a_lease_that_was_broken_stays_lost() {
-    let Some((_proxy, mutex)) = proxied("broken") else { return };
+fn a_lease_that_was_broken_stays_lost(server: &Server) {
+    let (_proxy, mutex) = proxied(server, "broken");
     let mut lease = mutex.acquire_infinite().unwrap();
     assert_eq!(mutex.break_lease(Break::AtExpiry).unwrap(), Duration::ZERO, "it has no expiry to wait for");
     for _ in 0..2 {

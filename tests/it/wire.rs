@@ -5,16 +5,23 @@ use std::time::Duration;
 
 use azmutex::Container;
 
-use crate::support::azurite::{Azurite, azurite};
+use crate::on_both_servers;
 use crate::support::http::Operation::{self, *};
 use crate::support::proxy::FaultProxy;
+use crate::support::server::Server;
 use crate::support::unique;
 
+on_both_servers!(
+    lock_and_unlock_are_two_requests_and_five_on_a_fresh_account,
+    each_call_of_the_mutex_is_one_request,
+    a_waiter_causes_no_refusal_after_its_first_try,
+);
+
 /// A proxy that only watches, and a container behind it.
-fn watched(azurite: &Azurite) -> (FaultProxy, Container, String) {
-    let proxy = FaultProxy::to(azurite.port());
+fn watched(server: &Server) -> (FaultProxy, Container, String) {
+    let proxy = FaultProxy::to(server.port());
     let name = unique("wire");
-    let container = Container::from_connection_string(&azurite.connection_string_via(proxy.port()), &name).unwrap();
+    let container = Container::from_connection_string(&server.connection_string_via(proxy.port()), &name).unwrap();
     (proxy, container, name)
 }
 
@@ -24,10 +31,8 @@ fn seen(proxy: &FaultProxy) -> Vec<Operation> {
     seen
 }
 
-#[test]
-fn lock_and_unlock_are_two_requests_and_five_on_a_fresh_account() {
-    let Some(azurite) = azurite() else { return };
-    let (proxy, container, name) = watched(azurite);
+fn lock_and_unlock_are_two_requests_and_five_on_a_fresh_account(server: &Server) {
+    let (proxy, container, name) = watched(server);
     let locker = container.locker("job").unwrap();
     locker.lock().unwrap().unlock().unwrap();
     assert_eq!(seen(&proxy), [Acquire, CreateContainer, CreateBlob, Acquire, Release]);
@@ -40,17 +45,15 @@ fn lock_and_unlock_are_two_requests_and_five_on_a_fresh_account() {
     locker.try_lock().unwrap_err();
     assert_eq!(seen(&proxy), [Acquire], "a refused try is one request");
     guard.unlock().unwrap();
-    azurite.delete_blob(&name, "job", None);
+    server.delete_blob(&name, "job", None);
     proxy.forget();
     locker.lock().unwrap().unlock().unwrap();
     assert_eq!(seen(&proxy), [Acquire, CreateBlob, Acquire, Release]);
     assert_eq!(proxy.connections(), 1, "one connection does for all");
 }
 
-#[test]
-fn each_call_of_the_mutex_is_one_request() {
-    let Some(azurite) = azurite() else { return };
-    let (proxy, container, _) = watched(azurite);
+fn each_call_of_the_mutex_is_one_request(server: &Server) {
+    let (proxy, container, _) = watched(server);
     let mutex = container.mutex("job").unwrap();
     mutex.inspect().unwrap();
     assert_eq!(seen(&proxy), [Look], "looking makes nothing");
@@ -64,11 +67,9 @@ fn each_call_of_the_mutex_is_one_request() {
     assert_eq!(seen(&proxy), [Acquire, Renew, Break, Release]);
 }
 
-#[test]
-fn a_waiter_causes_no_refusal_after_its_first_try() {
-    let Some(azurite) = azurite() else { return };
-    let (proxy, container, name) = watched(azurite);
-    let holder = Container::from_connection_string(&azurite.connection_string(), &name).unwrap();
+fn a_waiter_causes_no_refusal_after_its_first_try(server: &Server) {
+    let (proxy, container, name) = watched(server);
+    let holder = server.container(&name);
     let guard = holder.locker("job").unwrap().lock().unwrap();
     let locker = container.locker("job").unwrap();
     let waiter = thread::spawn(move || locker.lock().unwrap().unlock().unwrap());

@@ -1,4 +1,4 @@
-//! What the tests stand on: the real emulator, a scripted server, a proxy that misbehaves.
+//! What the tests stand on: the servers, a scripted server, a proxy that misbehaves.
 
 #![allow(dead_code, reason = "a vocabulary: no build of the tests uses every word of it")]
 #![allow(unreachable_pub, reason = "the users of these modules are their neighbours")]
@@ -11,6 +11,7 @@ pub mod peer;
 pub mod process;
 pub mod proxy;
 pub mod sas;
+pub mod server;
 
 use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,0 +1,73 @@
+//! The servers that a lock's tests run on: Azurite, whose clock nobody moves, and the emulator in the box.
+
+use std::ops::Deref;
+use std::time::Duration;
+
+use azmutex::emulator::Emulator;
+
+use super::account::Account;
+use super::azurite::azurite;
+
+pub struct Server {
+    account: Account,
+    /// Of one test alone, so that it may move its clock. `None` is Azurite.
+    emulator: Option<Emulator>,
+}
+
+impl Server {
+    /// `None` where it cannot be had.
+    pub fn azurite() -> Option<Server> {
+        Some(Server { account: Account::at(azurite()?.port()), emulator: None })
+    }
+
+    pub fn emulator() -> Server {
+        let emulator = Emulator::start().expect("a port and a thread");
+        Server { account: Account::at(emulator.port()), emulator: Some(emulator) }
+    }
+
+    /// The emulator in the box, if it is that.
+    pub fn as_emulator(&self) -> Option<&Emulator> {
+        self.emulator.as_ref()
+    }
+
+    /// Moves the clock on, if that can be done: by how much.
+    pub fn skip(&self, time: Duration) -> Duration {
+        self.emulator.as_ref().map_or(Duration::ZERO, |emulator| {
+            emulator.advance(time);
+            time
+        })
+    }
+}
+
+impl Deref for Server {
+    type Target = Account;
+
+    fn deref(&self) -> &Account {
+        &self.account
+    }
+}
+
+/// Two tests of each of these functions, which take a server.
+#[macro_export]
+macro_rules! on_both_servers {
+    ($($test:ident),+ $(,)?) => {
+        mod on_azurite {
+            $(
+                #[test]
+                fn $test() {
+                    let Some(server) = $crate::support::server::Server::azurite() else { return };
+                    super::$test(&server);
+                }
+            )+
+        }
+
+        mod on_the_emulator {
+            $(
+                #[test]
+                fn $test() {
+                    super::$test(&$crate::support::server::Server::emulator());
+                }
+            )+
+        }
+    };
+}
