@@ -13,7 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::account::Account;
-use super::{loud, unique};
+use super::{in_ci, loud, unique};
 
 const MAIN: &str = "node_modules/azurite/dist/src/blob/main.js";
 pub const CERTIFICATE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/support/tls/cert.pem");
@@ -65,7 +65,7 @@ fn started(azurite: &'static OnceLock<Result<Azurite, String>>, options: &[&str]
 }
 
 fn is_required() -> bool {
-    env::var_os("CI").is_some_and(|value| !value.is_empty()) || env::var_os("AZMUTEX_REQUIRE_AZURITE").is_some()
+    in_ci() || env::var_os("AZMUTEX_REQUIRE_AZURITE").is_some()
 }
 
 impl Deref for Azurite {
