@@ -53,7 +53,9 @@ pub(crate) fn start(
     std::thread::Builder::new()
         .name("azmutex".into())
         .stack_size(STACK)
-        .spawn(move || Thread { hold, watch, waited, stays, reports: sender, error: None, failure: None }.run(attempt))
+        .spawn(move || {
+            Thread { hold, watch, waited, stays, reports: sender, left: false, error: None, failure: None }.run(attempt)
+        })
         .map_err(Error::no_thread)?;
     Ok(Worker { stay, reports })
 }
@@ -65,6 +67,8 @@ struct Thread {
     waited: Duration,
     stays: Receiver<Stay>,
     reports: Sender<Report>,
+    /// The caller has left, and the hold knows.
+    left: bool,
     /// What went wrong with the last request.
     error: Option<Error>,
     /// The failure that was told last, unless all went well since.
@@ -77,8 +81,8 @@ impl Thread {
         let mut jitter = Jitter::new(self.hold.id().seed());
         let mut input = Input::Go;
         loop {
-            if self.stays.try_recv() == Err(TryRecvError::Disconnected) {
-                self.hold.leave();
+            if !self.left && self.stays.try_recv() == Err(TryRecvError::Disconnected) {
+                self.leave();
             }
             input = match self.hold.step(clock::now(), input, jitter.next()) {
                 Do::Send { operation, limit } => {
@@ -102,11 +106,17 @@ impl Thread {
     /// Until the given time, or a little; or until the caller leaves, if it has not yet.
     fn sleep(&mut self, until: Moment) {
         let pause = until.left(clock::now()).min(LONGEST_SLEEP);
-        if self.stays.try_recv() == Err(TryRecvError::Disconnected) {
+        // Not whether the caller is there: who leaves between the hold's decision and this sleep is to end it.
+        if self.left {
             clock::sleep(pause);
         } else if let Err(RecvTimeoutError::Disconnected) = self.stays.recv_timeout(pause) {
-            self.hold.leave();
+            self.leave();
         }
+    }
+
+    fn leave(&mut self) {
+        self.left = true;
+        self.hold.leave();
     }
 
     fn tell(&mut self, told: Told) -> Input {
@@ -200,9 +210,16 @@ mod tests {
 
     /// A lock's thread that is answered by `answer`, and its hold as the holder sees it.
     fn started(answer: impl Fn(Operation) -> Outcome + Send + 'static) -> (Worker, Arc<Watch>) {
+        started_with(Duration::from_millis(20), answer)
+    }
+
+    fn started_with(
+        renew_every: Duration,
+        answer: impl Fn(Operation) -> Outcome + Send + 'static,
+    ) -> (Worker, Arc<Watch>) {
         let rules = Rules {
             term: Term::Seconds(15),
-            renew_every: Duration::from_millis(20),
+            renew_every,
             first_pause: Duration::from_millis(1),
             longest_pause: Duration::from_millis(1),
             create_container: true,
@@ -239,6 +256,19 @@ mod tests {
         drop(stay);
         assert!(matches!(reports.recv_timeout(5 * SECOND), Ok(Report::Released(Ok(())))));
         assert!(reports.recv_timeout(5 * SECOND).is_err_and(|error| error.is_disconnected()));
+    }
+
+    #[test]
+    fn a_caller_who_leaves_as_the_thread_goes_to_sleep_is_noticed_at_once() {
+        for _ in 0..3_000 {
+            let (worker, _watch) = started_with(5 * SECOND, obliging);
+            assert!(matches!(next(&worker), Some(Report::Granted)));
+            let Worker { stay, reports } = worker;
+            drop(stay);
+            // Shorter than the thread's sleep, which is until its next renewal if nobody wakes it.
+            let released = reports.recv_timeout(LONGEST_SLEEP / 2);
+            assert!(matches!(released, Ok(Report::Released(Ok(())))));
+        }
     }
 
     #[test]
