@@ -12,15 +12,16 @@ use std::time::{Duration, Instant};
 #[path = "../it/support/mod.rs"]
 mod support;
 
-use support::azurite::azurite;
-use support::{container, quick, unique};
+use support::server::Server;
+use support::{quick, unique};
 
 const SECOND: Duration = Duration::from_secs(1);
 
+on_both_servers!(a_hundred_threads_take_their_turns);
+
 // Scenario 1, its second half.
-#[test]
-fn a_hundred_threads_take_their_turns() {
-    let Some(container) = container(&unique("hundred")) else { return };
+fn a_hundred_threads_take_their_turns(server: &Server) {
+    let container = server.container(&unique("hundred"));
     let locker = quick(&container, "job").build().unwrap();
     let (inside, turns) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let start = Instant::now();
@@ -49,6 +50,8 @@ mod counter {
     use super::*;
     use support::process::{self, Process, say};
 
+    on_both_servers!(eight_processes_count_exactly);
+
     const PROCESSES: usize = 8;
     const INCREMENTS: usize = 50;
 
@@ -75,15 +78,13 @@ mod counter {
     }
 
     // Scenario 1, its first half.
-    #[test]
-    fn eight_processes_count_exactly() {
-        let Some(azurite) = azurite() else { return };
+    fn eight_processes_count_exactly(server: &Server) {
         let name = unique("counter");
         let files = env::temp_dir().join(&name);
         fs::create_dir(&files).unwrap();
         fs::write(files.join("number"), "0").unwrap();
         fs::write(files.join("history"), "").unwrap();
-        let start = || Process::start("counter::child", &azurite.connection_string(), &name);
+        let start = || Process::start("counter::child", &server.connection_string(), &name);
         let mut processes: Vec<Process> = (0..PROCESSES).map(|_| start()).collect();
         for process in &mut processes {
             assert_eq!(process.says().0, "done");
@@ -105,6 +106,8 @@ mod counter {
 mod rounds {
     use super::*;
     use support::process::{self, Process, say};
+
+    on_both_servers!(a_thousand_quick_rounds_leave_no_lease_and_no_thread);
 
     /// Not a test of its own: in a process of its own, for the other tests of this one have the library's threads too.
     #[test]
@@ -140,13 +143,11 @@ mod rounds {
     }
 
     // Scenario 17, its second half.
-    #[test]
-    fn a_thousand_quick_rounds_leave_no_lease_and_no_thread() {
-        let Some(azurite) = azurite() else { return };
+    fn a_thousand_quick_rounds_leave_no_lease_and_no_thread(server: &Server) {
         let name = unique("rounds");
-        let mut process = Process::start("rounds::child", &azurite.connection_string(), &name);
+        let mut process = Process::start("rounds::child", &server.connection_string(), &name);
         println!("{}", process.says().0);
         assert!(process.ends_well());
-        assert_eq!(azurite.lease_state(&name, "job"), "available");
+        assert_eq!(server.lease_state(&name, "job"), "available");
     }
 }

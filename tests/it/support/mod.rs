@@ -45,11 +45,6 @@ pub fn in_ci() -> bool {
     env::var_os("CI").is_some_and(|value| !value.is_empty())
 }
 
-/// A container of this name in the emulator's account; `None` where there is no emulator.
-pub fn container(name: &str) -> Option<Container> {
-    Some(azurite::azurite()?.container(name))
-}
-
 /// A locker with the shortest lease there is, renewed and looked for often.
 pub fn quick(container: &Container, lock: &str) -> locker::Builder {
     Locker::builder(container.mutex(lock).expect("a lock's name"))
