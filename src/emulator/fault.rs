@@ -19,7 +19,8 @@ pub enum Fault {
         /// For how long the client is asked to stay away: `Retry-After`, in whole seconds, rounded up.
         retry_after: Option<Duration>,
     },
-    /// It is carried out, and never answered. The connection stays open for as long as the client waits.
+    /// It is carried out, and never answered. The connection stays open for as long as the client waits, for two minutes
+    /// at most.
     Withhold,
     /// It is carried out after this time.
     DelayRequest(Duration),
