@@ -156,11 +156,11 @@ impl Service {
             | Operation::ChangeLease
             | Operation::ReleaseLease
             | Operation::BreakLease => self.lease(&call),
-            Operation::Other => match (call.address.parameter("comp"), call.request.header("x-ms-lease-action")) {
-                (Some("lease"), None) => Err(call.missing("x-ms-lease-action")),
-                (Some("lease"), Some(_)) => Err(call.invalid("x-ms-lease-action")),
-                _ => Err(Code::NotImplemented.into()),
-            },
+            Operation::Other if call.is_for_lease() => Err(match call.request.header("x-ms-lease-action") {
+                None => call.missing("x-ms-lease-action"),
+                Some(_) => call.invalid("x-ms-lease-action"),
+            }),
+            Operation::Other => Err(Code::NotImplemented.into()),
         }
     }
 
@@ -460,15 +460,20 @@ fn not_there(code: Code) -> io::Error {
 
 /// `Other` for what cannot be told from the request, too.
 pub(super) fn operation(request: &Request, address: &Address) -> Operation {
-    let kind = match (address.parameter("restype"), &address.blob) {
-        (Some("container"), None) => Kind::Container,
-        (None, Some(_)) => Kind::Blob,
-        _ => return Operation::Other,
-    };
-    if ["snapshot", "versionid"].iter().any(|name| address.parameter(name).is_some()) {
-        return Operation::Other;
-    }
+    let Some(kind) = kind(address) else { return Operation::Other };
     Operation::of(&request.method, kind, address.parameter("comp"), request.header("x-ms-lease-action"))
+}
+
+/// `None` for what is not kept here.
+fn kind(address: &Address) -> Option<Kind> {
+    if ["snapshot", "versionid"].iter().any(|name| address.parameter(name).is_some()) {
+        return None;
+    }
+    match (address.parameter("restype"), &address.blob) {
+        (Some("container"), None) => Some(Kind::Container),
+        (None, Some(_)) => Some(Kind::Blob),
+        _ => None,
+    }
 }
 
 /// What is the same for all operations.
@@ -504,6 +509,12 @@ enum Action {
 impl Call<'_> {
     fn blob(&self) -> &str {
         self.address.blob.as_deref().unwrap_or_default()
+    }
+
+    /// Whatever is to be done with the lease.
+    fn is_for_lease(&self) -> bool {
+        let is_blob = kind(self.address) == Some(Kind::Blob);
+        is_blob && self.request.method == "PUT" && self.address.parameter("comp") == Some("lease")
     }
 
     fn missing(&self, name: &str) -> Refusal {

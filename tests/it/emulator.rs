@@ -553,6 +553,27 @@ fn odd_requests_of_those_who_may_are_refused_by_name() {
 }
 
 #[test]
+fn leases_of_anything_but_blobs_are_not_implemented() {
+    let emulator = Emulator::start().unwrap();
+    create(&emulator);
+    let acquire = [("x-ms-lease-action", "acquire"), ("x-ms-lease-duration", "15")];
+    for (method, path) in [
+        ("PUT", "locks?restype=container&comp=lease"),
+        ("GET", "locks?restype=container&comp=lease"),
+        ("PUT", "locks/job?comp=lease&snapshot=1"),
+        ("GET", "locks/job?comp=lease"),
+        ("DELETE", "locks/job?comp=lease"),
+    ] {
+        for headers in [&acquire[..], &[]] {
+            assert_refused(&raw(&emulator, method, path, headers, b""), 501, "NotImplemented");
+        }
+    }
+    assert_refused(&raw(&emulator, "HEAD", "locks/job?comp=lease", &acquire, b""), 501, "NotImplemented");
+    let response = raw(&emulator, "PUT", "locks/job?comp=lease", &[("x-ms-lease-action", "borrow")], b"");
+    assert_refused(&response, 400, "InvalidHeaderValue");
+}
+
+#[test]
 fn endless_heads_and_bodies_are_cut_short() {
     let emulator = Emulator::start().unwrap();
     let endless = "x".repeat(64 * 1024);
