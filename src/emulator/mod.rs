@@ -166,7 +166,8 @@ impl Emulator {
     }
 
     /// Moves the server's clock on by `time`: leases run out and breaks end at once, as do signatures (SAS) and the
-    /// half minute for which the name of a deleted container cannot be had. It cannot be moved back.
+    /// half minute for which the name of a deleted container cannot be had. It cannot be moved back,
+    /// nor by more than 100 years at once.
     pub fn advance(&self, time: Duration) {
         self.shared().service.clock().advance(time);
     }

@@ -104,6 +104,12 @@ fn an_infinite_lease_outlives_any_time() {
     emulator.advance(Duration::MAX);
     assert_eq!(mutex.inspect().unwrap(), LockStatus::LeasedForever);
     mutex.release(&lease).unwrap();
+
+    // Nor is it the end of time.
+    let _lease = mutex.acquire(LEASE).unwrap();
+    assert_eq!(mutex.inspect().unwrap(), LockStatus::Leased);
+    emulator.advance(LEASE);
+    assert_eq!(mutex.inspect().unwrap(), LockStatus::Expired);
 }
 
 #[test]
