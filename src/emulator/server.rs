@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -143,6 +143,8 @@ impl Stop {
 pub(super) struct Server {
     shared: Arc<Shared>,
     address: SocketAddr,
+    /// The thread's, which closes it as soon as it stops.
+    listener: Weak<TcpListener>,
     accepting: Option<JoinHandle<()>>,
 }
 
@@ -150,11 +152,13 @@ impl Server {
     pub(super) fn start(listener: TcpListener, service: Service) -> io::Result<Server> {
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared::new(service));
+        let listener = Arc::new(listener);
+        let closing = Arc::downgrade(&listener);
         let accepting = thread::Builder::new().name(THREAD.to_owned()).spawn({
             let shared = Arc::clone(&shared);
             move || accept(listener, &shared)
         })?;
-        Ok(Server { shared, address, accepting: Some(accepting) })
+        Ok(Server { shared, address, listener: closing, accepting: Some(accepting) })
     }
 
     pub(super) fn shared(&self) -> &Shared {
@@ -170,6 +174,8 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.shared.stop.stop();
         let Some(accepting) = self.accepting.take() else { return };
+        // First without a connection, which takes a descriptor and a port, and the program may be out of either.
+        let is_woken = self.listener.upgrade().is_none_or(|listener| wake(&listener));
         let mut address = self.address;
         if address.ip().is_unspecified() {
             address.set_ip(match address {
@@ -177,8 +183,8 @@ impl Drop for Server {
                 SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
             });
         }
-        while !accepting.is_finished() {
-            // Only a connection ends the wait for one. Those that are open already end by themselves.
+        while !is_woken && !accepting.is_finished() {
+            // Elsewhere only a connection ends the wait for one. Those that are open already end by themselves.
             let _ = TcpStream::connect_timeout(&address, LEAVING);
             clock::sleep(KNOCK);
         }
@@ -186,7 +192,20 @@ impl Drop for Server {
     }
 }
 
-fn accept(listener: TcpListener, shared: &Arc<Shared>) {
+/// Ends the wait for a connection; `false` where it may not have.
+#[cfg(unix)]
+fn wake(listener: &TcpListener) -> bool {
+    let is_shut = rustix::net::shutdown(listener, rustix::net::Shutdown::Both).is_ok();
+    // Other systems refuse it for a socket that is not connected, or do not say that it ends a wait.
+    is_shut && cfg!(any(target_os = "linux", target_os = "android"))
+}
+
+#[cfg(not(unix))]
+fn wake(_: &TcpListener) -> bool {
+    false
+}
+
+fn accept(listener: Arc<TcpListener>, shared: &Arc<Shared>) {
     let mut threads: Vec<JoinHandle<()>> = Vec::new();
     for number in 0.. {
         let accepted = listener.accept();

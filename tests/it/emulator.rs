@@ -711,8 +711,10 @@ fn it_has_nothing_of_the_client() {
 #[cfg(target_os = "linux")]
 mod alone {
     use std::env;
+    use std::fs::File;
     use std::net::TcpListener;
     use std::process::Command;
+    use std::sync::mpsc;
 
     use rustix::process::{Resource, getrlimit, setrlimit};
 
@@ -761,6 +763,30 @@ mod alone {
             }
         }
         assert!(taken < 10, "{taken} ports were not free again: more than other programs may have taken");
+    }
+
+    #[test]
+    fn it_stops_where_there_are_no_descriptors_left() {
+        if !is_alone("it_stops_where_there_are_no_descriptors_left") {
+            return;
+        }
+        let emulator = Emulator::start().unwrap();
+        create(&emulator);
+        // Its next wait for a connection is to have begun, and it is over at once if there are no descriptors then.
+        thread::sleep(Duration::from_millis(100));
+        let mut limit = getrlimit(Resource::Nofile);
+        limit.current = Some(128);
+        setrlimit(Resource::Nofile, limit).unwrap();
+        let taken: Vec<_> = std::iter::repeat_with(|| File::open("/dev/null")).map_while(Result::ok).collect();
+        assert!(TcpStream::connect((Ipv4Addr::LOCALHOST, emulator.port())).is_err());
+        let (done, ended) = mpsc::channel();
+        thread::spawn(move || {
+            drop(emulator);
+            done.send(()).unwrap();
+        });
+        let outcome = ended.recv_timeout(SOON);
+        drop(taken);
+        assert_eq!(outcome, Ok(()));
     }
 
     #[test]
