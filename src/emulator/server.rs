@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 use std::io::{self, Write};
+use std::mem;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::{self, JoinHandle};
@@ -145,6 +147,8 @@ pub(super) struct Server {
     address: SocketAddr,
     /// The thread's, which closes it as soon as it stops.
     listener: Weak<TcpListener>,
+    /// That has the threads.
+    process: u32,
     accepting: Option<JoinHandle<()>>,
 }
 
@@ -158,7 +162,7 @@ impl Server {
             let shared = Arc::clone(&shared);
             move || accept(listener, &shared)
         })?;
-        Ok(Server { shared, address, listener: closing, accepting: Some(accepting) })
+        Ok(Server { shared, address, listener: closing, process: process::id(), accepting: Some(accepting) })
     }
 
     pub(super) fn shared(&self) -> &Shared {
@@ -172,8 +176,14 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.shared.stop.stop();
         let Some(accepting) = self.accepting.take() else { return };
+        if self.process != process::id() {
+            // A fork has the socket of its parent, who still serves, and none of its threads: to wait for one would
+            // have no end, nor a wait for a lock that one had, and a handle's drop is only for threads that are there.
+            mem::forget(accepting);
+            return;
+        }
+        self.shared.stop.stop();
         // First without a connection, which takes a descriptor and a port, and the program may be out of either.
         let is_woken = self.listener.upgrade().is_none_or(|listener| wake(&listener));
         let mut address = self.address;
