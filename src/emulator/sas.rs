@@ -8,11 +8,21 @@ use super::address::Address;
 use super::auth::Account;
 use super::code::{Code, Refusal};
 use super::operation::{Kind, Operation};
+use super::service::VERSIONS;
 
-/// The oldest `sv` whose string-to-sign is known here.
-const OLDEST: &str = "2015-04-05";
+/// Before those that requests may have: from the oldest whose string-to-sign is known here.
+const OLD_VERSIONS: [&str; 5] = ["2015-04-05", "2015-07-08", "2015-12-11", "2016-05-31", "2017-04-17"];
+const WITH_BREAK_BY_DELETERS: &str = "2017-07-29";
 const WITH_RESOURCE: &str = "2018-11-09";
 const WITH_ENCRYPTION_SCOPE: &str = "2020-12-06";
+
+/// In the order that the service wants them in.
+const PERMISSIONS: &str = "racwdxyltfmeopi";
+/// In any order: those that clients and the portal write differ.
+const ACCOUNT_PERMISSIONS: &str = "rwdxylacuptfi";
+const SERVICES: &str = "bfqt";
+const RESOURCE_TYPES: &str = "sco";
+const PROTOCOLS: [&str; 2] = ["https", "https,http"];
 
 /// What a signature that is valid allows of the operation.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -30,11 +40,8 @@ pub(super) fn check(
     client: IpAddr,
 ) -> Result<Right, Refusal> {
     let field = |name| address.parameter(name).unwrap_or_default();
-    let version = field("sv");
-    if version < OLDEST {
-        return Err(Refusal::authentication(format!("sv is mandatory, and not older than {OLDEST} here.")));
-    }
     let is_of_account = address.parameter("ss").is_some();
+    check_form(address, is_of_account)?;
     let text = if is_of_account {
         of_account(account, address)
     } else if operation.kind() == Kind::Container && field("sr") != "c" {
@@ -60,11 +67,49 @@ pub(super) fn check(
     } else if kind == Kind::Container {
         return Err(Code::AuthorizationFailure.into());
     }
-    permitted(operation, field("sp")).ok_or_else(|| Code::AuthorizationPermissionMismatch.into())
+    permitted(operation, field("sp"), field("sv")).ok_or_else(|| Code::AuthorizationPermissionMismatch.into())
+}
+
+/// Whether each field is one that can be, by itself.
+fn check_form(address: &Address, is_of_account: bool) -> Result<(), Refusal> {
+    let refuse = |name, value| Err(Refusal::authentication(format!("{name} is not well formed: {value:?}")));
+    let field = |name| address.parameter(name).unwrap_or_default();
+    let version = field("sv");
+    if !OLD_VERSIONS.contains(&version) && !VERSIONS.contains(&version) {
+        let oldest = OLD_VERSIONS[0];
+        return Err(Refusal::authentication(format!("sv is mandatory, and a version from {oldest} on here.")));
+    }
+    if let Some(protocols) = address.parameter("spr")
+        && !PROTOCOLS.contains(&protocols)
+    {
+        return refuse("spr", protocols);
+    }
+    // A stored access policy, which could have the permissions instead, is refused by its name.
+    if !is_of_account {
+        let is_without = address.parameter("sp").is_none() && address.parameter("si").is_some();
+        let fits = is_without || is_in_order(field("sp"), PERMISSIONS);
+        return if fits { Ok(()) } else { refuse("sp", field("sp")) };
+    }
+    for (name, known) in [("sp", ACCOUNT_PERMISSIONS), ("ss", SERVICES), ("srt", RESOURCE_TYPES)] {
+        if !is_some_of(field(name), known) {
+            return refuse(name, field(name));
+        }
+    }
+    Ok(())
+}
+
+/// Each once at most.
+fn is_some_of(letters: &str, known: &str) -> bool {
+    let is_first = |(at, letter)| known.contains(letter) && !letters[..at].contains(letter);
+    !letters.is_empty() && letters.char_indices().all(is_first)
+}
+
+fn is_in_order(letters: &str, known: &str) -> bool {
+    is_some_of(letters, known) && letters.chars().map(|letter| known.find(letter)).is_sorted()
 }
 
 /// The tables "Specify permissions" of both pages.
-fn permitted(operation: Operation, letters: &str) -> Option<Right> {
+fn permitted(operation: Operation, letters: &str, version: &str) -> Option<Right> {
     let any = |wanted: &str| letters.contains(|letter| wanted.contains(letter));
     let enough = match operation {
         Operation::PutBlob if any("c") && !any("w") => return Some(Right::CreateOnly),
@@ -76,7 +121,7 @@ fn permitted(operation: Operation, letters: &str) -> Option<Right> {
         | Operation::SetBlobMetadata
         | Operation::SetBlobProperties => any("w"),
         Operation::CreateContainer => any("cw"),
-        Operation::BreakLease => any("wd"),
+        Operation::BreakLease => any("w") || (any("d") && version >= WITH_BREAK_BY_DELETERS),
         Operation::GetBlob
         | Operation::GetBlobProperties
         | Operation::GetBlobMetadata
@@ -207,6 +252,11 @@ fn number(text: &str, digits: usize) -> Option<u64> {
 mod tests {
     use std::net::Ipv4Addr;
 
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    use hmac::{Hmac, KeyInit, Mac};
+    use sha2::Sha256;
+
     use super::*;
 
     const KEY: &str = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
@@ -289,12 +339,75 @@ mod tests {
         ] {
             for letter in ["r", "a", "c", "w", "d", "l"] {
                 let expected = letters.contains(letter).then_some(Right::Full);
-                assert_eq!(permitted(operation, letter), expected, "{operation:?}, {letter}");
+                assert_eq!(permitted(operation, letter, "2021-12-02"), expected, "{operation:?}, {letter}");
             }
         }
-        assert_eq!(permitted(PutBlob, "c"), Some(Right::CreateOnly));
-        assert_eq!(permitted(PutBlob, "cw"), Some(Right::Full));
-        assert_eq!(permitted(PutBlob, "rd"), None);
+        assert_eq!(permitted(PutBlob, "c", "2021-12-02"), Some(Right::CreateOnly));
+        assert_eq!(permitted(PutBlob, "cw", "2021-12-02"), Some(Right::Full));
+        assert_eq!(permitted(PutBlob, "rd", "2021-12-02"), None);
+    }
+
+    #[test]
+    fn a_right_to_delete_came_to_be_one_to_break() {
+        assert_eq!(permitted(Operation::BreakLease, "d", "2017-04-17"), None);
+        assert_eq!(permitted(Operation::BreakLease, "w", "2017-04-17"), Some(Right::Full));
+        assert_eq!(permitted(Operation::BreakLease, "d", "2017-07-29"), Some(Right::Full));
+    }
+
+    /// As if `fields` had been signed.
+    fn signed(fields: &str) -> Result<Right, Code> {
+        let unsigned = address(&format!("{fields}&se=2099-01-01"), "locks/job");
+        let text = match unsigned.parameter("ss") {
+            Some(_) => of_account(&account(), &unsigned),
+            None => of_service(&account(), &unsigned).unwrap(),
+        };
+        let mac = Hmac::<Sha256>::new_from_slice(&STANDARD.decode(KEY).unwrap()).unwrap().chain_update(text);
+        let signature = STANDARD.encode(mac.finalize().into_bytes());
+        let query = format!("{fields}&se=2099-01-01&sig={}", signature.replace('=', "%3D"));
+        outcome(&query, "locks/job", Operation::GetBlob, "2026-01-01")
+    }
+
+    #[test]
+    fn what_the_service_would_not_have_issued_is_refused_though_signed() {
+        for fields in [
+            "sv=2021-12-02&sr=c&sp=r",
+            "sv=2021-12-02&sr=c&sp=racwdxyltfmeopi",
+            "sv=2021-12-02&sr=b&sp=rw&spr=https,http",
+            "sv=2015-04-05&sr=b&sp=rw",
+            "sv=2026-10-06&sr=b&sp=rw",
+            "sv=2021-12-02&ss=b&srt=o&sp=r",
+            "sv=2021-12-02&ss=bfqt&srt=sco&sp=rwdlacupiytfx",
+            "sv=2021-12-02&ss=tqfb&srt=ocs&sp=xftyipucaldwr&spr=https,http",
+        ] {
+            assert_eq!(signed(fields), Ok(Right::Full), "{fields}");
+        }
+        for fields in [
+            "sv=2021-12-02&sr=c",
+            "sv=2021-12-02&sr=c&sp=",
+            "sv=2021-12-02&sr=c&sp=wr",
+            "sv=2021-12-02&sr=c&sp=rr",
+            "sv=2021-12-02&sr=c&sp=rz",
+            "sv=2021-12-02&sr=c&sp=R",
+            "sv=2021-12-02&sr=c&sp=r\u{e9}",
+            "sv=2021-12-03&sr=c&sp=r",
+            "sv=2014-02-14&sr=c&sp=r",
+            "sv=9999&sr=c&sp=r",
+            "sr=c&sp=r",
+            "sv=2021-12-02&sr=c&sp=r&spr=",
+            "sv=2021-12-02&sr=c&sp=r&spr=http",
+            "sv=2021-12-02&sr=c&sp=r&spr=https,ftp",
+            "sv=2021-12-02&ss=b&srt=o",
+            "sv=2021-12-02&ss=b&srt=o&sp=rr",
+            "sv=2021-12-02&ss=b&srt=o&sp=rm",
+            "sv=2021-12-02&ss=bx&srt=o&sp=r",
+            "sv=2021-12-02&ss=bb&srt=o&sp=r",
+            "sv=2021-12-02&ss=&srt=o&sp=r",
+            "sv=2021-12-02&ss=b&sp=r",
+            "sv=2021-12-02&ss=b&srt=ox&sp=r",
+            "sv=2021-12-02&ss=b&srt=oo&sp=r",
+        ] {
+            assert_eq!(signed(fields), Err(Code::AuthenticationFailed), "{fields}");
+        }
     }
 
     #[test]

@@ -20,7 +20,7 @@ use super::store::{Blob, Content, Store};
 
 /// The published versions from the first that tells the code of every error in a header:
 /// [Versioning](https://learn.microsoft.com/rest/api/storageservices/versioning-for-the-azure-storage-services).
-const VERSIONS: [&str; 36] = [
+pub(super) const VERSIONS: [&str; 36] = [
     "2017-07-29",
     "2017-11-09",
     "2018-03-28",
