@@ -1,0 +1,8 @@
+use crate::support::server::Server;
+
+fn server() -> Option<Server> {
+    Server::azurite()
+}
+
+#[path = "scenarios.rs"]
+mod scenarios;
