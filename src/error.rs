@@ -155,6 +155,11 @@ impl Error {
         Error::about(lock, Problem::Lost(lost))
     }
 
+    /// The service answered something else than what it was asked.
+    pub(crate) fn unfitting(lock: &Arc<str>, doing: &'static str) -> Error {
+        Error::no_answer(lock, ErrorKind::Unexpected, doing, "the service's answer does not fit the request", None)
+    }
+
     /// The lock's thread ended without a word.
     pub(crate) fn thread_died(lock: &Arc<str>) -> Error {
         Error::no_answer(lock, ErrorKind::Unexpected, "take the lock", "the thread that was to do so died", None)

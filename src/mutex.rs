@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::clock;
 use crate::container::{Container, Place};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::hold::{Do, Hold, Input, Released, Rules, Told, Why};
 use crate::lease::{Break, Lease, LeaseId, LockStatus, Lost, Term};
 use crate::rest::{Exchange, Operation, Outcome};
@@ -60,13 +60,13 @@ impl AzureMutex {
     ///
     /// # Errors
     ///
-    /// - [`WouldBlock`](ErrorKind::WouldBlock): somebody else has it.
-    /// - [`InvalidInput`](ErrorKind::InvalidInput): not such a duration. Nothing was sent.
-    /// - [`NotFound`](ErrorKind::NotFound): the container is missing, and is not to be created.
-    /// - [`PermissionDenied`](ErrorKind::PermissionDenied), [`Credential`](ErrorKind::Credential),
-    ///   [`ClockSkew`](ErrorKind::ClockSkew): the service refused; the text says what to change.
-    /// - [`Unavailable`](ErrorKind::Unavailable), [`Unexpected`](ErrorKind::Unexpected): no answer, or none of use,
-    ///   in all of the tries. If the service took the lease all the same, it was asked to release it; at worst the
+    /// - [`WouldBlock`](crate::ErrorKind::WouldBlock): somebody else has it.
+    /// - [`InvalidInput`](crate::ErrorKind::InvalidInput): not such a duration. Nothing was sent.
+    /// - [`NotFound`](crate::ErrorKind::NotFound): the container is missing, and is not to be created.
+    /// - [`PermissionDenied`](crate::ErrorKind::PermissionDenied), [`Credential`](crate::ErrorKind::Credential),
+    ///   [`ClockSkew`](crate::ErrorKind::ClockSkew): the service refused; the text says what to change.
+    /// - [`Unavailable`](crate::ErrorKind::Unavailable), [`Unexpected`](crate::ErrorKind::Unexpected): no answer, or
+    ///   none of use, in all of the tries. If the service took the lease all the same, it was asked to release it; at worst the
     ///   lock stays taken for `duration`.
     pub fn acquire(&self, duration: Duration) -> Result<Lease> {
         self.acquire_for(Term::new(duration)?)
@@ -102,10 +102,10 @@ impl AzureMutex {
     ///
     /// # Errors
     ///
-    /// - [`LeaseLost`](ErrorKind::LeaseLost): it is no longer ours, says the service; or its
+    /// - [`LeaseLost`](crate::ErrorKind::LeaseLost): it is no longer ours, says the service; or its
     ///   [`remaining`](Lease::remaining) time is over, or a release was tried, and nothing was sent, since somebody
     ///   else may have had the lock in between. The `lease` counts as lost from then on.
-    /// - [`InvalidInput`](ErrorKind::InvalidInput): it is the lease of another lock. Nothing was sent.
+    /// - [`InvalidInput`](crate::ErrorKind::InvalidInput): it is the lease of another lock. Nothing was sent.
     /// - The kinds of [`acquire`](AzureMutex::acquire) for a failure or a refusal. The lease is ours for as long as
     ///   it was.
     pub fn renew(&self, lease: &mut Lease) -> Result<()> {
@@ -136,8 +136,8 @@ impl AzureMutex {
     ///
     /// # Errors
     ///
-    /// - [`LeaseLost`](ErrorKind::LeaseLost): it was lost before, so the work may not have been alone.
-    /// - [`InvalidInput`](ErrorKind::InvalidInput): it is the lease of another lock. Nothing was sent.
+    /// - [`LeaseLost`](crate::ErrorKind::LeaseLost): it was lost before, so the work may not have been alone.
+    /// - [`InvalidInput`](crate::ErrorKind::InvalidInput): it is the lease of another lock. Nothing was sent.
     /// - The kinds of [`acquire`](AzureMutex::acquire) for a failure or a refusal. The lease then runs out by itself,
     ///   unless it is infinite.
     pub fn release(&self, lease: &Lease) -> Result<()> {
@@ -176,9 +176,9 @@ impl AzureMutex {
     ///
     /// # Errors
     ///
-    /// [`NotFound`](ErrorKind::NotFound) if there is no such lock;
-    /// [`InvalidInput`](ErrorKind::InvalidInput) for a period over 60 s or of other than whole seconds; the kinds of
-    /// [`acquire`](AzureMutex::acquire) for a failure or a refusal. After a failure without an answer the lease may
+    /// [`NotFound`](crate::ErrorKind::NotFound) if there is no such lock;
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for a period over 60 s or of other than whole seconds; the kinds
+    /// of [`acquire`](AzureMutex::acquire) for a failure or a refusal. After a failure without an answer the lease may
     /// have been broken, and somebody else may have the lock already: it is not repeated, since that would hit them.
     /// [`inspect`](AzureMutex::inspect) before you break again.
     pub fn break_lease(&self, how: Break) -> Result<Duration> {
@@ -262,10 +262,7 @@ impl AzureMutex {
     }
 
     fn failure(&self, error: Option<Error>) -> Error {
-        error.unwrap_or_else(|| {
-            let hint = "the service's answer does not fit the request";
-            Error::no_answer(&self.place.lock, ErrorKind::Unexpected, "do what was asked", hint, None)
-        })
+        error.unwrap_or_else(|| Error::unfitting(&self.place.lock, "do what was asked"))
     }
 
     pub(crate) fn attempt(&self, operation: Operation, limit: Duration) -> Exchange {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded, unbounded};
 
 use crate::clock::{self, Moment};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::hold::{Do, Hold, Input, Released, Told, Why};
 use crate::lease::Lost;
@@ -23,7 +23,6 @@ const STACK: usize = 512 * 1024;
 /// What the lock's thread says to the caller's.
 #[derive(Debug)]
 pub(crate) enum Report {
-    /// Ours; the service frees it at `ends` at the earliest.
     Granted,
     NotObtained(Error),
     Released(Result<()>),
@@ -175,10 +174,7 @@ impl Thread {
     }
 
     fn failure(&self) -> Error {
-        self.error.clone().unwrap_or_else(|| {
-            let hint = "the service's answer does not fit the request";
-            Error::no_answer(self.watch.lock_name(), ErrorKind::Unexpected, "take the lock", hint, None)
-        })
+        self.error.clone().unwrap_or_else(|| Error::unfitting(self.watch.lock_name(), "take the lock"))
     }
 
     fn report(&self, report: Report) {
@@ -201,6 +197,7 @@ impl Drop for Mourner {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ErrorKind;
     use crate::hold::{Rules, Wait};
     use crate::lease::{LeaseId, Term};
     use crate::rest::{Applied, Outcome};
