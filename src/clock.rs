@@ -39,8 +39,15 @@ fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-#[cfg(unix)]
 pub(crate) fn now() -> Moment {
+    let now = machine_time();
+    #[cfg(test)]
+    let now = now.after(settable::slept());
+    now
+}
+
+#[cfg(unix)]
+fn machine_time() -> Moment {
     use rustix::time::{ClockId, clock_gettime};
 
     #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -56,7 +63,7 @@ pub(crate) fn now() -> Moment {
 
 #[cfg(not(unix))]
 #[allow(clippy::disallowed_methods)]
-pub(crate) fn now() -> Moment {
+fn machine_time() -> Moment {
     use std::sync::LazyLock;
     use std::time::Instant;
 
@@ -70,7 +77,10 @@ pub(crate) fn now() -> Moment {
 #[allow(clippy::disallowed_methods)]
 pub(crate) fn wall() -> SystemTime {
     const YEAR_9999: Duration = Duration::from_secs(253_370_764_800);
-    SystemTime::now().clamp(SystemTime::UNIX_EPOCH, SystemTime::UNIX_EPOCH + YEAR_9999)
+    let now = SystemTime::now();
+    #[cfg(test)]
+    let now = settable::moved(now);
+    now.clamp(SystemTime::UNIX_EPOCH, SystemTime::UNIX_EPOCH + YEAR_9999)
 }
 
 #[allow(clippy::disallowed_methods)]
@@ -79,18 +89,62 @@ pub(crate) fn sleep(pause: Duration) {
 }
 
 #[cfg(test)]
+pub(crate) mod settable;
+
+#[cfg(test)]
 mod tests {
+    use super::settable::SettableClock;
     use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3_600);
+    const NANO: Duration = Duration::from_nanos(1);
 
     #[test]
     fn arithmetic_saturates_at_its_edges() {
         let moment = Moment(5);
         assert_eq!(moment.after(Duration::MAX), Moment::NEVER);
         assert_eq!(moment.before(Duration::from_secs(1)), Moment::PAST);
-        assert_eq!(Moment::NEVER.before(Duration::from_secs(1)), Moment::NEVER);
-        assert_eq!(Moment::NEVER.left(moment), Duration::MAX);
         assert_eq!(moment.left(Moment(7)), Duration::ZERO);
         assert_eq!(moment.left(Moment(3)), Duration::from_nanos(2));
+        assert_eq!(moment.since(Moment(7)), Duration::ZERO);
+        assert_eq!(moment.since(Moment(3)), Duration::from_nanos(2));
+        assert_eq!(Moment::PAST.before(Duration::MAX), Moment::PAST);
+        assert_eq!(Moment::PAST.after(NANO).before(NANO), Moment::PAST);
+    }
+
+    #[test]
+    fn never_comes_and_goes_by_no_pause() {
+        let last = Moment(u64::MAX - 1);
+        assert!(last < Moment::NEVER);
+        assert_eq!(last.after(NANO), Moment::NEVER);
+        for pause in [Duration::ZERO, NANO, Duration::from_secs(1), Duration::MAX] {
+            assert_eq!(Moment::NEVER.before(pause), Moment::NEVER);
+            assert_eq!(Moment::NEVER.after(pause), Moment::NEVER);
+        }
+        for now in [Moment::PAST, Moment(5), last, Moment::NEVER] {
+            assert_eq!(Moment::NEVER.left(now), Duration::MAX);
+        }
+        assert_eq!(last.left(Moment::PAST), Duration::from_nanos(u64::MAX - 1), "the longest that is waited for");
+    }
+
+    #[test]
+    fn nothing_overflows_wherever_it_begins() {
+        let moments = [0, 1, 2, 1 << 32, (1 << 63) - 1, 1 << 63, u64::MAX - 2, u64::MAX - 1, u64::MAX].map(Moment);
+        let longest = Duration::from_nanos(u64::MAX);
+        let pauses = [Duration::ZERO, NANO, HOUR, longest - NANO, longest, longest + NANO, Duration::MAX];
+        for moment in moments {
+            for pause in pauses {
+                let (later, earlier) = (moment.after(pause), moment.before(pause));
+                assert!(later >= moment && earlier <= moment, "{moment:?} {pause:?}");
+                assert!(later.since(moment) <= pause && moment.since(earlier) <= pause, "{moment:?} {pause:?}");
+                assert!(later == Moment::NEVER || later.left(moment) == pause, "{moment:?} {pause:?}");
+                assert!(earlier == Moment::PAST || later.before(pause) >= moment, "{moment:?} {pause:?}");
+            }
+            for other in moments {
+                assert!(moment.left(other).is_zero() || moment > other || moment == Moment::NEVER);
+                assert_eq!(moment.since(other).is_zero(), moment <= other);
+            }
+        }
     }
 
     #[test]
@@ -99,5 +153,31 @@ mod tests {
         sleep(Duration::from_millis(2));
         assert!(now() >= before.after(Duration::from_millis(2)));
         assert!(before > Moment::PAST);
+    }
+
+    #[test]
+    fn the_two_clocks_are_set_apart_from_each_other() {
+        let Some(clock) = SettableClock::alone(the_two_clocks_are_set_apart_from_each_other) else { return };
+        let (began, date) = (now(), wall());
+        clock.suspend(HOUR);
+        assert!(now() >= began.after(HOUR) && now() < began.after(2 * HOUR));
+        assert!(wall() < date + HOUR, "a suspend is no business of the wall clock's here");
+        clock.set_wall_ahead(HOUR);
+        assert!(wall() >= date + HOUR);
+        clock.set_wall_behind(HOUR);
+        assert!(wall() < date);
+        assert!(now() < began.after(2 * HOUR));
+    }
+
+    #[test]
+    fn a_wall_clock_beyond_all_bounds_still_names_a_date() {
+        let Some(clock) = SettableClock::alone(a_wall_clock_beyond_all_bounds_still_names_a_date) else { return };
+        let year = |date| httpdate::fmt_http_date(date)[12..16].to_owned();
+        for (far, first, last) in [(HOUR * 24 * 365 * 200, "1970", "2"), (Duration::MAX, "1970", "9999")] {
+            clock.set_wall_behind(far);
+            assert_eq!(year(wall()), first);
+            clock.set_wall_ahead(far);
+            assert!(year(wall()).starts_with(last), "{}", year(wall()));
+        }
     }
 }
