@@ -15,8 +15,12 @@ use crate::hold::{Hold, Rules, Wait};
 use crate::lease::{LeaseId, Term};
 use crate::mutex::AzureMutex;
 use crate::renewal::{self, Report, Worker};
+use crate::rest::{Exchange, Operation};
 use crate::retry;
 use crate::watchdog::{self, Watch};
+
+#[cfg(test)]
+mod suspend;
 
 /// How long a wait that has ended without the lock lets its thread undo what it began, before it returns. With what
 /// it takes to wake up, that is the quarter of a second which is promised.
@@ -143,16 +147,25 @@ impl Locker {
         self.obtain(Wait::Forever, Duration::MAX, &cancel.0.cancelled)
     }
 
-    /// The caller's side of the wait: the lock's thread does the work and decides, we only leave when it is time.
     fn obtain(&self, wait: Wait, waited: Duration, cancelled: &Receiver<()>) -> Result<LockGuard> {
+        let mutex = self.0.mutex.clone();
+        self.obtain_by(move |operation, limit| mutex.attempt(operation, limit), wait, waited, cancelled)
+    }
+
+    /// The caller's side of the wait: the lock's thread does the work and decides, we only leave when it is time.
+    /// `attempt` makes one request.
+    fn obtain_by(
+        &self,
+        attempt: impl FnMut(Operation, Duration) -> Exchange + Send + 'static,
+        wait: Wait,
+        waited: Duration,
+        cancelled: &Receiver<()>,
+    ) -> Result<LockGuard> {
         let Inner { mutex, rules, drop_limit, observer } = &*self.0;
         let id = LeaseId::random()?;
         let watch = Watch::new(mutex.lock_name().clone(), observer.clone());
         watchdog::watch(&watch)?;
-        let attempts = mutex.clone();
-        let hold = Hold::keep(rules.clone(), id, wait);
-        let worker =
-            renewal::start(hold, watch.clone(), waited, move |operation, limit| attempts.attempt(operation, limit))?;
+        let worker = renewal::start(Hold::keep(rules.clone(), id, wait), watch.clone(), waited, attempt)?;
         let timeout = match wait {
             Wait::Until(deadline) => after(deadline.left(clock::now()).saturating_add(GRACE)),
             Wait::Never | Wait::Forever => never(),
