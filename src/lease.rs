@@ -132,7 +132,7 @@ pub struct Lease {
 }
 
 /// What changes while a lease is kept.
-#[derive(Copy, Clone)]
+#[derive(Copy, Clone, Debug)]
 pub(crate) struct Kept {
     pub(crate) valid_until: Moment,
     pub(crate) ends: Moment,
@@ -144,6 +144,17 @@ pub(crate) struct Kept {
     pub(crate) lost: Option<Lost>,
 }
 
+impl Kept {
+    pub(crate) fn new(valid_until: Moment, ends: Moment) -> Kept {
+        Kept { valid_until, ends, let_go: false, perhaps_released: false, released: false, lost: None }
+    }
+
+    /// How much longer it is ours.
+    pub(crate) fn left(&self, now: Moment) -> Duration {
+        if self.let_go || self.lost.is_some() { Duration::ZERO } else { self.valid_until.left(now) }
+    }
+}
+
 impl Lease {
     pub(crate) fn new(
         lock: Arc<str>,
@@ -153,14 +164,13 @@ impl Lease {
         valid_until: Moment,
         ends: Moment,
     ) -> Lease {
-        let kept = Kept { valid_until, ends, let_go: false, perhaps_released: false, released: false, lost: None };
         Lease {
             lock,
             url,
             id,
             term,
             process: std::process::id(),
-            kept: Mutex::new(kept),
+            kept: Mutex::new(Kept::new(valid_until, ends)),
             release_turn: Mutex::default(),
         }
     }
@@ -208,8 +218,7 @@ impl Lease {
         if !self.is_own_process() {
             return Duration::ZERO;
         }
-        let kept = *self.kept();
-        if kept.let_go || kept.lost.is_some() { Duration::ZERO } else { kept.valid_until.left(clock::now()) }
+        self.kept().left(clock::now())
     }
 
     /// Whether the lease is still ours by this machine's clock. Asks nobody, so of a lease without an end it does not

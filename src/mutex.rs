@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::clock;
+use crate::clock::{self, Moment};
 use crate::container::{Container, Place};
 use crate::error::{Error, Result};
 use crate::hold::{Do, Hold, Input, Released, Rules, Told, Why};
-use crate::lease::{Break, Lease, LeaseId, LockStatus, Lost, Term};
+use crate::lease::{Break, Kept, Lease, LeaseId, LockStatus, Lost, Term};
 use crate::rest::{Exchange, Operation, Outcome};
 use crate::retry::Jitter;
 
@@ -111,21 +111,13 @@ impl AzureMutex {
     pub fn renew(&self, lease: &mut Lease) -> Result<()> {
         self.check_lock(lease)?;
         let kept = *lease.kept();
-        if let Some(lost) = kept.lost.or(kept.let_go.then_some(Lost::Released)) {
-            return Err(Error::lost(&self.place.lock, lost));
-        }
-        let mut hold = Hold::resume(self.rules(lease.term), lease.id, kept.valid_until, kept.ends);
+        let mut hold =
+            renewal(self.rules(lease.term), lease.id, &kept).map_err(|lost| Error::lost(&self.place.lock, lost))?;
         let (told, error) = self.run(&mut hold);
-        lease.kept().ends = hold.ends();
+        renewed(&mut lease.kept(), &hold, told);
         match told {
-            Some(Told::Renewed { valid_until, .. }) => {
-                lease.kept().valid_until = valid_until;
-                Ok(())
-            }
-            Some(Told::Lost(lost)) => {
-                lease.kept().lost = Some(lost);
-                Err(Error::lost(&self.place.lock, lost))
-            }
+            Some(Told::Renewed { .. }) => Ok(()),
+            Some(Told::Lost(lost)) => Err(Error::lost(&self.place.lock, lost)),
             _ => Err(self.failure(error)),
         }
     }
@@ -144,28 +136,15 @@ impl AzureMutex {
         self.check_lock(lease)?;
         // One after the other, so that each knows what came of the one before.
         let _turn = lease.release_turn();
-        let rules = self.rules(lease.term);
         let kept = lease.let_go();
-        if kept.released {
+        let Some(mut hold) = release(self.rules(lease.term), lease.id, &kept, clock::now()) else {
             return Ok(());
-        }
-        let mut hold = if kept.let_go || kept.lost.is_some() {
-            Hold::release_again(rules, lease.id, kept.ends, kept.lost, kept.perhaps_released, clock::now())
-        } else {
-            Hold::resume(rules, lease.id, kept.valid_until, kept.ends)
         };
-        hold.leave();
         let (told, error) = self.run(&mut hold);
-        lease.kept().perhaps_released = hold.perhaps_released();
+        released(&mut lease.kept(), &hold, told);
         match told {
-            Some(Told::Released(Released::Done)) => {
-                lease.kept().released = true;
-                Ok(())
-            }
-            Some(Told::Released(Released::Lost(lost))) => {
-                lease.kept().lost = Some(lost);
-                Err(Error::lost(&self.place.lock, lost))
-            }
+            Some(Told::Released(Released::Done)) => Ok(()),
+            Some(Told::Released(Released::Lost(lost))) => Err(Error::lost(&self.place.lock, lost)),
             _ => Err(Error::not_released(&self.place.lock, kept.ends.left(clock::now()), error)),
         }
     }
@@ -275,5 +254,47 @@ impl AzureMutex {
 
     pub(crate) fn lock_name(&self) -> &Arc<str> {
         &self.place.lock
+    }
+}
+
+/// To renew a lease kept like this; or why there is no way to.
+pub(crate) fn renewal(rules: Rules, id: LeaseId, kept: &Kept) -> Result<Hold, Lost> {
+    match kept.lost.or(kept.let_go.then_some(Lost::Released)) {
+        Some(lost) => Err(lost),
+        None => Ok(Hold::resume(rules, id, kept.valid_until, kept.ends)),
+    }
+}
+
+/// What came of it.
+pub(crate) fn renewed(kept: &mut Kept, hold: &Hold, told: Option<Told>) {
+    kept.ends = hold.ends();
+    match told {
+        Some(Told::Renewed { valid_until, .. }) => kept.valid_until = valid_until,
+        Some(Told::Lost(lost)) => kept.lost = Some(lost),
+        _ => {}
+    }
+}
+
+/// To release a lease that was kept like this before; `None` if that has been done.
+pub(crate) fn release(rules: Rules, id: LeaseId, kept: &Kept, now: Moment) -> Option<Hold> {
+    if kept.released {
+        return None;
+    }
+    let mut hold = if kept.let_go || kept.lost.is_some() {
+        Hold::release_again(rules, id, kept.ends, kept.lost, kept.perhaps_released, now)
+    } else {
+        Hold::resume(rules, id, kept.valid_until, kept.ends)
+    };
+    hold.leave();
+    Some(hold)
+}
+
+/// What came of it.
+pub(crate) fn released(kept: &mut Kept, hold: &Hold, told: Option<Told>) {
+    kept.perhaps_released = hold.perhaps_released();
+    match told {
+        Some(Told::Released(Released::Done)) => kept.released = true,
+        Some(Told::Released(Released::Lost(lost))) => kept.lost = Some(lost),
+        _ => {}
     }
 }

@@ -26,24 +26,35 @@ pub(super) struct Asked<'a> {
 }
 
 pub(super) fn read(asked: &Asked<'_>, reply: &Reply) -> (Outcome, Option<Error>) {
-    // Whatever answers without a request id is not the service: a portal, a proxy, some other server on that port.
-    let is_service = reply.header("x-ms-request-id").is_some();
-    if is_service && let Some(outcome) = success(asked.operation, reply) {
-        return (outcome, None);
-    }
-    let code = reply.header("x-ms-error-code").filter(|_| is_service);
-    if let Some(outcome) = code.and_then(|code| listed(asked.operation, reply.status, code)) {
-        let error = match outcome {
-            Outcome::Busy | Outcome::Exists => None,
-            _ => Some(asked.refused(reply, code)),
-        };
-        return (outcome, error);
+    let outcome = outcome(asked.operation, reply, asked.date);
+    let error = match outcome {
+        Outcome::Leased(_) | Outcome::Done | Outcome::Breaking(_) | Outcome::Seen(_) => None,
+        Outcome::Busy | Outcome::Exists => None,
+        _ => Some(asked.refused(reply, service_code(reply))),
+    };
+    (outcome, error)
+}
+
+/// What the answer means. `now` is for a `Retry-After` that is a date.
+pub(crate) fn outcome(operation: Operation, reply: &Reply, now: SystemTime) -> Outcome {
+    let code = service_code(reply);
+    let definite = if is_service(reply) { success(operation, reply) } else { None };
+    if let Some(outcome) = definite.or_else(|| listed(operation, reply.status, code?)) {
+        return outcome;
     }
     // Carried out for all we know, unless the service says that it was too busy to.
-    let too_busy = code == Some("ServerBusy") || is_service && reply.status == 429;
+    let too_busy = code == Some("ServerBusy") || is_service(reply) && reply.status == 429;
     let applied = if too_busy { Applied::No } else { Applied::Perhaps };
-    let failed = Outcome::Failed { applied, retry_after: retry_after(reply, asked.date) };
-    (failed, Some(asked.refused(reply, code)))
+    Outcome::Failed { applied, retry_after: retry_after(reply, now) }
+}
+
+/// Whatever answers without a request id is not the service: a portal, a proxy, some other server on that port.
+fn is_service(reply: &Reply) -> bool {
+    reply.header("x-ms-request-id").is_some()
+}
+
+fn service_code(reply: &Reply) -> Option<&str> {
+    reply.header("x-ms-error-code").filter(|_| is_service(reply))
 }
 
 /// What the operation's page promises for a success, and nothing else.
@@ -201,9 +212,7 @@ impl Asked<'_> {
         let foreign =
             || format!("{} does not answer as the Blob service does; is a proxy in between?", self.address.origin);
         match (reply.status, code) {
-            (200..408 | 409..429, None) if reply.header("x-ms-request-id").is_none() => {
-                (ErrorKind::Unexpected, foreign())
-            }
+            (200..408 | 409..429, None) if !is_service(reply) => (ErrorKind::Unexpected, foreign()),
             (_, Some("AuthenticationFailed")) if self.skew(reply).is_some() => {
                 let skew = self.skew(reply).unwrap_or_default();
                 (ErrorKind::ClockSkew, format!("this machine's clock is {skew}; set it right"))
