@@ -73,7 +73,9 @@ impl LockGuard {
     ///
     /// # Errors
     ///
-    /// - [`LeaseLost`](crate::ErrorKind::LeaseLost): the lock was lost before, so the work may not have been alone.
+    /// - [`LeaseLost`](crate::ErrorKind::LeaseLost): the lock was lost before, so the work may not have been alone. Also
+    ///   if it ran out or was broken between this call and its release, where a renewal was under way or the process
+    ///   was held up.
     /// - [`Unavailable`](crate::ErrorKind::Unavailable), or another kind of failure or refusal: the lock was ours
     ///   until now, but the service did not confirm the release. If the lock is still taken, it frees itself when
     ///   the lease runs out.

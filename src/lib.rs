@@ -138,6 +138,8 @@ mod mutex;
 mod renewal;
 mod rest;
 pub mod retry;
+#[cfg(test)]
+mod sim;
 mod transport;
 mod watchdog;
 

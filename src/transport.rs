@@ -9,6 +9,8 @@ use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+#[cfg(test)]
+use ureq::http::HeaderName;
 use ureq::http::{HeaderMap, Uri};
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
@@ -63,6 +65,12 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
+    #[cfg(test)]
+    pub(crate) fn new(status: u16, headers: &[(&'static str, &str)]) -> Reply {
+        let headers = headers.iter().map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap()));
+        Reply { status, headers: headers.collect(), body: Vec::new() }
+    }
+
     /// A header's value, unless it is absent or no text.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()

@@ -14,6 +14,9 @@ use crate::transport::Transport;
 mod answer;
 mod request;
 
+#[cfg(test)]
+pub(crate) use answer::outcome;
+
 /// What the service can be asked to do. Each is one request.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Operation {

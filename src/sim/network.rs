@@ -1,0 +1,262 @@
+//! What becomes of a request on its way to the service and back.
+
+use std::time::Duration;
+
+use crate::lease::Term;
+use crate::rest::Operation;
+
+use super::service::{Answer, Time};
+use super::tally::Count;
+use super::world::{Event, World};
+
+const S: Duration = Duration::from_secs(1);
+const MS: Duration = Duration::from_millis(1);
+/// No packet is on its way for longer.
+pub(super) const LATEST: Duration = Duration::from_secs(300);
+/// The service ends a lease so much too early or too late.
+const INEXACT: Duration = Duration::from_secs(2);
+
+/// One request.
+#[derive(Copy, Clone, Debug)]
+pub(super) struct Packet {
+    pub(super) who: usize,
+    pub(super) life: u32,
+    pub(super) claim: usize,
+    pub(super) call: u64,
+    pub(super) operation: Operation,
+    carried_out: bool,
+    /// What the client gets to read, if not the service's word.
+    instead: Option<Answer>,
+    /// How long the answer takes, if it arrives.
+    back: Option<Duration>,
+}
+
+/// A time of trouble for some clients.
+#[derive(Clone, Debug)]
+pub(super) struct Storm {
+    until: Time,
+    clients: u32,
+    fault: Fault,
+}
+
+/// What happens to a request.
+#[derive(Copy, Clone, Debug, PartialEq)]
+enum Fault {
+    None,
+    Cut,
+    AnswerCut,
+    Slow,
+    Late,
+    Twice,
+    TwiceSwapped,
+    Refused,
+    ErrorBefore,
+    ErrorAfter,
+    Throttled,
+    Portal,
+    Denied,
+    Misdirected,
+}
+
+const FAULTS: &[Fault] = &[
+    Fault::Cut,
+    Fault::AnswerCut,
+    Fault::Slow,
+    Fault::Late,
+    Fault::Late,
+    Fault::Twice,
+    Fault::TwiceSwapped,
+    Fault::Refused,
+    Fault::ErrorBefore,
+    Fault::ErrorAfter,
+    Fault::Throttled,
+    Fault::Portal,
+    Fault::Denied,
+    Fault::Misdirected,
+];
+
+impl World {
+    pub(super) fn storm(&mut self) {
+        let length = match self.random.below(3) {
+            0 => self.random.up_to(S),
+            1 => self.random.up_to(10 * S),
+            _ => self.random.up_to(90 * S),
+        };
+        let clients = if self.random.one_in(3) { u32::MAX } else { self.random.next() };
+        let storm = Storm { until: self.now + length, clients, fault: self.fault() };
+        self.note(format_args!("{storm:?}"));
+        let now = self.now;
+        self.storms.retain(|storm| storm.until > now);
+        self.storms.push(storm);
+    }
+
+    fn fault(&mut self) -> Fault {
+        match self.random.pick(FAULTS) {
+            // No service or network does that by itself.
+            Fault::Misdirected if self.setting.lawful => Fault::Cut,
+            fault => fault,
+        }
+    }
+
+    fn fault_for(&mut self, who: usize) -> Fault {
+        if self.setting.calm || self.is_peace() {
+            return Fault::None;
+        }
+        let now = self.now;
+        let met = self.storms.iter().find(|storm| storm.until > now && storm.clients >> who & 1 == 1);
+        match met.map(|storm| storm.fault) {
+            Some(fault) if !self.random.one_in(6) => fault,
+            _ if self.random.one_in(200) => self.fault(),
+            _ => Fault::None,
+        }
+    }
+
+    /// Sends a request of the client's claim, which it gives up at `gives_up`.
+    pub(super) fn transmit(&mut self, who: usize, call: u64, operation: Operation, gives_up: Time) {
+        let fault = self.fault_for(who);
+        let limit = gives_up - self.now;
+        let claim = self.clients[who].claim().number;
+        let mut packet = Packet {
+            who,
+            life: self.clients[who].life,
+            claim,
+            call,
+            operation,
+            carried_out: true,
+            instead: None,
+            back: Some(self.random.between(MS / 5, 30 * MS)),
+        };
+        let mut out = self.random.between(MS / 5, 30 * MS);
+        // Until when the client feels it.
+        let mut felt = self.now;
+        let count = match fault {
+            Fault::None => None,
+            Fault::Cut => {
+                felt = gives_up;
+                self.mark(who, felt);
+                self.tally.add(Count::Cut);
+                return;
+            }
+            Fault::AnswerCut => {
+                (packet.back, felt) = (None, gives_up);
+                Some(Count::AnswerCut)
+            }
+            Fault::Slow => {
+                out = self.random.up_to(limit * 3 / 2);
+                let back = self.random.up_to(limit);
+                (packet.back, felt) = (Some(back), gives_up.min(self.now + out + back));
+                Some(Count::Slow)
+            }
+            Fault::Late => {
+                out = limit + self.random.up_to(180 * S);
+                felt = gives_up;
+                Some(Count::Late)
+            }
+            Fault::Twice | Fault::TwiceSwapped => {
+                let after = if self.random.one_in(2) { self.random.up_to(S) } else { self.random.up_to(150 * S) };
+                let mut copy = Packet { back: None, ..packet };
+                if fault == Fault::TwiceSwapped {
+                    (copy.back, packet.back) = (packet.back, None);
+                    felt = gives_up.min(self.now + out + after + S);
+                }
+                self.facts[claim].doubled = true;
+                self.send(out + after, copy);
+                Some(if fault == Fault::Twice { Count::Twice } else { Count::TwiceSwapped })
+            }
+            Fault::Refused => {
+                self.mark(who, self.now + out);
+                self.tally.add(Count::ConnectionRefused);
+                self.schedule_for(who, self.now + out, Event::Refused { call });
+                return;
+            }
+            Fault::ErrorBefore => {
+                packet.carried_out = false;
+                packet.instead = Some(self.random.pick(&[
+                    Answer::Refusal(500, "InternalError"),
+                    Answer::Refusal(500, "OperationTimedOut"),
+                    Answer::Foreign(502),
+                ]));
+                Some(Count::ErrorBefore)
+            }
+            Fault::ErrorAfter => {
+                packet.instead = Some(self.random.pick(&[
+                    Answer::Refusal(500, "InternalError"),
+                    Answer::Refusal(500, "OperationTimedOut"),
+                    Answer::Foreign(504),
+                ]));
+                Some(Count::ErrorAfter)
+            }
+            Fault::Throttled => {
+                packet.carried_out = false;
+                let seconds = self.random.pick(&[0, 1, 30, 300]);
+                packet.instead = Some(match seconds {
+                    0 => Answer::Refusal(503, "ServerBusy"),
+                    _ => Answer::TryLater(503, "ServerBusy", seconds),
+                });
+                Some(Count::Throttled)
+            }
+            Fault::Portal => {
+                packet.carried_out = false;
+                packet.instead = Some(Answer::Foreign(self.random.pick(&[404, 404, 200, 403, 409])));
+                Some(Count::Portal)
+            }
+            Fault::Denied => {
+                packet.carried_out = false;
+                packet.instead = Some(Answer::Refusal(403, "AuthenticationFailed"));
+                Some(Count::Denied)
+            }
+            Fault::Misdirected => {
+                packet.carried_out = self.random.one_in(2);
+                let (foreign, _) = self.new_id();
+                packet.instead = Some(Answer::Leased(foreign));
+                self.facts[claim].misled = true;
+                Some(Count::Misdirected)
+            }
+        };
+        if let Some(count) = count {
+            self.tally.add(count);
+            let answered = self.now + out + packet.back.unwrap_or_default();
+            felt = felt.max(answered.min(gives_up));
+            self.mark(who, felt);
+        }
+        self.send(out, packet);
+    }
+
+    fn send(&mut self, out: Duration, packet: Packet) {
+        let arrives = self.now + out;
+        debug_assert!(out <= LATEST);
+        self.all_arrived = self.all_arrived.max(arrives + packet.back.unwrap_or_default());
+        self.schedule(arrives, Event::Arrive(packet));
+    }
+
+    /// The client feels a fault until then.
+    pub(super) fn mark(&mut self, who: usize, until: Time) {
+        let touched = &mut self.clients[who].touched;
+        *touched = until.max(*touched);
+    }
+
+    pub(super) fn arrive(&mut self, packet: Packet) {
+        let Packet { who, life, call, operation, .. } = packet;
+        let mut answer = Answer::Done;
+        if packet.carried_out {
+            self.service.settle(self.now);
+            let before = self.service.lease;
+            // A service whose clock runs too fast ends it sooner.
+            let inexact = self.random.pick(&[Duration::ZERO, INEXACT, 2 * INEXACT]);
+            let fast = self.service_drift;
+            let lasts = |term: Term| match term.duration() {
+                Some(term) => term.mul_f64(1.0 / (1.0 + f64::from(fast) / 1e6)) + inexact - INEXACT,
+                None => Duration::MAX,
+            };
+            answer = self.service.handle(self.now, operation, lasts);
+            self.note(format_args!("service: {operation:?} of client {who}, call {call}: {answer:?}"));
+            self.check_handled(&packet, before, answer);
+        }
+        if let Some(back) = packet.back {
+            let answer = packet.instead.unwrap_or(answer);
+            if self.clients[who].life == life {
+                self.schedule_for(who, self.now + back, Event::Answered { call, answer });
+            }
+        }
+    }
+}

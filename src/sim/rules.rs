@@ -1,0 +1,235 @@
+//! What must be true in every run.
+//!
+//! The checks look at what a holder would be told if it asked, and at the service's own state: both are known exactly at
+//! every event, and between two events nobody's answer can turn from no to yes. So what they find is about intervals
+//! of true time, and not about samples.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::hold::{Released, Told};
+use crate::lease::{LeaseId, LockStatus, Lost};
+use crate::rest::{Operation, Outcome};
+
+use super::client::Purpose;
+use super::network::{LATEST, Packet};
+use super::service::{Answer, Lease, Time};
+use super::tally::Count;
+use super::world::World;
+
+/// When nothing has gone wrong for so long before its deadline, a lease has been renewed.
+const QUIET: Duration = Duration::from_secs(2);
+/// The loss is told this soon after the deadline.
+pub(super) const TOLD_WITHIN: Duration = Duration::from_millis(250);
+
+#[derive(Debug)]
+pub(super) struct Violation {
+    pub(super) rule: &'static str,
+    pub(super) text: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "violated: {}: {}", self.rule, self.text)
+    }
+}
+
+/// What is true of one claim to the lock, whatever its client thinks.
+#[derive(Debug, Default)]
+pub(super) struct Facts {
+    pub(super) broken: bool,
+    /// A request of its was carried out twice.
+    pub(super) doubled: bool,
+    /// An answer named somebody else's lease as its own.
+    pub(super) misled: bool,
+    /// An acquire was sent.
+    pub(super) asked: bool,
+    pub(super) release_sent: bool,
+    pub(super) release_done: bool,
+    /// The calls that got or renewed the lease, and until when.
+    leased: Vec<(u64, Time)>,
+    /// Since when its client wants it no more, or is dead.
+    pub(super) left: Option<Time>,
+    pub(super) ended: bool,
+}
+
+impl World {
+    pub(super) fn breach(&mut self, rule: &'static str, text: fmt::Arguments<'_>) {
+        self.note(format_args!("VIOLATED {rule}: {text}"));
+        if self.violation.is_none() {
+            self.violation = Some(Violation { rule, text: format!("{text}, after {:?}", self.now) });
+        }
+    }
+
+    pub(super) fn facts_of(&mut self, id: LeaseId) -> &mut Facts {
+        let claim = self.owners[&id];
+        &mut self.facts[claim]
+    }
+
+    /// Before a request leaves.
+    pub(super) fn check_request(&mut self, who: usize, operation: Operation) {
+        let claim = self.clients[who].claim();
+        let facts = &self.facts[claim.number];
+        let leaving = claim.left && claim.run().left;
+        match operation {
+            Operation::Acquire { .. } | Operation::Renew { .. } if facts.release_sent => {
+                self.breach("nothing follows the release", format_args!("client {who}: {operation:?}"));
+            }
+            Operation::Acquire { .. } | Operation::Renew { .. } if leaving => {
+                self.breach("who has left asks for nothing", format_args!("client {who}: {operation:?}"));
+            }
+            Operation::Acquire { .. } if claim.saw_it_locked => {
+                self.breach("nobody knocks at a locked door", format_args!("client {who}"));
+            }
+            Operation::Release { .. } if claim.is_guarded() && !claim.left => {
+                self.breach("no release before the guard is dropped", format_args!("client {who}"));
+            }
+            _ => {}
+        }
+    }
+
+    /// When the service carries out a request.
+    pub(super) fn check_handled(&mut self, packet: &Packet, before: Lease, answer: Answer) {
+        let Packet { who, claim, operation, .. } = *packet;
+        let own = |id: LeaseId| self.owners[&id] == claim;
+        let in_vain = match (operation, before) {
+            (Operation::Look, Lease::Leased { id, .. }) => own(id),
+            (Operation::Acquire { id: new, .. }, Lease::Leased { id, .. }) => own(id) && id != new,
+            _ => false,
+        };
+        if in_vain && self.clients[who].waits_for(packet) && !self.facts[claim].doubled {
+            return self.breach("nobody waits for its own lease", format_args!("client {who}: {operation:?}"));
+        }
+        match (operation, answer) {
+            (Operation::Acquire { .. } | Operation::Renew { .. }, Answer::Leased(id)) if own(id) => {
+                self.check_leased(packet, before);
+            }
+            (Operation::Renew { .. }, Answer::Leased(_)) => self.tally.add(Count::RevivedByStranger),
+            (Operation::Release { .. }, Answer::Done) => self.facts[claim].release_done = true,
+            (Operation::CreateContainer, Answer::Done) => self.tally.add(Count::ContainerCreated),
+            (Operation::CreateBlob, Answer::Done) => self.tally.add(Count::BlobCreated),
+            _ => {}
+        }
+    }
+
+    /// The service gave the lease to the sender of this packet, or prolonged it.
+    fn check_leased(&mut self, packet: &Packet, before: Lease) {
+        let Packet { who, claim, operation, .. } = *packet;
+        let Some((_, until)) = self.service.holder() else { return };
+        let facts = &mut self.facts[claim];
+        facts.leased.push((packet.call, until));
+        let acquired = matches!(operation, Operation::Acquire { .. });
+        if facts.ended && acquired && !facts.release_sent && !facts.doubled {
+            return self.breach("what was begun is undone", format_args!("the lease stays with client {who}"));
+        }
+        if let Some(left) = facts.left {
+            self.tally.add(if acquired { Count::AcquireAfterEnd } else { Count::RenewAfterEnd });
+            if self.now > left + LATEST {
+                return self.breach("an orphan does not live on", format_args!("client {who} left at {left:?}"));
+            }
+        }
+        match before {
+            Lease::Expired { .. } if acquired => self.tally.add(Count::TakenAfterExpiry),
+            Lease::Expired { .. } => self.tally.add(Count::RevivedByOwner),
+            Lease::Broken { .. } => self.tally.add(Count::TakenAfterBreak),
+            _ => {}
+        }
+        if let Some(other) = self.another_yes(claim) {
+            self.breach("no lease ends while its holder says yes", format_args!("client {other}'s went to {who}"));
+        }
+    }
+
+    /// Somebody who would say that it holds the lock, other than by this claim. In a run in which that must not be.
+    fn another_yes(&self, claim: usize) -> Option<usize> {
+        let now = self.now;
+        let says_yes =
+            |who: &usize| self.clients[*who].says_yes(now) && self.clients[*who].claim_number() != Some(claim);
+        (0..self.clients.len()).filter(|_| self.setting.lawful).find(says_yes)
+    }
+
+    /// When the client is told something of its hold.
+    pub(super) fn check_told(&mut self, who: usize, told: Told) {
+        match told {
+            Told::Granted { valid_until, .. } | Told::Renewed { valid_until, .. } => {
+                let Client { claim, call, end } = self.client_facts(who, valid_until);
+                // The last ones come first; the same call may have been carried out twice.
+                let leased = self.facts[claim].leased.iter().rev();
+                let mut by_call = leased.filter(|(by, _)| *by == call).map(|(_, until)| *until);
+                if !by_call.any(|until| end <= until || !self.setting.lawful) {
+                    let text = format_args!("client {who} by call {call} until {end:?}");
+                    self.breach("a yes is covered by the service", text);
+                }
+                if let Some(other) = self.another_yes(claim) {
+                    self.breach("never two holders", format_args!("clients {other} and {who}"));
+                }
+            }
+            Told::Lost(lost) => self.check_lost(who, lost),
+            _ => {}
+        }
+    }
+
+    fn client_facts(&self, who: usize, valid_until: crate::clock::Moment) -> Client {
+        let client = &self.clients[who];
+        let end = client.clock.when(valid_until).unwrap_or(Duration::MAX);
+        Client { claim: client.claim().number, call: client.claim().run().last_call, end }
+    }
+
+    /// Nothing is lost without a reason.
+    pub(super) fn check_lost(&mut self, who: usize, lost: Lost) {
+        let claim = self.clients[who].claim().number;
+        let facts = &self.facts[claim];
+        let reason = match lost {
+            Lost::Expired => {
+                let client = &self.clients[who];
+                let deadline = client.deadline().and_then(|moment| client.clock.when(moment));
+                client.claim().one_shot || deadline.is_none_or(|end| client.touched + QUIET >= end)
+            }
+            Lost::Taken => facts.misled || !self.setting.lawful,
+            Lost::Broken => facts.broken,
+            Lost::BlobDeleted => self.tally.of(Count::BlobDeleted) + self.tally.of(Count::ContainerDeleted) > 0,
+            Lost::ContainerDeleted => self.tally.of(Count::ContainerDeleted) > 0,
+            _ => false,
+        };
+        if !reason {
+            self.breach("no false loss", format_args!("client {who}: {lost:?}"));
+        }
+    }
+
+    /// When a release has said how it ended. `held`: until it was begun, by the client's own clock.
+    pub(super) fn check_released(&mut self, who: usize, how: Released, held: bool) {
+        let facts = &self.facts[self.clients[who].claim().number];
+        match how {
+            Released::Done if !held => self.breach("unlock is Ok only if held", format_args!("client {who}")),
+            // One that ran out, or was broken, while a renewal was under way or the process stood still, is told as lost.
+            Released::Lost(lost)
+                if lost == Lost::Taken && held && facts.release_done && !facts.doubled && self.setting.lawful =>
+            {
+                self.breach("its own release is no loss", format_args!("client {who}: {lost:?}"));
+            }
+            _ => {}
+        }
+    }
+
+    /// When nothing more will be done for a claim.
+    pub(super) fn check_end(&mut self, who: usize, purpose: Purpose, obtained: bool) {
+        let claim = self.clients[who].claim().number;
+        self.facts[claim].ended |= !(purpose == Purpose::Acquire && obtained || purpose == Purpose::Renew);
+        let facts = &self.facts[claim];
+        let left_behind = matches!(self.service.lease, Lease::Leased { id, .. } if self.owners[&id] == claim);
+        if facts.ended && left_behind && !facts.release_sent && !facts.doubled {
+            self.breach("what was begun is undone", format_args!("client {who} left its lease behind"));
+        }
+    }
+}
+
+struct Client {
+    claim: usize,
+    call: u64,
+    end: Time,
+}
+
+/// Whether a look showed that somebody has the lock.
+pub(super) fn is_locked(outcome: Outcome) -> bool {
+    use LockStatus::{Breaking, Leased, LeasedForever};
+    matches!(outcome, Outcome::Seen(Leased | LeasedForever | Breaking))
+}

@@ -1,0 +1,223 @@
+//! The Blob service, as far as one lock is concerned: a pure function of its state, the time and what is asked. From
+//! the table of [Lease Blob](https://learn.microsoft.com/rest/api/storageservices/lease-blob).
+
+use std::time::{Duration, SystemTime};
+
+use crate::lease::{LeaseId, LockStatus, Term};
+use crate::rest::{self, Operation, Outcome};
+use crate::transport::Reply;
+
+/// True time, counted from the start of a run.
+pub(super) type Time = Duration;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Service {
+    pub(super) container: Presence,
+    pub(super) blob: bool,
+    pub(super) lease: Lease,
+    /// As Azurite does, whoever renews a lease that ran out revives it for its last owner.
+    pub(super) revives_for_strangers: bool,
+}
+
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Presence {
+    There,
+    Missing,
+    BeingDeleted { until: Time },
+}
+
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Lease {
+    Available,
+    Leased { id: LeaseId, term: Term, until: Time },
+    Expired { id: LeaseId, term: Term },
+    Breaking { id: LeaseId, until: Time },
+    Broken { id: LeaseId },
+}
+
+/// What the service, or whatever stands in its place, answers.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Answer {
+    Leased(LeaseId),
+    Done,
+    Breaking(Duration),
+    Seen(LockStatus),
+    Refusal(u16, &'static str),
+    /// The same, with the seconds after which to come again.
+    TryLater(u16, &'static str, u16),
+    /// Of somebody who is not the service.
+    Foreign(u16),
+}
+
+impl Service {
+    pub(super) fn new() -> Service {
+        Service { container: Presence::Missing, blob: false, lease: Lease::Available, revives_for_strangers: false }
+    }
+
+    /// Carries out `operation`. `lasts` says how long a lease of a term really lasts this time.
+    pub(super) fn handle(&mut self, now: Time, operation: Operation, lasts: impl Fn(Term) -> Duration) -> Answer {
+        self.settle(now);
+        match (operation, self.container) {
+            (Operation::CreateContainer, Presence::There) => Answer::Refusal(409, "ContainerAlreadyExists"),
+            (Operation::CreateContainer, Presence::BeingDeleted { .. }) => {
+                Answer::Refusal(409, "ContainerBeingDeleted")
+            }
+            (Operation::CreateContainer, Presence::Missing) => {
+                self.container = Presence::There;
+                Answer::Done
+            }
+            (_, Presence::Missing | Presence::BeingDeleted { .. }) => Answer::Refusal(404, "ContainerNotFound"),
+            (Operation::CreateBlob, _) if !self.blob => {
+                self.blob = true;
+                Answer::Done
+            }
+            (Operation::CreateBlob, _) if self.is_locked() => Answer::Refusal(412, "LeaseIdMissing"),
+            (Operation::CreateBlob, _) => Answer::Refusal(409, "BlobAlreadyExists"),
+            _ if !self.blob => Answer::Refusal(404, "BlobNotFound"),
+            (Operation::Acquire { id, term }, _) => self.acquire(id, term, now.saturating_add(lasts(term))),
+            (Operation::Renew { id }, _) => self.renew(id, |term| now.saturating_add(lasts(term))),
+            (Operation::Release { id }, _) if self.owner() == Some(id) => {
+                self.lease = Lease::Available;
+                Answer::Done
+            }
+            (Operation::Release { .. }, _) => Answer::Refusal(409, "LeaseIdMismatchWithLeaseOperation"),
+            (Operation::Break { period }, _) => self.break_lease(now, period),
+            (Operation::Look, _) => Answer::Seen(self.status()),
+        }
+    }
+
+    /// Lets happen what time alone brings about.
+    pub(super) fn settle(&mut self, now: Time) {
+        match self.lease {
+            Lease::Leased { id, term, until } if until <= now => self.lease = Lease::Expired { id, term },
+            Lease::Breaking { id, until } if until <= now => self.lease = Lease::Broken { id },
+            _ => {}
+        }
+        if matches!(self.container, Presence::BeingDeleted { until } if until <= now) {
+            self.container = Presence::Missing;
+        }
+    }
+
+    pub(super) fn delete_blob(&mut self) {
+        self.blob = false;
+        self.lease = Lease::Available;
+    }
+
+    pub(super) fn delete_container(&mut self, until: Time) {
+        self.container = Presence::BeingDeleted { until };
+        self.delete_blob();
+    }
+
+    /// Who has the lease now, and until when nobody else can have it.
+    pub(super) fn holder(&self) -> Option<(LeaseId, Time)> {
+        match self.lease {
+            Lease::Leased { id, until, .. } | Lease::Breaking { id, until } => Some((id, until)),
+            _ => None,
+        }
+    }
+
+    fn is_locked(&self) -> bool {
+        self.holder().is_some()
+    }
+
+    /// Whose lease it is or was.
+    fn owner(&self) -> Option<LeaseId> {
+        match self.lease {
+            Lease::Available => None,
+            Lease::Leased { id, .. } | Lease::Expired { id, .. } => Some(id),
+            Lease::Breaking { id, .. } | Lease::Broken { id } => Some(id),
+        }
+    }
+
+    fn status(&self) -> LockStatus {
+        match self.lease {
+            Lease::Available => LockStatus::Available,
+            Lease::Leased { term: Term::Infinite, .. } => LockStatus::LeasedForever,
+            Lease::Leased { .. } => LockStatus::Leased,
+            Lease::Expired { .. } => LockStatus::Expired,
+            Lease::Breaking { .. } => LockStatus::Breaking,
+            Lease::Broken { .. } => LockStatus::Broken,
+        }
+    }
+
+    fn acquire(&mut self, new: LeaseId, term: Term, until: Time) -> Answer {
+        match self.lease {
+            Lease::Leased { id, .. } if id != new => Answer::Refusal(409, "LeaseAlreadyPresent"),
+            Lease::Breaking { id, .. } if id != new => Answer::Refusal(409, "LeaseAlreadyPresent"),
+            Lease::Breaking { .. } => Answer::Refusal(409, "LeaseIsBreakingAndCannotBeAcquired"),
+            _ => {
+                self.lease = Lease::Leased { id: new, term, until };
+                Answer::Leased(new)
+            }
+        }
+    }
+
+    fn renew(&mut self, who: LeaseId, until: impl Fn(Term) -> Time) -> Answer {
+        match self.lease {
+            Lease::Leased { id, term, .. } if id == who => {
+                self.lease = Lease::Leased { id, term, until: until(term) };
+                Answer::Leased(id)
+            }
+            Lease::Expired { id, term } if id == who || self.revives_for_strangers => {
+                self.lease = Lease::Leased { id, term, until: until(term) };
+                Answer::Leased(id)
+            }
+            Lease::Breaking { id, .. } | Lease::Broken { id } if id == who => {
+                Answer::Refusal(409, "LeaseIsBrokenAndCannotBeRenewed")
+            }
+            _ => Answer::Refusal(409, "LeaseIdMismatchWithLeaseOperation"),
+        }
+    }
+
+    fn break_lease(&mut self, now: Time, period: Option<u8>) -> Answer {
+        let within = period.map(|seconds| now + Duration::from_secs(seconds.into()));
+        let (id, until) = match self.lease {
+            Lease::Available => return Answer::Refusal(409, "LeaseNotPresentWithLeaseOperation"),
+            Lease::Leased { id, term: Term::Infinite, .. } => (id, within.unwrap_or(now)),
+            Lease::Leased { id, until, .. } | Lease::Breaking { id, until } => (id, within.unwrap_or(until).min(until)),
+            Lease::Expired { id, .. } | Lease::Broken { id } => (id, now),
+        };
+        self.lease = Lease::Breaking { id, until };
+        self.settle(now);
+        Answer::Breaking(until - now)
+    }
+}
+
+impl Answer {
+    /// What the crate makes of it when it comes as an answer to `operation`.
+    pub(super) fn read(self, operation: Operation) -> Outcome {
+        rest::outcome(operation, &self.reply(operation), SystemTime::UNIX_EPOCH)
+    }
+
+    fn reply(self, operation: Operation) -> Reply {
+        const REQUEST_ID: (&str, &str) = ("x-ms-request-id", "d8d2d0a9-aef7-4f67-b8c8-1e85e079147c");
+        match self {
+            Answer::Leased(id) => {
+                let status = if matches!(operation, Operation::Acquire { .. }) { 201 } else { 200 };
+                Reply::new(status, &[REQUEST_ID, ("x-ms-lease-id", &id.to_string())])
+            }
+            Answer::Done => {
+                let status = if matches!(operation, Operation::Release { .. }) { 200 } else { 201 };
+                Reply::new(status, &[REQUEST_ID])
+            }
+            Answer::Breaking(left) => Reply::new(202, &[REQUEST_ID, ("x-ms-lease-time", &left.as_secs().to_string())]),
+            Answer::Seen(status) => {
+                let (state, duration) = match status {
+                    LockStatus::Leased => ("leased", "fixed"),
+                    LockStatus::LeasedForever => ("leased", "infinite"),
+                    LockStatus::Expired => ("expired", ""),
+                    LockStatus::Breaking => ("breaking", ""),
+                    LockStatus::Broken => ("broken", ""),
+                    LockStatus::Available | LockStatus::Missing => ("available", ""),
+                };
+                Reply::new(200, &[REQUEST_ID, ("x-ms-lease-state", state), ("x-ms-lease-duration", duration)])
+            }
+            Answer::Refusal(status, code) => Reply::new(status, &[REQUEST_ID, ("x-ms-error-code", code)]),
+            Answer::TryLater(status, code, seconds) => {
+                let seconds = seconds.to_string();
+                Reply::new(status, &[REQUEST_ID, ("x-ms-error-code", code), ("retry-after", &seconds)])
+            }
+            Answer::Foreign(status) => Reply::new(status, &[]),
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! How often each thing happened, to show that it did.
+
+use std::fmt;
+
+macro_rules! tally {
+    ($($name:ident $text:literal)*) => {
+        #[derive(Copy, Clone, Debug, PartialEq, Eq)]
+        pub(super) enum Count { $($name),* }
+
+        impl Count {
+            const ALL: &[(Count, &str)] = &[$((Count::$name, $text)),*];
+        }
+    };
+}
+
+tally! {
+    Runs "runs"
+    Events "events"
+
+    Cut "request lost"
+    AnswerCut "request carried out, answer lost"
+    Slow "request or answer delayed by seconds"
+    Late "request carried out up to minutes after its client gave up"
+    Twice "request carried out twice"
+    TwiceSwapped "request carried out twice, answered by its second copy"
+    ConnectionRefused "connection refused"
+    ErrorBefore "500, not carried out"
+    ErrorAfter "500, carried out"
+    Throttled "503, with or without Retry-After"
+    Portal "bare 404 or 200 of somebody else"
+    Denied "403, credential not accepted"
+    Misdirected "success under a foreign lease id"
+    Stopped "process stopped and continued"
+    Suspended "machine suspended and resumed"
+    Crashed "process killed"
+    Preempted "thread held up between two steps"
+    Frozen "machine frozen without its clock noticing"
+    BrokenAtExpiry "lease broken, without force"
+    BrokenByForce "lease broken by force"
+    BlobDeleted "blob deleted"
+    ContainerDeleted "container deleted"
+
+    Granted "lock granted"
+    GrantedToOneShot "lease granted to a single call"
+    RenewedTold "lease renewed"
+    RenewalFailed "renewal failed"
+    LostExpired "loss told: ran out"
+    LostTaken "loss told: taken"
+    LostBroken "loss told: broken"
+    LostBlob "loss told: blob deleted"
+    LostContainer "loss told: container deleted"
+    LostFirstSeenByHolder "loss seen by the holder before the lock's thread"
+    Busy "not obtained: somebody has it"
+    TimedOut "not obtained: time is up"
+    GivenUp "not obtained: caller left"
+    Failed "not obtained: failure"
+    Waiting "wait begun"
+    Retrying "failure on the way borne"
+    Unlocked "unlocked"
+    UnlockedLost "unlock said: lost before"
+    UnlockFailed "unlock without an answer"
+    UnlockedAfterSilence "release repeated, and found done"
+    ReleasedAgain "release called again"
+
+    AcquireAgain "acquire repeated under its id"
+    AcquireAfterEnd "acquire carried out after its client had given up"
+    RenewAfterEnd "renewal carried out after its client had let go"
+    Undone "release of what was perhaps acquired"
+    RevivedByStranger "lease revived by a stranger's renewal"
+    RevivedByOwner "lease that ran out renewed by its owner"
+    TakenAfterExpiry "lease taken after it ran out"
+    TakenAfterBreak "lease taken after it was broken"
+    ContainerCreated "container created"
+    BlobCreated "blob created"
+}
+
+#[derive(Clone)]
+pub(super) struct Tally([u64; Count::ALL.len()]);
+
+impl Tally {
+    pub(super) fn new() -> Tally {
+        Tally([0; Count::ALL.len()])
+    }
+
+    pub(super) fn add(&mut self, count: Count) {
+        self.0[count as usize] += 1;
+    }
+
+    pub(super) fn of(&self, count: Count) -> u64 {
+        self.0[count as usize]
+    }
+
+    pub(super) fn merge(&mut self, other: &Tally) {
+        for (mine, theirs) in self.0.iter_mut().zip(other.0) {
+            *mine += theirs;
+        }
+    }
+
+    /// What never happened.
+    pub(super) fn missing(&self) -> Vec<&'static str> {
+        Count::ALL.iter().filter(|(count, _)| self.of(*count) == 0).map(|(_, text)| *text).collect()
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (count, text) in Count::ALL {
+            writeln!(f, "{:>12} {text}", self.of(*count))?;
+        }
+        Ok(())
+    }
+}
