@@ -1,5 +1,7 @@
 //! The account that all emulators have, and requests to it behind the library's back.
 
+use std::io;
+
 use azmutex::Container;
 
 use super::http::{self, Response};
@@ -39,12 +41,16 @@ impl Account {
 
     /// Any request on a path below the account, already encoded.
     pub fn raw(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Response {
+        self.try_raw(method, path, headers, body).unwrap_or_else(|error| panic!("{method} {path}: {error}"))
+    }
+
+    /// As [`Self::raw`], for a server that may not answer.
+    pub fn try_raw(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> io::Result<Response> {
         let separator = if path.contains('?') { '&' } else { '?' };
         let target = format!("/{ACCOUNT}/{path}{separator}{}", self.sas);
         let mut headers = headers.to_vec();
         headers.push(("x-ms-version", "2021-12-02"));
         http::exchange(self.port, method, &target, &headers, body)
-            .unwrap_or_else(|error| panic!("{method} {path}: {error}"))
     }
 
     /// As [`Self::raw`], with a panic unless the answer has one of these statuses.

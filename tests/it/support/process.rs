@@ -2,7 +2,7 @@
 
 use std::env;
 use std::io::{BufRead, BufReader, Lines, Write};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::Instant;
 
 use azmutex::Container;
@@ -32,9 +32,15 @@ pub fn say(line: &str) {
 impl Process {
     /// Runs the test of that name, which finds its container by [`given`].
     pub fn start(test: &str, store: &str, container: &str) -> Process {
+        Process::start_with(test, store, container, &[])
+    }
+
+    /// As [`Self::start`], with more in its environment.
+    pub fn start_with(test: &str, store: &str, container: &str, environment: &[(&str, &str)]) -> Process {
         let mut child = Command::new(env::current_exe().expect("this program has a path"))
             .args(["--exact", test, "--nocapture"])
             .envs([(STORE, store), (CONTAINER, container)])
+            .envs(environment.iter().copied())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -54,12 +60,26 @@ impl Process {
     }
 
     pub fn ask(&mut self, question: &str) -> String {
-        writeln!(self.child.stdin.as_mut().expect("a pipe was asked for"), "{question}").expect("it listens");
+        self.tell(question);
         self.says().0
+    }
+
+    pub fn tell(&mut self, line: &str) {
+        writeln!(self.child.stdin.as_mut().expect("a pipe was asked for"), "{line}").expect("it listens");
     }
 
     pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).expect("it is alive");
+    }
+
+    /// Closes its stdin.
+    pub fn hang_up(&mut self) {
+        self.child.stdin.take();
+    }
+
+    /// How it ended, if it has.
+    pub fn end(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("it was started")
     }
 
     /// Waits for its end: whether that was a good one.

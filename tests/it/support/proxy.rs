@@ -23,6 +23,8 @@ pub enum Fault {
     Withhold,
     /// Answered by the proxy, not forwarded.
     Status(u16, Vec<(String, String)>),
+    /// Answered as by a portal, which knows nothing of the service.
+    Portal,
     /// Forwarded and applied, then answered by the proxy.
     AppliedThen(u16, Vec<(String, String)>),
     /// Forwarded twice, the second answer is given.
@@ -58,8 +60,18 @@ pub struct FaultProxy {
 
 impl FaultProxy {
     pub fn to(upstream: u16) -> FaultProxy {
-        let shared =
-            Arc::new(Shared { upstream, state: Mutex::default(), changed: Condvar::new(), stop: Stop::default() });
+        FaultProxy::choosing(upstream, |_| None)
+    }
+
+    /// With a fault for each request that `choose` has one for. Those of [`Self::next`] and [`Self::always`] go first.
+    pub fn choosing(upstream: u16, choose: impl Fn(Operation) -> Option<Fault> + Send + Sync + 'static) -> FaultProxy {
+        let shared = Arc::new(Shared {
+            upstream,
+            choose: Box::new(choose),
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            stop: Stop::default(),
+        });
         let handler = Arc::clone(&shared);
         FaultProxy { peer: Peer::start(move |received| handle(&handler, received)), shared }
     }
@@ -145,6 +157,7 @@ impl Drop for FaultProxy {
 
 struct Shared {
     upstream: u16,
+    choose: Box<dyn Fn(Operation) -> Option<Fault> + Send + Sync>,
     state: Mutex<State>,
     changed: Condvar,
     stop: Stop,
@@ -179,7 +192,7 @@ impl Shared {
         let operation = request.operation();
         let lease_id = request.header("x-ms-lease-id").or_else(|| request.header("x-ms-proposed-lease-id"));
         let mut state = self.state();
-        let fault = state.fault(operation);
+        let fault = state.fault(operation).or_else(|| (self.choose)(operation));
         let entry = Entry {
             at: received.at,
             answered: None,
@@ -254,6 +267,7 @@ fn handle(shared: &Arc<Shared>, received: &Received) -> Reply {
             return Reply::Hang;
         }
         Some(Fault::Status(status, headers)) => Some(own_answer(status, &headers)),
+        Some(Fault::Portal) => Some(portal()),
         Some(Fault::AppliedThen(status, headers)) => {
             shared.apply(received);
             Some(own_answer(status, &headers))
@@ -284,6 +298,11 @@ fn handle(shared: &Arc<Shared>, received: &Received) -> Reply {
 fn own_answer(status: u16, headers: &[(String, String)]) -> Response {
     let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     peer::response(status, &headers, Vec::new())
+}
+
+fn portal() -> Response {
+    let headers = vec![("content-type".to_owned(), "text/html".to_owned())];
+    Response { status: 404, headers, body: b"<h1>No such page</h1>".to_vec() }
 }
 
 /// The store's answer; `None` when the store could not be reached or did not answer.

@@ -1,0 +1,336 @@
+//! What each process does: takes its lock again and again, works under it, and writes down what it was told.
+
+use std::env;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use azmutex::lease::Lease;
+use azmutex::{AzureMutex, Cancel, Container, Error, ErrorKind, LockGuard, Locker};
+
+use crate::dice::Dice;
+use crate::journal::{Event, Journal, Left, Time};
+use crate::support::account::Account;
+
+const JOURNAL: &str = "AZMUTEX_CHAOS_JOURNAL";
+const LOCK: &str = "AZMUTEX_CHAOS_LOCK";
+const NUMBER: &str = "AZMUTEX_CHAOS_NUMBER";
+const DICE: &str = "AZMUTEX_CHAOS_DICE";
+
+/// Mostly the shortest that there is, so that a death is over soon.
+const LEASES: [u64; 7] = [15, 15, 15, 15, 15, 20, 30];
+pub(crate) const LONGEST_LEASE: Duration = Duration::from_secs(30);
+
+/// Where the number is that the contenders of a lock add to.
+#[derive(Clone, Debug)]
+pub(crate) enum Resource {
+    /// In a file, which takes every write.
+    File(PathBuf),
+    /// In the locked blob, on the server at this port, which takes writes with the lease's id and no others.
+    Blob(u16),
+}
+
+/// What the driver wants of a contender, in its environment.
+pub(crate) struct Orders {
+    pub(crate) journal: PathBuf,
+    pub(crate) lock: String,
+    pub(crate) resource: Resource,
+    pub(crate) seed: u64,
+}
+
+impl Orders {
+    pub(crate) fn environment(&self) -> [(&'static str, String); 4] {
+        let resource = match &self.resource {
+            Resource::File(path) => path.display().to_string(),
+            Resource::Blob(port) => port.to_string(),
+        };
+        [
+            (JOURNAL, self.journal.display().to_string()),
+            (LOCK, self.lock.clone()),
+            (NUMBER, resource),
+            (DICE, self.seed.to_string()),
+        ]
+    }
+
+    pub(crate) fn given() -> Orders {
+        let given = |name| env::var(name).unwrap();
+        let number = given(NUMBER);
+        Orders {
+            journal: given(JOURNAL).into(),
+            lock: given(LOCK),
+            resource: number.parse().map_or_else(|_| Resource::File(number.into()), Resource::Blob),
+            seed: given(DICE).parse().unwrap(),
+        }
+    }
+}
+
+/// Until stdin is closed. A line there has the lock that is held just now held for a whole lease more, or until it is
+/// lost.
+pub(crate) fn contend(container: &Container, container_name: &str, orders: &Orders) {
+    let (cancel, stay) = (Cancel::new(), Arc::new(AtomicBool::new(false)));
+    let (stop, told) = (cancel.clone(), Arc::clone(&stay));
+    thread::spawn(move || {
+        while io::stdin().read_line(&mut String::new()).is_ok_and(|read| read > 0) {
+            told.store(true, Ordering::SeqCst);
+        }
+        stop.cancel();
+    });
+    let mut contender = Contender {
+        mutex: container.mutex(&orders.lock).unwrap(),
+        number: Number::new(&orders.resource, container_name, &orders.lock),
+        dice: Dice::new(orders.seed),
+        journal: Journal::open(&orders.journal),
+        cancel,
+        stay,
+        hold: 0,
+    };
+    while !contender.cancel.is_cancelled() {
+        contender.hold += 1;
+        contender.turn();
+        thread::sleep(contender.dice.millis(20, 300));
+    }
+}
+
+struct Contender {
+    mutex: AzureMutex,
+    number: Number,
+    dice: Dice,
+    journal: Journal,
+    cancel: Cancel,
+    stay: Arc<AtomicBool>,
+    hold: u64,
+}
+
+impl Contender {
+    fn turn(&mut self) {
+        let lease = Duration::from_secs(self.dice.pick(&LEASES));
+        let held = if self.dice.one_in(4) { self.take_by_hand(lease) } else { self.take(lease) };
+        let Some(mut held) = held else { return };
+        self.note(Event::Granted { lease_id: held.lease_id(), lease });
+        if self.work(&mut held, lease) {
+            self.let_go(held);
+        }
+    }
+
+    fn note(&mut self, event: Event) {
+        self.journal.note(self.hold, event);
+    }
+
+    fn take(&mut self, lease: Duration) -> Option<Held> {
+        let renew_every = self.dice.pick(&[lease / 3, lease / 3, Duration::from_secs(1)]);
+        let locker = Locker::builder(self.mutex.clone()).lease(lease).renew_every(renew_every).build().unwrap();
+        while !self.cancel.is_cancelled() {
+            self.note(Event::Asks { at: Time::now() });
+            let taken = if self.dice.one_in(4) {
+                locker.lock_timeout(self.dice.millis(300, 5_000))
+            } else {
+                locker.lock_or_cancel(&self.cancel)
+            };
+            match taken {
+                Ok(guard) => return Some(Held::Guard(guard)),
+                Err(error) => self.missed(&error),
+            }
+        }
+        None
+    }
+
+    fn take_by_hand(&mut self, lease: Duration) -> Option<Held> {
+        while !self.cancel.is_cancelled() {
+            self.note(Event::Asks { at: Time::now() });
+            match self.mutex.acquire(lease) {
+                Ok(taken) => {
+                    return Some(Held::Lease {
+                        mutex: self.mutex.clone(),
+                        lease: taken,
+                        renew_at: Instant::now() + lease / 3,
+                    });
+                }
+                Err(error) => self.missed(&error),
+            }
+            thread::sleep(self.dice.millis(100, 500));
+        }
+        None
+    }
+
+    fn missed(&mut self, error: &Error) {
+        match error.kind() {
+            ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Cancelled => {}
+            _ => self.note(Event::Misses { at: Time::now(), why: format!("{error:?}") }),
+        }
+    }
+
+    /// Whether the lock is still to be let go.
+    fn work(&mut self, held: &mut Held, lease: Duration) -> bool {
+        let time = match self.dice.below(4) {
+            0 => self.dice.millis(8_000, 18_000),
+            1 => self.dice.millis(1_500, 6_000),
+            _ => self.dice.millis(50, 1_200),
+        };
+        let mut end = Instant::now() + time;
+        self.stay.store(false, Ordering::SeqCst);
+        loop {
+            let before = Time::now();
+            let yes = held.is_held();
+            let after = Time::now();
+            if !yes {
+                self.note(Event::Lost { at: after, why: held.loss() });
+                // Or else it is dropped without a word.
+                return self.dice.one_in(2);
+            }
+            self.note(Event::Yes { before, after });
+            if self.cancel.is_cancelled() || Instant::now() >= end {
+                return true;
+            }
+            if self.stay.swap(false, Ordering::SeqCst) {
+                end = Instant::now() + lease;
+            }
+            if self.dice.one_in(3) {
+                self.add(&held.lease_id());
+            }
+            held.keep();
+            thread::sleep(Duration::from_millis(15));
+        }
+    }
+
+    fn add(&mut self, lease_id: &str) {
+        let Ok(read) = self.number.read() else { return };
+        let number = read + 1;
+        self.note(Event::Intends { number });
+        // Long enough to be stopped or killed here.
+        thread::sleep(self.dice.millis(1, 50));
+        match self.number.write(number, lease_id) {
+            Ok(true) => self.note(Event::Wrote { number }),
+            Ok(false) => self.note(Event::Refused { number }),
+            // It may have come to pass, as with one who is killed here.
+            Err(_) => {}
+        }
+    }
+
+    fn let_go(&mut self, held: Held) {
+        self.note(Event::Leaves { at: Time::now() });
+        let drops = self.dice.one_in(8);
+        let how = held.let_go(drops);
+        self.note(Event::Left { at: Time::now(), how });
+    }
+}
+
+/// A lock that is held in one of the two ways there are.
+enum Held {
+    Guard(LockGuard),
+    Lease { mutex: AzureMutex, lease: Lease, renew_at: Instant },
+}
+
+impl Held {
+    fn is_held(&self) -> bool {
+        match self {
+            Held::Guard(guard) => guard.is_held(),
+            Held::Lease { lease, .. } => lease.is_held(),
+        }
+    }
+
+    fn lease_id(&self) -> String {
+        match self {
+            Held::Guard(guard) => guard.lease_id().to_string(),
+            Held::Lease { lease, .. } => lease.id().to_string(),
+        }
+    }
+
+    fn loss(&mut self) -> String {
+        let lost = match self {
+            Held::Guard(guard) => guard.ensure_held(),
+            // Nothing is sent any more.
+            Held::Lease { mutex, lease, .. } => mutex.renew(lease),
+        };
+        lost.err().and_then(|error| error.lost_because()).map_or("no reason".into(), |why| format!("{why:?}"))
+    }
+
+    fn keep(&mut self) {
+        if let Held::Lease { mutex, lease, renew_at } = self
+            && Instant::now() >= *renew_at
+        {
+            let pause = match mutex.renew(lease) {
+                Ok(()) => lease.duration().unwrap_or_default() / 3,
+                Err(_) => Duration::from_millis(300),
+            };
+            *renew_at = Instant::now() + pause;
+        }
+    }
+
+    fn let_go(self, drops: bool) -> Left {
+        let result = match self {
+            Held::Guard(guard) if drops => {
+                drop(guard);
+                return Left::Dropped;
+            }
+            Held::Guard(guard) => guard.unlock(),
+            Held::Lease { mutex, lease, .. } => mutex.release(&lease),
+        };
+        match result {
+            Ok(()) => Left::Released,
+            Err(error) if error.kind() == ErrorKind::LeaseLost => Left::Lost,
+            Err(_) => Left::Failed,
+        }
+    }
+}
+
+/// The number that the contenders of a lock add to.
+pub(crate) enum Number {
+    File(PathBuf),
+    Blob { account: Account, path: String },
+}
+
+impl Number {
+    pub(crate) fn new(resource: &Resource, container: &str, lock: &str) -> Number {
+        match resource {
+            Resource::File(path) => Number::File(path.clone()),
+            Resource::Blob(port) => Number::Blob { account: Account::at(*port), path: format!("{container}/{lock}") },
+        }
+    }
+
+    /// 0, as long as nobody has written.
+    pub(crate) fn read(&self) -> io::Result<u64> {
+        let text = match self {
+            Number::File(path) => match fs::read(path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+                read => read?,
+            },
+            Number::Blob { account, path } => {
+                let answer = account.try_raw("GET", path, &[], b"")?;
+                if answer.status != 200 {
+                    return Err(io::Error::other(format!("{} to the reading of {path}", answer.status)));
+                }
+                answer.body
+            }
+        };
+        let text = String::from_utf8_lossy(&text);
+        if text.is_empty() { Ok(0) } else { text.parse().map_err(io::Error::other) }
+    }
+
+    /// Whether the resource took it.
+    fn write(&self, number: u64, lease_id: &str) -> io::Result<bool> {
+        match self {
+            Number::File(path) => write_whole(path, number).map(|()| true),
+            Number::Blob { account, path } => {
+                let headers = [("x-ms-blob-type", "BlockBlob"), ("x-ms-lease-id", lease_id)];
+                let answer = account.try_raw("PUT", path, &headers, number.to_string().as_bytes())?;
+                match answer.status {
+                    201 => Ok(true),
+                    412 => Ok(false),
+                    status => Err(io::Error::other(format!("{status} to the writing of {path}"))),
+                }
+            }
+        }
+    }
+}
+
+/// At once or not at all, however this process ends.
+fn write_whole(path: &Path, number: u64) -> io::Result<()> {
+    let new = path.with_extension(process::id().to_string());
+    fs::write(&new, number.to_string())?;
+    fs::rename(&new, path)
+}

@@ -1,0 +1,574 @@
+//! A round: contenders are started, disturbed, left in peace, and ended; then their journals are read.
+
+use std::env;
+use std::fs;
+use std::mem;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use crate::contender::{LONGEST_LEASE, Number, Orders, Resource};
+use crate::dice::{Deck, Dice};
+use crate::history::{self, Hold, Record};
+use crate::journal::Time;
+use crate::network::{LATEST, Network};
+use crate::support::account::Account;
+use crate::support::http::Operation;
+use crate::support::process::Process;
+use crate::support::proxy::{Fault, FaultProxy};
+use crate::support::unique;
+use crate::tally::{Deed, Tally};
+
+const SECOND: Duration = Duration::from_secs(1);
+pub(crate) const LOCKS: usize = 12;
+/// Of each lock.
+pub(crate) const CONTENDERS: usize = 3;
+/// The client gives up a request after 5 s; so long after the last fault no call suffers from one.
+const OVERHANG: Duration = Duration::from_secs(6);
+/// What a holder that is gone leaves of its lease, at most: the margin that is promised, and what we are late by.
+const BEYOND_LEASE: Duration = Duration::from_secs(3);
+const CALM: Duration = Duration::from_secs(8);
+/// How long one call of the library takes at most while the network is ill, and a little.
+const LEAVE_LIMIT: Duration = Duration::from_secs(45);
+/// The same while it is well.
+const QUIET_LEAVE_LIMIT: Duration = Duration::from_secs(15);
+/// So late that a deadline counted from it would be after the lease's end, and not so late that it is not waited for.
+const LAST_ANSWER: Duration = Duration::from_millis(3_600);
+const TICK: Duration = Duration::from_millis(40);
+
+const DEEDS: [Deed; 13] = [
+    Deed::KillHolder,
+    Deed::KillOther,
+    Deed::StopShort,
+    Deed::StopShort,
+    Deed::StopLong,
+    Deed::StopOther,
+    Deed::BreakLease,
+    Deed::AskToLeave,
+    Deed::CutShort,
+    Deed::CutLong,
+    Deed::CutAfterAnswer,
+    Deed::ErrorBurst,
+    Deed::Portal,
+];
+
+/// A contender's place: it has one way to the store, and one process after the other.
+struct Seat {
+    lock: usize,
+    way: FaultProxy,
+    process: Process,
+    /// Of its process.
+    record: usize,
+    state: State,
+    cut: Option<Cut>,
+}
+
+#[derive(Copy, Clone, PartialEq)]
+enum State {
+    Running,
+    Stopped {
+        since: Instant,
+        until: Instant,
+        holding: Option<Duration>,
+    },
+    /// Asked to end.
+    Leaving {
+        since: Instant,
+    },
+}
+
+struct Cut {
+    since: Instant,
+    until: Instant,
+    /// The lease that it was cut off from, if it held one.
+    holding: Option<Duration>,
+    deed: Deed,
+}
+
+/// A lease whose holder is gone.
+struct Orphan {
+    lock: usize,
+    lease_id: String,
+    since: Time,
+    bound: Duration,
+    killed: bool,
+}
+
+pub(crate) struct Round<'a> {
+    account: &'a Account,
+    container: String,
+    files: PathBuf,
+    network: Arc<Network>,
+    tally: Arc<Mutex<Tally>>,
+    dice: Dice,
+    deck: Deck<Deed>,
+    seats: Vec<Seat>,
+    records: Vec<Record>,
+    /// How many holds of each record have been looked after.
+    looked_after: Vec<usize>,
+    orphans: Vec<Orphan>,
+    violations: Vec<String>,
+}
+
+impl<'a> Round<'a> {
+    pub(crate) fn new(account: &'a Account, tally: Arc<Mutex<Tally>>, seed: u64) -> Round<'a> {
+        let container = unique("chaos");
+        let files = env::temp_dir().join(&container);
+        fs::create_dir(&files).unwrap();
+        account.create_container(&container);
+        let mut dice = Dice::new(seed);
+        let network = Network::new(Arc::clone(&tally), dice.next());
+        Round {
+            account,
+            container,
+            files,
+            network,
+            tally,
+            dice,
+            deck: Deck::of(&DEEDS),
+            seats: Vec::new(),
+            records: Vec::new(),
+            looked_after: Vec::new(),
+            orphans: Vec::new(),
+            violations: Vec::new(),
+        }
+    }
+
+    /// What it found that must not be.
+    pub(crate) fn run(mut self, disturbed: Duration) -> Vec<String> {
+        for lock in 0..LOCKS {
+            self.account.put_blob(&self.container, &name(lock), b"", &[]);
+        }
+        for number in 0..LOCKS * CONTENDERS {
+            let way = self.network.way_to(self.account.port());
+            let lock = number % LOCKS;
+            let (process, record) = self.start(lock, way.port());
+            self.seats.push(Seat { lock, way, process, record, state: State::Running, cut: None });
+        }
+        self.disturb(disturbed);
+        let calm = self.settle();
+        self.watch(CALM);
+        self.end();
+        self.judge(calm);
+        if self.violations.is_empty() {
+            fs::remove_dir_all(&self.files).unwrap();
+        } else {
+            self.write_down();
+        }
+        mem::take(&mut self.violations)
+    }
+
+    fn tally(&self) -> MutexGuard<'_, Tally> {
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn violation(&mut self, words: String) {
+        println!("*** {words}");
+        self.violations.push(words);
+    }
+
+    /// Whether the contenders of this lock may be stopped, because their resource refuses who comes too late.
+    fn is_fenced(lock: usize) -> bool {
+        lock >= LOCKS / 2
+    }
+
+    fn resource(&self, lock: usize) -> Resource {
+        if Self::is_fenced(lock) {
+            Resource::Blob(self.account.port())
+        } else {
+            Resource::File(self.files.join(format!("{}.number", name(lock))))
+        }
+    }
+
+    /// A process for this lock that reaches the store through this port, and where its record is.
+    fn start(&mut self, lock: usize, port: u16) -> (Process, usize) {
+        let record = self.records.len();
+        let journal = self.files.join(format!("{record}.journal"));
+        let seed = self.dice.next();
+        let orders = Orders { journal: journal.clone(), lock: name(lock), resource: self.resource(lock), seed };
+        let environment = orders.environment();
+        let environment: Vec<_> = environment.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let store = self.account.connection_string_via(port);
+        let process = Process::start_with("child", &store, &self.container, &environment);
+        self.records.push(Record::of(journal, lock));
+        self.looked_after.push(0);
+        self.tally().processes += 1;
+        (process, record)
+    }
+
+    /// Another process in that seat. The one before is killed if it has not ended.
+    fn replace(&mut self, seat: usize) {
+        let (lock, port) = (self.seats[seat].lock, self.seats[seat].way.port());
+        let (process, record) = self.start(lock, port);
+        let seat = &mut self.seats[seat];
+        seat.process = process;
+        seat.state = State::Running;
+        let before = mem::replace(&mut seat.record, record);
+        self.records[before].close();
+    }
+
+    fn disturb(&mut self, time: Duration) {
+        let end = Instant::now() + time;
+        // Until each has had its turn, too.
+        let latest = end + 60 * SECOND;
+        let mut next = Instant::now() + SECOND;
+        while Instant::now() < end || (Instant::now() < latest && !self.tally().missing().is_empty()) {
+            self.tick();
+            if Instant::now() >= next {
+                let deed = self.deck.deal(&mut self.dice);
+                if self.act(deed) {
+                    next = Instant::now() + self.dice.millis(400, 1_800);
+                } else {
+                    self.deck.put_back(deed);
+                }
+            }
+        }
+    }
+
+    /// Ends all disturbances and waits until each lock is had again: from when on there was nothing to suffer from.
+    fn settle(&mut self) -> Time {
+        self.network.heal();
+        for seat in 0..self.seats.len() {
+            self.go_on(seat);
+            self.reconnect(seat);
+        }
+        let calm = Time::now().after(OVERHANG);
+        let limit = OVERHANG + LATEST + LONGEST_LEASE + BEYOND_LEASE;
+        let since = Instant::now();
+        loop {
+            self.tick();
+            let waiting: Vec<usize> = (0..LOCKS).filter(|lock| !self.is_had_since(*lock, calm)).collect();
+            if waiting.is_empty() {
+                return calm;
+            }
+            if since.elapsed() > limit {
+                self.violation(format!("after {limit:?} without a fault nobody has got locks {waiting:?}"));
+                return calm;
+            }
+        }
+    }
+
+    fn is_had_since(&self, lock: usize, time: Time) -> bool {
+        let records = self.records.iter().filter(|record| record.lock == lock);
+        records.flat_map(|record| &record.holds).any(|hold| hold.began_after(time))
+    }
+
+    fn watch(&mut self, time: Duration) {
+        let end = Instant::now() + time;
+        while Instant::now() < end {
+            self.tick();
+        }
+    }
+
+    fn tick(&mut self) {
+        thread::sleep(TICK);
+        for seat in 0..self.seats.len() {
+            self.read(seat);
+            match self.seats[seat].state {
+                State::Stopped { until, .. } if Instant::now() >= until => self.go_on(seat),
+                _ => {}
+            }
+            if self.seats[seat].cut.as_ref().is_some_and(|cut| Instant::now() >= cut.until) {
+                self.reconnect(seat);
+            }
+            self.reap(seat);
+        }
+        self.look_after_leases();
+    }
+
+    fn read(&mut self, seat: usize) {
+        let record = self.seats[seat].record;
+        self.records[record].read();
+    }
+
+    /// What it holds, as far as is known.
+    fn holding(&self, seat: usize) -> Option<&Hold> {
+        self.records[self.seats[seat].record].holding()
+    }
+
+    /// Those that are at work, undisturbed, and hold their lock or do not.
+    fn running(&self, holding: bool) -> Vec<usize> {
+        let fits = |seat: &usize| {
+            let Seat { state, cut, .. } = &self.seats[*seat];
+            *state == State::Running && cut.is_none() && self.holding(*seat).is_some() == holding
+        };
+        (0..self.seats.len()).filter(fits).collect()
+    }
+
+    /// Whether there was somebody to do it to.
+    fn act(&mut self, deed: Deed) -> bool {
+        let holding = !matches!(deed, Deed::KillOther | Deed::StopOther);
+        let mut seats = self.running(holding);
+        if matches!(deed, Deed::AskToLeave | Deed::CutShort | Deed::ErrorBurst | Deed::Portal) {
+            seats.extend(self.running(false));
+        }
+        if matches!(deed, Deed::StopShort | Deed::StopLong | Deed::StopOther) {
+            seats.retain(|seat| Self::is_fenced(self.seats[*seat].lock));
+        }
+        if seats.is_empty() {
+            return false;
+        }
+        let seat = self.dice.pick(&seats);
+        let lease = self.holding(seat).map(|hold| hold.lease);
+        if matches!(deed, Deed::CutLong | Deed::CutAfterAnswer | Deed::BreakLease) {
+            // It is when the lock is lost that it matters what its holder is told.
+            self.seats[seat].process.tell("stay");
+        }
+        let beyond = lease.unwrap_or_default() + self.dice.millis(2_000, 5_000);
+        match deed {
+            Deed::KillHolder | Deed::KillOther => self.kill(seat),
+            Deed::StopShort => {
+                let most = lease.unwrap_or_default().as_millis() as u64 / 2 - 500;
+                let time = self.dice.millis(300, most);
+                self.stop(seat, time);
+            }
+            Deed::StopLong => self.stop(seat, beyond),
+            Deed::StopOther => {
+                let time = self.dice.millis(500, 20_000);
+                self.stop(seat, time);
+            }
+            Deed::BreakLease => return self.break_lease(seat),
+            Deed::AskToLeave => {
+                self.seats[seat].process.hang_up();
+                self.seats[seat].state = State::Leaving { since: Instant::now() };
+                self.tally().count(deed);
+            }
+            Deed::CutLong => self.cut(seat, deed, Fault::BlackHole, beyond),
+            Deed::CutAfterAnswer => {
+                let last = Fault::DelayAnswer(LAST_ANSWER);
+                self.seats[seat].way.next(Operation::Renew, last);
+                // That renewal is due within a third of the lease.
+                self.cut(seat, deed, Fault::BlackHole, beyond + lease.unwrap_or_default() / 2);
+            }
+            _ => {
+                let fault = match deed {
+                    Deed::CutShort => Fault::BlackHole,
+                    Deed::Portal => Fault::Portal,
+                    _ => Fault::Status(self.dice.pick(&[500, 503]), Vec::new()),
+                };
+                let time = self.dice.millis(1_000, 5_000);
+                self.cut(seat, deed, fault, time);
+            }
+        }
+        true
+    }
+
+    fn kill(&mut self, seat: usize) {
+        self.seats[seat].process.signal(Signal::KILL);
+        let killed = Time::now();
+        let record = self.seats[seat].record;
+        self.replace(seat);
+        let deed = if self.records[record].holding().is_some() { Deed::KillHolder } else { Deed::KillOther };
+        self.tally().count(deed);
+        if let Some(hold) = self.records[record].holds.last().filter(|hold| hold.end.is_none()) {
+            let orphan = Orphan::of(self.seats[seat].lock, hold, killed, deed == Deed::KillHolder);
+            self.orphans.push(orphan);
+        }
+    }
+
+    fn stop(&mut self, seat: usize, time: Duration) {
+        self.seats[seat].process.signal(Signal::STOP);
+        let since = Instant::now();
+        self.read(seat);
+        let holding = self.holding(seat).map(|hold| hold.lease);
+        self.seats[seat].state = State::Stopped { since, until: since + time, holding };
+    }
+
+    /// If it is stopped.
+    fn go_on(&mut self, seat: usize) {
+        let State::Stopped { since, holding, .. } = self.seats[seat].state else { return };
+        let time = since.elapsed();
+        self.seats[seat].process.signal(Signal::CONT);
+        self.seats[seat].state = State::Running;
+        let mut tally = self.tally();
+        tally.count(Deed::Continue);
+        match holding {
+            Some(lease) if time > lease => tally.count(Deed::StopLong),
+            Some(lease) if time < lease / 2 => tally.count(Deed::StopShort),
+            Some(_) => {}
+            None => tally.count(Deed::StopOther),
+        }
+    }
+
+    fn break_lease(&mut self, seat: usize) -> bool {
+        let path = format!("{}/{}?comp=lease", self.container, name(self.seats[seat].lock));
+        let answer = self.account.raw("PUT", &path, &[("x-ms-lease-action", "break")], b"");
+        // The holder may have let go in between.
+        let broken = answer.status == 202;
+        if broken {
+            self.tally().count(Deed::BreakLease);
+        }
+        broken
+    }
+
+    fn cut(&mut self, seat: usize, deed: Deed, fault: Fault, time: Duration) {
+        let holding = self.holding(seat).map(|hold| hold.lease);
+        let since = Instant::now();
+        let seat = &mut self.seats[seat];
+        seat.way.always(None, fault);
+        seat.cut = Some(Cut { since, until: since + time, holding, deed });
+    }
+
+    /// If it is cut off.
+    fn reconnect(&mut self, seat: usize) {
+        let Some(cut) = self.seats[seat].cut.take() else { return };
+        self.seats[seat].way.clear();
+        let is_long = matches!(cut.deed, Deed::CutLong | Deed::CutAfterAnswer);
+        if !is_long || cut.holding.is_some_and(|lease| cut.since.elapsed() > lease) {
+            self.tally().count(cut.deed);
+        }
+    }
+
+    /// Sees to it that nobody ends unasked, and everybody does who was asked.
+    fn reap(&mut self, seat: usize) {
+        let Seat { process, state, record, .. } = &mut self.seats[seat];
+        let (state, record) = (*state, *record);
+        match (process.end(), state) {
+            (None, State::Leaving { since }) if since.elapsed() < LEAVE_LIMIT => {}
+            (None, State::Leaving { .. }) => {
+                self.violation(format!("process {record} hangs: asked to end {LEAVE_LIMIT:?} ago"));
+                self.replace(seat);
+            }
+            (None, _) => {}
+            (Some(end), State::Leaving { since }) if end.success() => {
+                Tally::raise(&mut self.tally().longest_farewell, since.elapsed());
+                self.replace(seat);
+            }
+            (Some(end), _) => {
+                self.violation(format!("process {record} ended by itself: {end}"));
+                self.replace(seat);
+            }
+        }
+    }
+
+    /// Whether the leases whose holders are gone are over when they should be.
+    fn look_after_leases(&mut self) {
+        for (record, seen) in self.records.iter().zip(&mut self.looked_after) {
+            while let Some(hold) = record.holds.get(*seen)
+                && let Some(end) = &hold.end
+            {
+                self.orphans.push(Orphan::of(record.lock, hold, end.at(), false));
+                *seen += 1;
+            }
+        }
+        for orphan in mem::take(&mut self.orphans) {
+            let time = Time::now().since(orphan.since);
+            let path = format!("{}/{}", self.container, name(orphan.lock));
+            let answer = self.account.raw("HEAD", &path, &[("x-ms-lease-id", &orphan.lease_id)], b"");
+            if answer.status == 200 && time > orphan.bound {
+                self.violation(format!("lease {} is there {time:?} after its holder", orphan.lease_id));
+            } else if answer.status == 200 {
+                self.orphans.push(orphan);
+            } else if orphan.killed {
+                Tally::raise(&mut self.tally().longest_orphan, time);
+            }
+        }
+    }
+
+    /// Half of the processes are asked to end, the others killed. Then each lock is to be had by somebody who has met
+    /// no fault, within the bound.
+    fn end(&mut self) {
+        let leaving = self.dice.below(2);
+        for (number, seat) in self.seats.iter_mut().enumerate() {
+            if (number / LOCKS + number) % 2 == leaving {
+                seat.process.hang_up();
+                seat.state = State::Leaving { since: Instant::now() };
+            } else {
+                seat.process.signal(Signal::KILL);
+            }
+        }
+        let killed = Instant::now();
+        let bound = LONGEST_LEASE + BEYOND_LEASE;
+        let container = self.account.container(&self.container);
+        let waits: Vec<_> = (0..LOCKS)
+            .map(|lock| {
+                let locker = container.locker(&name(lock)).unwrap();
+                thread::spawn(move || {
+                    locker.lock_timeout(bound).and_then(|guard| guard.unlock()).map(|()| killed.elapsed())
+                })
+            })
+            .collect();
+        for seat in 0..self.seats.len() {
+            self.see_off(seat);
+        }
+        for (lock, wait) in waits.into_iter().enumerate() {
+            match wait.join().unwrap() {
+                Ok(time) => Tally::raise(&mut self.tally().longest_orphan, time),
+                Err(error) => self.violation(format!("lock {lock} is not to be had when all are gone: {error:?}")),
+            }
+        }
+    }
+
+    fn see_off(&mut self, seat: usize) {
+        let Seat { process, state, record, .. } = &mut self.seats[seat];
+        let record = *record;
+        if let State::Leaving { since } = *state {
+            let end = loop {
+                match process.end() {
+                    None if since.elapsed() < QUIET_LEAVE_LIMIT => thread::sleep(TICK),
+                    end => break end,
+                }
+            };
+            match end {
+                None => self.violation(format!("process {record} hangs: asked to end {QUIET_LEAVE_LIMIT:?} ago")),
+                Some(end) if !end.success() => self.violation(format!("process {record} ended: {end}")),
+                Some(_) => {}
+            }
+        } else {
+            process.ends_well();
+        }
+        self.records[record].close();
+    }
+
+    fn judge(&mut self, calm: Time) {
+        let mut found = Vec::new();
+        for lock in 0..LOCKS {
+            let records: Vec<&Record> = self.records.iter().filter(|record| record.lock == lock).collect();
+            let holds: Vec<&Hold> = records.iter().flat_map(|record| &record.holds).collect();
+            for (one, other) in history::overlaps(&holds) {
+                found.push(format!("two holders of lock {lock} at a time: {one:?} and {other:?}"));
+            }
+            let number = Number::new(&self.resource(lock), &self.container, &name(lock)).read().unwrap();
+            match history::count(number, &records) {
+                Ok(count) => self.tally().add_written(Self::is_fenced(lock), count),
+                Err(words) => found.push(format!("the number of lock {lock}: {words}")),
+            }
+            for hold in holds.iter().filter(|hold| hold.began_after(calm)) {
+                if let Some(end) = hold.end.as_ref().filter(|end| end.is_bad()) {
+                    found.push(format!("lost without a reason, lock {lock}: {end:?} of {hold:?}"));
+                }
+            }
+            for (at, why) in records.iter().flat_map(|record| &record.misses) {
+                if *at >= calm {
+                    found.push(format!("not obtained without a reason, lock {lock}: {why}"));
+                }
+            }
+            self.tally().add(&records, calm);
+        }
+        for words in found {
+            self.violation(words);
+        }
+    }
+
+    /// What is needed to find out what went wrong.
+    fn write_down(&self) {
+        for (number, seat) in self.seats.iter().enumerate() {
+            let requests: Vec<String> = seat.way.log().iter().map(|entry| format!("{entry:?}\n")).collect();
+            fs::write(self.files.join(format!("{number}.requests")), requests.concat()).unwrap();
+        }
+        println!("*** the journals and the requests are in {}", self.files.display());
+    }
+}
+
+impl Orphan {
+    fn of(lock: usize, hold: &Hold, since: Time, killed: bool) -> Orphan {
+        Orphan { lock, lease_id: hold.lease_id.clone(), since, bound: hold.lease + LATEST + BEYOND_LEASE, killed }
+    }
+}
+
+fn name(lock: usize) -> String {
+    format!("lock-{lock}")
+}
