@@ -3,7 +3,6 @@
 use std::env;
 use std::ffi::OsString;
 use std::fmt;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +13,8 @@ use crate::credential::Credential;
 use crate::error::{Error, Result, quoted};
 use crate::rest::{self, Address, Exchange, Operation};
 use crate::retry::Policy;
-use crate::transport::{self, Transport};
+use crate::transport::Transport;
+use crate::url::Url;
 
 /// What stays as it is in a path; everything else is percent-encoded, so that no two names meet.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b'/');
@@ -265,11 +265,7 @@ impl Builder {
                 url.origin
             )));
         }
-        if url.https && !transport::HAS_TLS {
-            return Err(Error::input(
-                "this build of azmutex has no TLS; enable its feature `rustls` or `platform-verifier`",
-            ));
-        }
+        url.check_tls()?;
         let path = format!("{base}/{name}");
         let transport = Transport::new(self.policy.attempt_limit, local);
         Ok(Container(Arc::new(Inner {
@@ -288,58 +284,6 @@ impl fmt::Debug for Builder {
     /// Without the URL, which has not been checked and may hold a secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Builder").field("credential", &self.credential).finish_non_exhaustive()
-    }
-}
-
-/// A URL, taken apart just as far as needed.
-struct Url {
-    https: bool,
-    /// Scheme and authority.
-    origin: String,
-    host: String,
-    path: String,
-}
-
-impl Url {
-    /// The text may hold a secret where none belongs, so the errors do not show it.
-    fn parse(text: &str) -> Result<Url> {
-        let (scheme, rest) =
-            text.split_once("://").ok_or_else(|| Error::input("the URL must begin with https:// or http://"))?;
-        let https = match &*scheme.to_ascii_lowercase() {
-            "https" => true,
-            "http" => false,
-            _ => return Err(Error::input("the URL must begin with https:// or http://")),
-        };
-        if rest.contains(['?', '#']) {
-            return Err(Error::input("the URL must have no query; a SAS token goes into `Credential::sas`"));
-        }
-        let (authority, path) = rest.find('/').map_or((rest, ""), |slash| rest.split_at(slash));
-        let (host, port) = match authority.rsplit_once(':') {
-            Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
-            _ => (authority, None),
-        };
-        let name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
-        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-        let host_is_good = match bare {
-            Some(ip) => ip.parse::<std::net::Ipv6Addr>().is_ok(),
-            None => !host.is_empty() && host.bytes().all(name),
-        };
-        let port_is_good = port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port != 0));
-        let origin = format!("{}://{}", if https { "https" } else { "http" }, authority.to_ascii_lowercase());
-        if !host_is_good || !port_is_good || !transport::is_origin(&origin) {
-            return Err(Error::input(
-                "the URL has no valid host and port; it is like https://account.blob.core.windows.net",
-            ));
-        }
-        Ok(Url { https, origin, host: bare.unwrap_or(host).to_ascii_lowercase(), path: path.to_owned() })
-    }
-
-    fn is_loopback(&self) -> bool {
-        match self.host.parse::<IpAddr>() {
-            Ok(ip) => ip.is_loopback(),
-            // Of the names below it, not every system knows that they are this machine's.
-            Err(_) => self.host == "localhost",
-        }
     }
 }
 

@@ -141,6 +141,7 @@ pub mod retry;
 #[cfg(test)]
 mod sim;
 mod transport;
+mod url;
 mod watchdog;
 
 pub use container::Container;

@@ -1,0 +1,68 @@
+//! URLs, as far as this crate needs them.
+
+use std::net::IpAddr;
+
+use crate::error::{Error, Result};
+use crate::transport;
+
+/// A URL, taken apart just as far as needed.
+pub(crate) struct Url {
+    pub(crate) https: bool,
+    /// Scheme and authority.
+    pub(crate) origin: String,
+    host: String,
+    pub(crate) path: String,
+}
+
+impl Url {
+    /// The text may hold a secret where none belongs, so the errors do not show it.
+    pub(crate) fn parse(text: &str) -> Result<Url> {
+        let (scheme, rest) =
+            text.split_once("://").ok_or_else(|| Error::input("the URL must begin with https:// or http://"))?;
+        let https = match &*scheme.to_ascii_lowercase() {
+            "https" => true,
+            "http" => false,
+            _ => return Err(Error::input("the URL must begin with https:// or http://")),
+        };
+        if rest.contains(['?', '#']) {
+            return Err(Error::input("the URL must have no query; a SAS token goes into `Credential::sas`"));
+        }
+        let (authority, path) = rest.find('/').map_or((rest, ""), |slash| rest.split_at(slash));
+        let (host, port) = match authority.rsplit_once(':') {
+            Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+            _ => (authority, None),
+        };
+        let name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        let host_is_good = match bare {
+            Some(ip) => ip.parse::<std::net::Ipv6Addr>().is_ok(),
+            None => !host.is_empty() && host.bytes().all(name),
+        };
+        let port_is_good = port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port != 0));
+        let origin = format!("{}://{}", if https { "https" } else { "http" }, authority.to_ascii_lowercase());
+        if !host_is_good || !port_is_good || !transport::is_origin(&origin) {
+            return Err(Error::input(
+                "the URL has no valid host and port; it is like https://account.blob.core.windows.net",
+            ));
+        }
+        Ok(Url { https, origin, host: bare.unwrap_or(host).to_ascii_lowercase(), path: path.to_owned() })
+    }
+
+    pub(crate) fn is_loopback(&self) -> bool {
+        match self.host.parse::<IpAddr>() {
+            Ok(ip) => ip.is_loopback(),
+            // Of the names below it, not every system knows that they are this machine's.
+            Err(_) => self.host == "localhost",
+        }
+    }
+
+    /// Whether this build can speak to it.
+    pub(crate) fn check_tls(&self) -> Result<()> {
+        if self.https && !transport::HAS_TLS {
+            return Err(Error::input(
+                "this build of azmutex has no TLS; enable its feature `rustls` or `platform-verifier`",
+            ));
+        }
+        Ok(())
+    }
+}
