@@ -72,8 +72,9 @@ fn machine_time() -> Moment {
     Moment(nanos(START.elapsed()).saturating_add(1))
 }
 
-/// The wall clock, for the date that a request carries and for nothing else: within the years that such a date can
-/// name, however wrong the clock is.
+/// The wall clock, for the date that a request carries, and for tokens of which only the date of their end is known:
+/// within the years that such a date can name, however wrong the clock is. Nothing is decided by it but how long to try
+/// such a token.
 #[allow(clippy::disallowed_methods)]
 pub(crate) fn wall() -> SystemTime {
     const YEAR_9999: Duration = Duration::from_secs(253_370_764_800);

@@ -1,7 +1,5 @@
 //! Where locks live: a blob container, what opens it, and the connections to it.
 
-use std::env;
-use std::ffi::OsString;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,11 +8,12 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::connection_string::{self, Parts, Secret};
 use crate::credential::Credential;
+use crate::credential::environment::Environment;
 use crate::error::{Error, Result, quoted};
 use crate::rest::{self, Address, Exchange, Operation};
 use crate::retry::Policy;
 use crate::transport::Transport;
-use crate::url::Url;
+use crate::url::{self, Url};
 
 /// What stays as it is in a path; everything else is percent-encoded, so that no two names meet.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b'/');
@@ -186,15 +185,11 @@ impl Builder {
     ///
     /// Those of [`Container::from_env`].
     pub fn from_env(container: &str) -> Result<Builder> {
-        Builder::from_variables(|name| env::var_os(name), container)
+        Builder::from_variables(&Environment::of_process(), container)
     }
 
-    fn from_variables(variable: impl Fn(&str) -> Option<OsString>, container: &str) -> Result<Builder> {
-        let get = |name: &str| {
-            let value = variable(name).filter(|value| !value.is_empty());
-            let text = value.map(OsString::into_string).transpose();
-            text.map_err(|_| Error::input(format!("the environment variable {name} is not valid Unicode")))
-        };
+    fn from_variables(environment: &Environment<'_>, container: &str) -> Result<Builder> {
+        let get = |name: &str| environment.text(name);
         if let Some(connection_string) = get(CONNECTION_STRING)? {
             return Builder::from_connection_string(&connection_string, container);
         }
@@ -232,7 +227,7 @@ impl Builder {
 
     /// Allow plain http to another machine, such as an emulator on a private network. Everybody on the way can then
     /// read and change what is sent, and with a SAS take the credential itself. By default only this machine's own
-    /// loopback addresses are spoken to without TLS.
+    /// loopback addresses are spoken to without TLS; Entra ID's tokens never go anywhere else.
     pub fn allow_http(mut self) -> Self {
         self.allow_http = true;
         self
@@ -265,6 +260,13 @@ impl Builder {
                 url.origin
             )));
         }
+        if !url.https && !local && self.credential.is_token() {
+            return Err(Error::input(format!(
+                "{} would be sent Entra ID's tokens without TLS, which would give them to everybody on the way; use \
+                 https",
+                url.origin
+            )));
+        }
         url.check_tls()?;
         let path = format!("{base}/{name}");
         let transport = Transport::new(self.policy.attempt_limit, local);
@@ -289,9 +291,7 @@ impl fmt::Debug for Builder {
 
 /// A path-style account, or the prefix of a gateway. It is sent and signed as it stands.
 fn check_base_path(path: &str) -> Result<()> {
-    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:@".contains(&byte);
-    let good = |segment: &str| !matches!(segment, "" | "." | "..") && segment.bytes().all(fits);
-    if path.is_empty() || path.strip_prefix('/').is_some_and(|path| path.split('/').all(good)) {
+    if url::is_good_path(path) {
         return Ok(());
     }
     Err(Error::input("the URL's path is not valid; it is the account (for an emulator) and the container"))
@@ -508,7 +508,7 @@ mod tests {
 
     fn from_variables(variables: &[(&str, &str)]) -> Result<Container> {
         let get = |name: &str| variables.iter().find(|(other, _)| *other == name).map(|(_, value)| value.into());
-        Builder::from_variables(get, "locks")?.build()
+        Builder::from_variables(&Environment(&get), "locks")?.build()
     }
 
     #[cfg(any(feature = "rustls", feature = "platform-verifier"))]

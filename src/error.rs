@@ -6,6 +6,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use percent_encoding::percent_decode_str;
+
 use crate::lease::Lost;
 
 /// What this crate's functions return.
@@ -302,6 +304,19 @@ impl From<Error> for io::Error {
         };
         io::Error::new(kind, error)
     }
+}
+
+/// A server's text on one line, of bounded length, and without our secrets, should it have sent them back.
+pub(crate) fn tidy(text: &str, secrets: &[&str]) -> String {
+    let mut text = text.to_owned();
+    for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
+        text = text.replace(secret, "<redacted>");
+        if percent_decode_str(&text).decode_utf8_lossy().contains(secret) {
+            return "<redacted>".to_owned();
+        }
+    }
+    let printable = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    printable.take(600).collect()
 }
 
 /// A name that was refused, for the error that says so; unless it may be a secret in the wrong place.

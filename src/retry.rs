@@ -3,7 +3,7 @@
 //! There is one layer of retries, this one. Which answers are worth another try is decided from the service's error
 //! table where answers are read; this module holds the numbers.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::error::{Error, Result};
 
@@ -92,8 +92,24 @@ impl Policy {
     /// The pause after the `failures`th failure in a row.
     pub(crate) fn pause(&self, failures: u32, retry_after: Option<Duration>, jitter: u32) -> Duration {
         let own = growing(self.first_pause, self.longest_pause, failures.saturating_sub(1), jitter);
-        own.max(retry_after.unwrap_or_default().min(LONGEST_RETRY_AFTER))
+        no_sooner_than(retry_after, own)
     }
+}
+
+/// How long a server asks us to stay away: `Retry-After` in seconds or as a date, or Azure's own in milliseconds.
+pub(crate) fn retry_after<'a>(header: impl Fn(&str) -> Option<&'a str>, now: SystemTime) -> Option<Duration> {
+    let millis = ["x-ms-retry-after-ms", "retry-after-ms"].iter().find_map(|name| header(name)?.parse().ok());
+    if let Some(millis) = millis {
+        return Some(Duration::from_millis(millis));
+    }
+    let text = header("retry-after")?;
+    let seconds = text.parse().ok().map(Duration::from_secs);
+    seconds.or_else(|| httpdate::parse_http_date(text).ok()?.duration_since(now).ok())
+}
+
+/// Whoever is asked to stay away for longer does, within reason.
+fn no_sooner_than(retry_after: Option<Duration>, own: Duration) -> Duration {
+    own.max(retry_after.unwrap_or_default().min(LONGEST_RETRY_AFTER))
 }
 
 /// A pair of pauses: from 1 ms, the second no shorter than the first and at most 60 s.
@@ -119,6 +135,39 @@ pub(crate) fn shortened(pause: Duration, part: u32, jitter: u32) -> Duration {
     pause - Duration::from_nanos(u64::try_from(cut).unwrap_or(u64::MAX)).min(share)
 }
 
+/// When a source of tokens that failed is asked again.
+#[cfg(feature = "entra")]
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Backoff {
+    first: Duration,
+    longest: Duration,
+    /// The HTTP statuses that may pass, besides those from 500 on.
+    passing: &'static [u16],
+}
+
+#[cfg(feature = "entra")]
+impl Backoff {
+    /// Entra ID's token endpoint, that of App Service, and whatever a program supplies. No longer pauses than a
+    /// renewal can bear that finds the old token at its end.
+    pub(crate) const TOKENS: Backoff =
+        Backoff { first: Duration::from_millis(500), longest: Duration::from_secs(8), passing: &[408, 429] };
+
+    /// A virtual machine's metadata service wants to be left alone for a second at least, and answers 404 and 410 while
+    /// it is updated:
+    /// [error handling](https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/how-to-use-vm-token#error-handling).
+    pub(crate) const METADATA: Backoff =
+        Backoff { first: Duration::from_secs(2), longest: Duration::from_secs(16), passing: &[404, 408, 410, 429] };
+
+    pub(crate) fn is_passing(&self, status: u16) -> bool {
+        status >= 500 || self.passing.contains(&status)
+    }
+
+    /// The pause after the `failures`th failure in a row.
+    pub(crate) fn pause(&self, failures: u32, retry_after: Option<Duration>, jitter: u32) -> Duration {
+        no_sooner_than(retry_after, growing(self.first, self.longest, failures.saturating_sub(1), jitter))
+    }
+}
+
 /// A sequence of random numbers that need not be secret (SplitMix64).
 #[derive(Debug)]
 pub(crate) struct Jitter(u64);
@@ -126,6 +175,14 @@ pub(crate) struct Jitter(u64);
 impl Jitter {
     pub(crate) fn new(seed: u64) -> Jitter {
         Jitter(seed)
+    }
+
+    /// One that no other process has, if the system has random numbers.
+    #[cfg(feature = "entra")]
+    pub(crate) fn random() -> Jitter {
+        let mut seed = [0; 8];
+        let seeded = getrandom::getrandom(&mut seed);
+        Jitter(if seeded.is_ok() { u64::from_ne_bytes(seed) } else { 0 })
     }
 
     pub(crate) fn next(&mut self) -> u32 {
@@ -171,6 +228,27 @@ mod tests {
         assert!(Policy::default().first_pause(Duration::ZERO).check().is_err());
         assert!(Policy::default().first_pause(Duration::from_secs(6)).check().is_err());
         assert!(Policy::default().longest_pause(Duration::MAX).check().is_err());
+    }
+
+    #[cfg(feature = "entra")]
+    #[test]
+    fn sources_of_tokens_have_tables_of_their_own() {
+        let pauses =
+            |backoff: Backoff| [1, 2, 3, u32::MAX].map(|failures| backoff.pause(failures, None, 0).as_millis());
+        assert_eq!(pauses(Backoff::TOKENS), [500, 1_000, 2_000, 8_000]);
+        assert_eq!(pauses(Backoff::METADATA), [2_000, 4_000, 8_000, 16_000]);
+        assert!(Backoff::METADATA.pause(1, None, u32::MAX) >= 1_000 * MS, "the service's own wish");
+        assert_eq!(Backoff::METADATA.pause(1, Some(30_000 * MS), 0), 30_000 * MS);
+        assert_eq!(Backoff::TOKENS.pause(1, Some(Duration::MAX), 0), 60_000 * MS);
+        for status in [429, 500, 503, 504] {
+            assert!(Backoff::TOKENS.is_passing(status) && Backoff::METADATA.is_passing(status), "{status}");
+        }
+        for status in [404, 410] {
+            assert!(!Backoff::TOKENS.is_passing(status) && Backoff::METADATA.is_passing(status), "{status}");
+        }
+        for status in [400, 401, 403] {
+            assert!(!Backoff::TOKENS.is_passing(status) && !Backoff::METADATA.is_passing(status), "{status}");
+        }
     }
 
     #[test]

@@ -14,7 +14,9 @@ use ureq::http::HeaderName;
 use ureq::http::{HeaderMap, Uri};
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
-use ureq::{Agent, Timeout};
+use ureq::{Agent, RequestBuilder, Timeout};
+#[cfg(feature = "entra")]
+use zeroize::Zeroize;
 
 use crate::clock::{self, Moment};
 
@@ -35,6 +37,10 @@ const LONGEST_LOOKUP: Duration = Duration::from_secs(30);
 pub(crate) enum Method {
     Head,
     Put,
+    #[cfg(feature = "entra")]
+    Get,
+    #[cfg(feature = "entra")]
+    Post,
 }
 
 impl Method {
@@ -42,11 +48,15 @@ impl Method {
         match self {
             Method::Head => "HEAD",
             Method::Put => "PUT",
+            #[cfg(feature = "entra")]
+            Method::Get => "GET",
+            #[cfg(feature = "entra")]
+            Method::Post => "POST",
         }
     }
 }
 
-/// A request without a body. May carry secrets in its query and headers, so it cannot be printed.
+/// A request. May carry secrets in its query, headers and body, so it cannot be printed.
 pub(crate) struct Request {
     pub(crate) method: Method,
     /// Scheme and authority.
@@ -56,6 +66,38 @@ pub(crate) struct Request {
     /// Without the `?`; may be empty.
     pub(crate) query: String,
     pub(crate) headers: Vec<(&'static str, String)>,
+    /// Of a POST; nothing else has one.
+    #[cfg(feature = "entra")]
+    pub(crate) body: String,
+}
+
+impl Request {
+    pub(crate) fn new(
+        method: Method,
+        origin: &str,
+        path: &str,
+        query: &str,
+        headers: Vec<(&'static str, String)>,
+    ) -> Request {
+        Request {
+            method,
+            origin: origin.to_owned(),
+            path: path.to_owned(),
+            query: query.to_owned(),
+            headers,
+            #[cfg(feature = "entra")]
+            body: String::new(),
+        }
+    }
+}
+
+#[cfg(feature = "entra")]
+impl Drop for Request {
+    fn drop(&mut self) {
+        self.query.zeroize();
+        self.headers.iter_mut().for_each(|(_, value)| value.zeroize());
+        self.body.zeroize();
+    }
 }
 
 pub(crate) struct Reply {
@@ -79,6 +121,18 @@ impl Reply {
     pub(crate) fn body(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
+
+    #[cfg(feature = "entra")]
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.body
+    }
+}
+
+#[cfg(feature = "entra")]
+impl Drop for Reply {
+    fn drop(&mut self) {
+        self.body.zeroize();
+    }
 }
 
 /// Why there was no answer.
@@ -100,6 +154,27 @@ pub(crate) enum Because {
     /// The server's certificate or its TLS is not acceptable. Trying again would not help.
     Tls,
     NotHttp,
+}
+
+impl NoAnswer {
+    /// In words, for a request to `origin` that had this `limit`.
+    pub(crate) fn hint(&self, origin: &str, limit: Duration) -> String {
+        match self.because {
+            Because::TimedOut => format!("no answer from {origin} within {limit:?}"),
+            Because::NoSuchHost => format!("the name of {origin} cannot be resolved"),
+            Because::ConnectionRefused => format!("nothing listens at {origin}; is it running, and the port right?"),
+            Because::Connection => format!("the connection to {origin} failed"),
+            Because::Proxy => format!("the proxy that the environment names does not connect to {origin}"),
+            Because::Tls if cfg!(feature = "platform-verifier") => {
+                format!("no trusted TLS connection to {origin}; is its authority in this system's trust store?")
+            }
+            Because::Tls => format!(
+                "no trusted TLS connection to {origin}; for a private certificate authority use the feature \
+                 `platform-verifier`"
+            ),
+            Because::NotHttp => format!("{origin} does not answer as an HTTP server does"),
+        }
+    }
 }
 
 /// Agents and their pools. Cheap to share, not to make.
@@ -151,31 +226,31 @@ impl Transport {
         let mark = if request.query.is_empty() { "" } else { "?" };
         let url = format!("{}{}{mark}{}", request.origin, request.path, request.query);
         let answer = match request.method {
-            Method::Head => {
-                let mut call = self.agent.head(&url);
-                for (name, value) in &request.headers {
-                    call = call.header(*name, value);
-                }
-                if limit == self.limit { call.call() } else { call.config().timeout_global(Some(limit)).build().call() }
-            }
-            Method::Put => {
-                let mut call = self.agent.put(&url);
-                for (name, value) in &request.headers {
-                    call = call.header(*name, value);
-                }
-                // With an explicit length of zero: the service refuses a PUT that leaves it out.
-                if limit == self.limit {
-                    call.send_empty()
-                } else {
-                    call.config().timeout_global(Some(limit)).build().send_empty()
-                }
-            }
+            Method::Head => self.prepare(self.agent.head(&url), request, limit).call(),
+            // With an explicit length of zero: the service refuses a PUT that leaves it out.
+            Method::Put => self.prepare(self.agent.put(&url), request, limit).send_empty(),
+            #[cfg(feature = "entra")]
+            Method::Get => self.prepare(self.agent.get(&url), request, limit).call(),
+            #[cfg(feature = "entra")]
+            Method::Post => self.prepare(self.agent.post(&url), request, limit).send(&request.body),
         };
         let (head, mut body) = answer.map_err(no_answer)?.into_parts();
         // Read even where it is not needed: an unread body costs the connection. Whatever goes wrong with it, the
         // head has told what there is to know.
         let body = body.with_config().limit(LARGEST_BODY).read_to_vec().unwrap_or_default();
         Ok(Reply { status: head.status.as_u16(), headers: head.headers, body })
+    }
+
+    fn prepare<Body>(
+        &self,
+        mut call: RequestBuilder<Body>,
+        request: &Request,
+        limit: Duration,
+    ) -> RequestBuilder<Body> {
+        for (name, value) in &request.headers {
+            call = call.header(*name, value);
+        }
+        if limit == self.limit { call } else { call.config().timeout_global(Some(limit)).build() }
     }
 }
 

@@ -56,6 +56,22 @@ impl Url {
         }
     }
 
+    /// This machine, or what is on its own net: link-local, or private.
+    #[cfg(feature = "entra")]
+    pub(crate) fn is_near(&self) -> bool {
+        let near = |ip| match ip {
+            IpAddr::V4(ip) => ip.is_link_local() || ip.is_private(),
+            IpAddr::V6(ip) => ip.is_unicast_link_local() || ip.is_unique_local(),
+        };
+        self.is_loopback() || self.host.parse().is_ok_and(near)
+    }
+
+    /// Whether its path is sent as it stands.
+    #[cfg(feature = "entra")]
+    pub(crate) fn has_good_path(&self) -> bool {
+        is_good_path(&self.path)
+    }
+
     /// Whether this build can speak to it.
     pub(crate) fn check_tls(&self) -> Result<()> {
         if self.https && !transport::HAS_TLS {
@@ -65,4 +81,11 @@ impl Url {
         }
         Ok(())
     }
+}
+
+/// Empty, or segments that nobody on the way changes.
+pub(crate) fn is_good_path(path: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:@".contains(&byte);
+    let good = |segment: &str| !matches!(segment, "" | "." | "..") && segment.bytes().all(fits);
+    path.is_empty() || path.strip_prefix('/').is_some_and(|path| path.split('/').all(good))
 }

@@ -2,18 +2,30 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::error::Result;
 use crate::transport::Request;
 
+#[cfg(feature = "entra")]
+#[cfg_attr(docsrs, doc(cfg(feature = "entra")))]
+pub mod entra;
+pub(crate) mod environment;
 mod sas;
+#[cfg(feature = "entra")]
+mod secret;
 mod shared_key;
+#[cfg(feature = "entra")]
+mod token_cache;
 
 use sas::Sas;
 use shared_key::SharedKey;
 pub(crate) use shared_key::check_account;
+#[cfg(feature = "entra")]
+use token_cache::{Token, TokenCache};
 
-/// A storage account's key, or a shared access signature (SAS).
+/// A storage account's key, a shared access signature (SAS), or, with the feature `entra`, a source of Entra ID's
+/// tokens.
 ///
 /// `Debug` never shows the secret.
 ///
@@ -25,11 +37,40 @@ pub(crate) use shared_key::check_account;
 /// # Ok::<(), azmutex::Error>(())
 /// ```
 #[derive(Clone)]
-pub struct Credential(Arc<Secret>);
+pub struct Credential(Arc<Kind>);
 
-enum Secret {
+enum Kind {
     SharedKey(SharedKey),
     Sas(Sas),
+    #[cfg(feature = "entra")]
+    Tokens(TokenCache),
+}
+
+/// What went with a request to prove that we may make it. No text may show it.
+pub(crate) enum Proof {
+    /// Good for this request again, or, in a SAS, for any other.
+    Signature(String),
+    #[cfg(feature = "entra")]
+    Token(Arc<Token>),
+}
+
+impl Proof {
+    pub(crate) fn secret(&self) -> &str {
+        match self {
+            Proof::Signature(signature) => signature,
+            #[cfg(feature = "entra")]
+            Proof::Token(token) => token.text(),
+        }
+    }
+}
+
+/// Why a request could not be given its proof.
+pub(crate) struct NoProof {
+    /// For a person.
+    pub(crate) hint: String,
+    pub(crate) source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    /// It makes sense to try again, after this pause.
+    pub(crate) retry_after: Option<Duration>,
 }
 
 impl Credential {
@@ -40,7 +81,7 @@ impl Credential {
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if the account's name has other characters than lower-case
     /// letters, digits and `-`, or the key is not base64.
     pub fn shared_key(account: &str, key: &str) -> Result<Credential> {
-        Ok(Credential(Arc::new(Secret::SharedKey(SharedKey::new(account, key)?))))
+        Ok(Credential(Arc::new(Kind::SharedKey(SharedKey::new(account, key)?))))
     }
 
     /// A SAS token: the text after the `?` of a SAS URL, with or without that `?`. It is sent as it stands.
@@ -52,30 +93,63 @@ impl Credential {
     ///
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if it is not the query of a URL, or has no signature.
     pub fn sas(token: &str) -> Result<Credential> {
-        Ok(Credential(Arc::new(Secret::Sas(Sas::new(token)?))))
+        Ok(Credential(Arc::new(Kind::Sas(Sas::new(token)?))))
     }
 
-    /// Adds to `request` what proves that we may make it. Gives back the signature, which no text may show: it is good
-    /// for this request again, or, in a SAS, for any other.
-    pub(crate) fn authorize(&self, request: &mut Request) -> String {
+    /// Adds to `request` what proves that we may make it. Where that has to be got first, no longer than `limit`.
+    #[cfg_attr(not(feature = "entra"), expect(unused_variables, reason = "keys and signatures are always at hand"))]
+    pub(crate) fn authorize(&self, request: &mut Request, limit: Duration) -> Result<Proof, NoProof> {
         match &*self.0 {
-            Secret::SharedKey(key) => key.sign(request),
-            Secret::Sas(sas) => sas.append_to(&mut request.query),
+            Kind::SharedKey(key) => Ok(Proof::Signature(key.sign(request))),
+            Kind::Sas(sas) => Ok(Proof::Signature(sas.append_to(&mut request.query))),
+            #[cfg(feature = "entra")]
+            Kind::Tokens(cache) => {
+                let token = cache.token(limit).map_err(|no_token| no_token.of(&**cache.source()))?;
+                request.headers.push(("authorization", format!("Bearer {}", token.text())));
+                Ok(Proof::Token(token))
+            }
+        }
+    }
+
+    /// The service did not accept `proof`. Whether there may be a better one by the next
+    /// [`authorize`](Credential::authorize).
+    pub(crate) fn refused(&self, proof: &Proof) -> bool {
+        match (&*self.0, proof) {
+            #[cfg(feature = "entra")]
+            (Kind::Tokens(cache), Proof::Token(token)) => cache.refused(token),
+            _ => false,
         }
     }
 
     pub(crate) fn is_sas(&self) -> bool {
-        matches!(*self.0, Secret::Sas(_))
+        matches!(*self.0, Kind::Sas(_))
+    }
+
+    /// Whether it signs with the date, and so depends on this machine's clock.
+    pub(crate) fn is_dated(&self) -> bool {
+        matches!(*self.0, Kind::SharedKey(_))
+    }
+
+    /// Whether whoever reads one request can make any other, in its name.
+    pub(crate) fn is_token(&self) -> bool {
+        #[cfg(feature = "entra")]
+        return matches!(*self.0, Kind::Tokens(_));
+        #[cfg(not(feature = "entra"))]
+        false
     }
 }
 
 impl fmt::Debug for Credential {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &*self.0 {
-            Secret::SharedKey(key) => {
+            Kind::SharedKey(key) => {
                 f.debug_struct("SharedKey").field("account", &key.account()).finish_non_exhaustive()
             }
-            Secret::Sas(_) => f.debug_struct("Sas").finish_non_exhaustive(),
+            Kind::Sas(_) => f.debug_struct("Sas").finish_non_exhaustive(),
+            #[cfg(feature = "entra")]
+            Kind::Tokens(cache) => {
+                f.debug_struct("Tokens").field("source", &cache.source().name()).finish_non_exhaustive()
+            }
         }
     }
 }

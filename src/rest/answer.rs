@@ -2,12 +2,11 @@
 
 use std::time::{Duration, SystemTime};
 
-use percent_encoding::percent_decode_str;
-
 use super::{Address, Applied, Operation, Outcome};
-use crate::credential::Credential;
-use crate::error::{Error, ErrorKind, ServiceAnswer};
+use crate::credential::{Credential, NoProof, Proof};
+use crate::error::{Error, ErrorKind, ServiceAnswer, tidy};
 use crate::lease::{LeaseId, LockStatus};
+use crate::retry;
 use crate::transport::{Because, NoAnswer, Reply};
 
 /// The service refuses dates that are further off than this.
@@ -20,13 +19,19 @@ pub(super) struct Asked<'a> {
     pub(super) operation: Operation,
     pub(super) address: &'a Address<'a>,
     pub(super) credential: &'a Credential,
-    pub(super) signature: String,
+    pub(super) proof: Proof,
     pub(super) date: SystemTime,
     pub(super) limit: Duration,
 }
 
 pub(super) fn read(asked: &Asked<'_>, reply: &Reply) -> (Outcome, Option<Error>) {
-    let outcome = outcome(asked.operation, reply, asked.date);
+    let outcome = match outcome(asked.operation, reply, asked.date) {
+        // Not the last word, if the next attempt has another proof.
+        Outcome::Denied if is_unauthenticated(reply) && asked.credential.refused(&asked.proof) => {
+            Outcome::Failed { applied: Applied::No, retry_after: None }
+        }
+        outcome => outcome,
+    };
     let error = match outcome {
         Outcome::Leased(_) | Outcome::Done | Outcome::Breaking(_) | Outcome::Seen(_) => None,
         Outcome::Busy | Outcome::Exists => None,
@@ -45,7 +50,7 @@ pub(crate) fn outcome(operation: Operation, reply: &Reply, now: SystemTime) -> O
     // Carried out for all we know, unless the service says that it was too busy to.
     let too_busy = code == Some("ServerBusy") || is_service(reply) && reply.status == 429;
     let applied = if too_busy { Applied::No } else { Applied::Perhaps };
-    Outcome::Failed { applied, retry_after: retry_after(reply, now) }
+    Outcome::Failed { applied, retry_after: retry::retry_after(|name| reply.header(name), now) }
 }
 
 /// Whatever answers without a request id is not the service: a portal, a proxy, some other server on that port.
@@ -55,6 +60,11 @@ fn is_service(reply: &Reply) -> bool {
 
 fn service_code(reply: &Reply) -> Option<&str> {
     reply.header("x-ms-error-code").filter(|_| is_service(reply))
+}
+
+/// The service does not know who asks; not that it knows, and has no right for him.
+fn is_unauthenticated(reply: &Reply) -> bool {
+    reply.status == 401 || service_code(reply) == Some("AuthenticationFailed")
 }
 
 /// What the operation's page promises for a success, and nothing else.
@@ -128,40 +138,29 @@ fn listed(operation: Operation, status: u16, code: &str) -> Option<Outcome> {
     })
 }
 
-/// How long the service asks us to stay away: `Retry-After` in seconds or as a date, or Azure's own in milliseconds.
-fn retry_after(reply: &Reply, now: SystemTime) -> Option<Duration> {
-    let millis = ["x-ms-retry-after-ms", "retry-after-ms"].iter().find_map(|name| reply.header(name)?.parse().ok());
-    if let Some(millis) = millis {
-        return Some(Duration::from_millis(millis));
-    }
-    let text = reply.header("retry-after")?;
-    let seconds = text.parse().ok().map(Duration::from_secs);
-    seconds.or_else(|| httpdate::parse_http_date(text).ok()?.duration_since(now).ok())
+/// The request could not be made, for want of a proof.
+pub(super) fn unsent(operation: Operation, address: &Address<'_>, no_proof: NoProof) -> (Outcome, Error) {
+    let NoProof { hint, source, retry_after } = no_proof;
+    let (outcome, kind) = match retry_after {
+        Some(_) => (Outcome::Failed { applied: Applied::No, retry_after }, ErrorKind::Unavailable),
+        None => (Outcome::Denied, ErrorKind::Credential),
+    };
+    (outcome, Error::no_answer(address.lock, kind, doing(operation), hint, source))
 }
 
 /// There was no answer.
 pub(super) fn missing(asked: &Asked<'_>, no_answer: NoAnswer) -> (Outcome, Option<Error>) {
     let origin = asked.address.origin;
     let hint = match no_answer.because {
-        Because::TimedOut => format!("no answer from {origin} within {:?}", asked.limit),
         Because::NoSuchHost => format!("the name of {origin} cannot be resolved; check the account's name"),
-        Because::ConnectionRefused => format!("nothing listens at {origin}; is it running, and the port right?"),
-        Because::Connection => format!("the connection to {origin} failed"),
-        Because::Proxy => format!("the proxy that the environment names does not connect to {origin}"),
-        Because::Tls if cfg!(feature = "platform-verifier") => {
-            format!("no trusted TLS connection to {origin}; is its authority in this system's trust store?")
-        }
-        Because::Tls => format!(
-            "no trusted TLS connection to {origin}; for a private certificate authority use the feature \
-             `platform-verifier`"
-        ),
         Because::NotHttp => format!("{origin} does not answer as the Blob service does"),
+        _ => no_answer.hint(origin, asked.limit),
     };
     let kind = match no_answer.because {
         Because::NotHttp => ErrorKind::Unexpected,
         _ => ErrorKind::Unavailable,
     };
-    let error = Error::no_answer(asked.address.lock, kind, asked.doing(), hint, no_answer.source);
+    let error = Error::no_answer(asked.address.lock, kind, doing(asked.operation), hint, no_answer.source);
     let outcome = if no_answer.because == Because::Tls {
         Outcome::Refused
     } else if no_answer.because == Because::NotHttp && asked.operation == Operation::Look {
@@ -174,19 +173,19 @@ pub(super) fn missing(asked: &Asked<'_>, no_answer: NoAnswer) -> (Outcome, Optio
     (outcome, Some(error))
 }
 
-impl Asked<'_> {
-    fn doing(&self) -> &'static str {
-        match self.operation {
-            Operation::Acquire { .. } => "acquire the lease",
-            Operation::Renew { .. } => "renew the lease",
-            Operation::Release { .. } => "release the lease",
-            Operation::Break { .. } => "break the lease",
-            Operation::Look => "look at the lock",
-            Operation::CreateBlob => "create the lock's blob",
-            Operation::CreateContainer => "create the lock's container",
-        }
+fn doing(operation: Operation) -> &'static str {
+    match operation {
+        Operation::Acquire { .. } => "acquire the lease",
+        Operation::Renew { .. } => "renew the lease",
+        Operation::Release { .. } => "release the lease",
+        Operation::Break { .. } => "break the lease",
+        Operation::Look => "look at the lock",
+        Operation::CreateBlob => "create the lock's blob",
+        Operation::CreateContainer => "create the lock's container",
     }
+}
 
+impl Asked<'_> {
     fn right(&self) -> &'static str {
         match self.operation {
             Operation::Acquire { .. } | Operation::Renew { .. } | Operation::Release { .. } => "write (`w`) blobs",
@@ -204,7 +203,7 @@ impl Asked<'_> {
             code: code.map(|code| self.tidy(code)),
             request_id: reply.header("x-ms-request-id").map(|id| self.tidy(id)),
         };
-        Error::refused(self.address.lock, kind, self.doing(), answer, hint)
+        Error::refused(self.address.lock, kind, doing(self.operation), answer, hint)
     }
 
     fn explain(&self, reply: &Reply, code: Option<&str>) -> (ErrorKind, String) {
@@ -221,6 +220,11 @@ impl Asked<'_> {
                 let hint = "the SAS token was not accepted: it may have expired, not be valid yet, or be altered";
                 (ErrorKind::Credential, self.with_detail(hint, reply))
             }
+            (401, _) | (_, Some("AuthenticationFailed")) if self.credential.is_token() => {
+                let hint = "the token was not accepted: it may be of another tenant than the account's, or for another \
+                            service";
+                (ErrorKind::Credential, self.with_tenant(self.with_detail(hint, reply), reply))
+            }
             (_, Some("AuthenticationFailed")) => {
                 let hint = "the account key was not accepted; it may have been rotated, or belong to another account";
                 (ErrorKind::Credential, self.with_detail(hint, reply))
@@ -231,7 +235,17 @@ impl Asked<'_> {
             }
             (_, Some("KeyBasedAuthenticationNotPermitted")) => (
                 ErrorKind::PermissionDenied,
-                "the account refuses its keys, and whatever is signed with them; use a user delegation SAS".to_owned(),
+                "the account refuses its keys, and whatever is signed with them; use an Entra ID credential, or a user \
+                 delegation SAS"
+                    .to_owned(),
+            ),
+            (_, Some("AuthorizationPermissionMismatch")) if self.credential.is_token() => (
+                ErrorKind::PermissionDenied,
+                format!(
+                    "the identity lacks the right to {}; give it the role `Storage Blob Data Contributor` for this \
+                     container or account, and some minutes until that counts",
+                    self.right()
+                ),
             ),
             (_, Some("AuthorizationPermissionMismatch")) => {
                 (ErrorKind::PermissionDenied, format!("the credential lacks the right to {}", self.right()))
@@ -290,14 +304,14 @@ impl Asked<'_> {
         }
     }
 
-    /// How far our clock is off, if it is so far that the service refuses. A SAS does not depend on it.
+    /// How far our clock is off, if it is so far that the service refuses.
     fn skew(&self, reply: &Reply) -> Option<String> {
         let theirs = httpdate::parse_http_date(reply.header("date")?).ok()?;
         let (off, direction) = match self.date.duration_since(theirs) {
             Ok(ahead) => (ahead, "ahead of"),
             Err(behind) => (behind.duration(), "behind"),
         };
-        let refused = off >= SKEW_REFUSED - SKEW_SLACK && !self.credential.is_sas();
+        let refused = off >= SKEW_REFUSED - SKEW_SLACK && self.credential.is_dated();
         refused.then(|| format!("{} min {direction} the service's", off.as_secs() / 60))
     }
 
@@ -313,13 +327,20 @@ impl Asked<'_> {
         }
     }
 
-    /// A server's text on one line, of bounded length, and without our signature, should it have sent that back.
-    fn tidy(&self, text: &str) -> String {
-        let text = text.replace(&self.signature, "<redacted>");
-        if percent_decode_str(&text).decode_utf8_lossy().contains(&self.signature) {
-            return "<redacted>".to_owned();
+    /// With the account's own tenant, which the service names when it refuses a token.
+    fn with_tenant(&self, hint: String, reply: &Reply) -> String {
+        let challenge = reply.header("www-authenticate").unwrap_or_default();
+        let authority = challenge.split([' ', ',']).find_map(|part| part.strip_prefix("authorization_uri="));
+        let tenant = authority.and_then(|uri| uri.trim_matches('"').split('/').nth(3)).unwrap_or_default();
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.');
+        if tenant.is_empty() || tenant.len() > 64 || !tenant.bytes().all(fits) {
+            return hint;
         }
-        let printable = text.chars().map(|c| if c.is_control() { ' ' } else { c });
-        printable.take(600).collect()
+        format!("{hint}; it wants one of tenant {}", self.tidy(tenant))
+    }
+
+    /// A server's text on one line, of bounded length, and without our proof, should it have sent that back.
+    fn tidy(&self, text: &str) -> String {
+        tidy(text, &[self.proof.secret()])
     }
 }

@@ -91,7 +91,11 @@ pub(crate) struct Address<'a> {
     pub(crate) lock: &'a Arc<str>,
 }
 
-/// Makes one attempt at `operation`, in no more than `limit`.
+/// Less than this is no time to be taken off a limit: a proof that was at hand.
+const AT_HAND: Duration = Duration::from_millis(10);
+
+/// Makes one attempt at `operation`, in no more than `limit`. A credential that is not ready yet may take most of it;
+/// the attempt counts from when the request itself is sent.
 pub(crate) fn attempt(
     transport: &Transport,
     credential: &Credential,
@@ -99,11 +103,20 @@ pub(crate) fn attempt(
     operation: Operation,
     limit: Duration,
 ) -> Exchange {
+    let begun = clock::now();
     let date = clock::wall();
     let mut request = request::of(operation, address, date);
-    let signature = credential.authorize(&mut request);
+    let proof = match credential.authorize(&mut request, limit - limit / 4) {
+        Ok(proof) => proof,
+        Err(no_proof) => {
+            let (outcome, error) = answer::unsent(operation, address, no_proof);
+            return Exchange { sent: clock::now(), outcome, error: Some(error) };
+        }
+    };
     let sent = clock::now();
-    let asked = answer::Asked { operation, address, credential, signature, date, limit };
+    let waited = sent.since(begun);
+    let limit = if waited < AT_HAND { limit } else { limit.saturating_sub(waited) };
+    let asked = answer::Asked { operation, address, credential, proof, date, limit };
     let (outcome, error) = match transport.send(&request, limit) {
         Ok(reply) => answer::read(&asked, &reply),
         Err(no_answer) => answer::missing(&asked, no_answer),

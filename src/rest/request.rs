@@ -50,5 +50,5 @@ pub(super) fn of(operation: Operation, address: &Address<'_>, date: SystemTime) 
         }
         Operation::CreateContainer => (Method::Put, address.container_path, "restype=container"),
     };
-    Request { method, origin: address.origin.to_owned(), path: path.to_owned(), query: query.to_owned(), headers }
+    Request::new(method, address.origin, path, query, headers)
 }

@@ -122,7 +122,7 @@ fn head(status: u16) -> String {
 }
 
 /// A port that refuses connections for as long as the socket lives: it is bound, and nobody listens.
-fn nobody() -> (OwnedFd, u16) {
+pub(crate) fn nobody() -> (OwnedFd, u16) {
     let socket = net::socket(net::AddressFamily::INET, net::SocketType::STREAM, None).unwrap();
     net::bind(&socket, &SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
     let address = SocketAddr::try_from(net::getsockname(&socket).unwrap()).unwrap();

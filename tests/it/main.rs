@@ -7,6 +7,8 @@
 
 mod conformance;
 mod emulator;
+#[cfg(feature = "entra")]
+mod entra;
 mod faults;
 mod hostile;
 mod locker;

@@ -1,0 +1,107 @@
+//! One question to an endpoint that gives tokens.
+
+use std::time::Duration;
+
+use super::answer::{self, Refusal};
+use super::{AccessToken, TokenError};
+use crate::clock;
+use crate::error::{Error, Result};
+use crate::retry::{self, Backoff};
+use crate::transport::{Because, Method, Request, Transport};
+use crate::url::Url;
+
+/// As for a request to the storage service. Nobody waits for the whole of it: see the token cache.
+const LIMIT: Duration = Duration::from_secs(5);
+
+pub(super) struct Endpoint {
+    origin: String,
+    backoff: &'static Backoff,
+    transport: Transport,
+}
+
+impl Endpoint {
+    /// One on the net, over https, and through the proxy that the environment names, if it names one. Plain http only
+    /// on this machine.
+    pub(super) fn remote(url: &Url) -> Result<Endpoint> {
+        let local = url.is_loopback();
+        if !url.https && !local {
+            return Err(Error::input(format!("{} would be told secrets without TLS; use https", url.origin)));
+        }
+        url.check_tls()?;
+        Ok(Endpoint::new(url, &Backoff::TOKENS, local))
+    }
+
+    /// One of the platform that this runs on: on this machine, or next to it, where no proxy can reach it or should.
+    pub(super) fn near(url: &Url, backoff: &'static Backoff) -> Result<Endpoint> {
+        if !url.https && !url.is_near() {
+            return Err(Error::input(format!(
+                "{} is not next to this machine, and would be told secrets without TLS",
+                url.origin
+            )));
+        }
+        url.check_tls()?;
+        Ok(Endpoint::new(url, backoff, true))
+    }
+
+    fn new(url: &Url, backoff: &'static Backoff, direct: bool) -> Endpoint {
+        Endpoint { origin: url.origin.clone(), backoff, transport: Transport::new(LIMIT, direct) }
+    }
+
+    pub(super) fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    /// Posts `form`, of which the `secrets` are in no error.
+    pub(super) fn post(&self, path: &str, form: String, secrets: &[&str]) -> Result<AccessToken, TokenError> {
+        let headers = vec![("content-type", "application/x-www-form-urlencoded".to_owned())];
+        let mut request = Request::new(Method::Post, &self.origin, path, "", headers);
+        request.body = form;
+        self.ask(&request, secrets)
+    }
+
+    /// Gets what is at `path`; the `secrets` of the headers are in no error.
+    pub(super) fn get(
+        &self,
+        path: &str,
+        query: &str,
+        headers: Vec<(&'static str, String)>,
+        secrets: &[&str],
+    ) -> Result<AccessToken, TokenError> {
+        self.ask(&Request::new(Method::Get, &self.origin, path, query, headers), secrets)
+    }
+
+    fn ask(&self, request: &Request, secrets: &[&str]) -> Result<AccessToken, TokenError> {
+        let asked = clock::now();
+        let reply = match self.transport.send(request, LIMIT) {
+            Ok(reply) => reply,
+            Err(no_answer) if no_answer.because == Because::Tls => {
+                return Err(TokenError::definite(no_answer.hint(&self.origin, LIMIT)));
+            }
+            Err(no_answer) => return Err(self.passing(no_answer.hint(&self.origin, LIMIT))),
+        };
+        if reply.status == 200 {
+            return answer::token(reply.bytes(), asked)
+                .ok_or_else(|| self.passing(format!("{} answered with something that is no token", self.origin)));
+        }
+        let status = reply.status;
+        let error = match answer::refusal(reply.bytes(), secrets) {
+            Some(Refusal { text, passing }) if (400..600).contains(&status) => {
+                let text = format!("{} answered {status} {text}", self.origin);
+                if !passing && !self.backoff.is_passing(status) {
+                    return Err(TokenError::definite(text));
+                }
+                self.passing(text)
+            }
+            // What gives no reason may be something else, on the way there.
+            _ => self.passing(format!("{} answered {status}, and not as a token endpoint does", self.origin)),
+        };
+        match retry::retry_after(|name| reply.header(name), clock::wall()) {
+            Some(pause) => Err(error.retry_after(pause)),
+            None => Err(error),
+        }
+    }
+
+    fn passing(&self, text: String) -> TokenError {
+        TokenError { backoff: self.backoff, ..TokenError::passing(text) }
+    }
+}

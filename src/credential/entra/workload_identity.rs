@@ -1,0 +1,154 @@
+//! An identity that the platform vouches for, by a token in a file.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{ErrorKind, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::authority::{Authority, Login};
+use super::{AccessToken, TokenError, TokenSource};
+use crate::credential::Credential;
+use crate::credential::environment::Environment;
+use crate::credential::secret::Secret;
+use crate::error::{Error, Result};
+
+pub(super) const TENANT: &str = "AZURE_TENANT_ID";
+pub(super) const CLIENT: &str = "AZURE_CLIENT_ID";
+pub(super) const TOKEN_FILE: &str = "AZURE_FEDERATED_TOKEN_FILE";
+pub(super) const AUTHORITY: &str = "AZURE_AUTHORITY_HOST";
+
+/// Tokens of real platforms have one or two thousand characters.
+const LONGEST: u64 = 64 * 1024;
+
+/// A workload identity: an application that trusts the tokens which the program's platform puts into a file. In
+/// Kubernetes they come from the cluster
+/// ([AKS](https://learn.microsoft.com/azure/aks/workload-identity-overview)), in a workflow of GitHub's from
+/// [GitHub](https://learn.microsoft.com/entra/workload-id/workload-identity-federation), whose token a step of the
+/// workflow writes to a file. It is read anew for each token, since the platform replaces it.
+///
+/// ```
+/// use azmutex::credential::entra::WorkloadIdentity;
+///
+/// let client_id = "00001111-aaaa-2222-bbbb-3333cccc4444";
+/// # #[cfg(any(feature = "rustls", feature = "platform-verifier"))]
+/// let credential = WorkloadIdentity::new("contoso.onmicrosoft.com", client_id, "/run/token").build()?;
+/// # Ok::<(), azmutex::Error>(())
+/// ```
+#[derive(Clone)]
+#[must_use = "settings do nothing until `build`"]
+pub struct WorkloadIdentity {
+    login: Login,
+    token_file: PathBuf,
+}
+
+impl WorkloadIdentity {
+    /// The application `client_id` of a tenant (its id, or one of its domain names), with the platform's token in this
+    /// file.
+    pub fn new(tenant: &str, client_id: &str, token_file: impl Into<PathBuf>) -> WorkloadIdentity {
+        WorkloadIdentity { login: Login::new(tenant, client_id), token_file: token_file.into() }
+    }
+
+    /// As the platform says: `AZURE_FEDERATED_TOKEN_FILE`, `AZURE_TENANT_ID`, `AZURE_CLIENT_ID` and, if it is there,
+    /// `AZURE_AUTHORITY_HOST`. AKS sets them all.
+    ///
+    /// # Errors
+    ///
+    /// [`Credential`](crate::ErrorKind::Credential) if one is missing.
+    pub fn from_env() -> Result<WorkloadIdentity> {
+        WorkloadIdentity::from_variables(&Environment::of_process())
+    }
+
+    pub(in crate::credential) fn from_variables(environment: &Environment<'_>) -> Result<WorkloadIdentity> {
+        let [tenant, client_id] = environment.all([TENANT, CLIENT], "a workload identity")?;
+        let Some(token_file) = environment.path(TOKEN_FILE) else {
+            return Err(Error::no_credential(format!("a workload identity needs {TOKEN_FILE}, which is not set")));
+        };
+        let identity = WorkloadIdentity::new(&tenant, &client_id, token_file);
+        Ok(match environment.text(AUTHORITY)? {
+            Some(authority) => identity.authority(&authority),
+            None => identity,
+        })
+    }
+
+    /// Where it logs in: `https://login.microsoftonline.us` or `https://login.chinacloudapi.cn`, for the other clouds.
+    /// https, or http on this machine. Defaults to `https://login.microsoftonline.com`.
+    pub fn authority(mut self, url: &str) -> Self {
+        self.login.authority = url.to_owned();
+        self
+    }
+
+    /// What the token is for. Defaults to `https://storage.azure.com/.default`, in all clouds.
+    pub fn scope(mut self, scope: &str) -> Self {
+        self.login.scope = scope.to_owned();
+        self
+    }
+
+    /// Checks the settings. Talks to nobody, and does not read the file yet.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if a setting cannot be what was meant, or the authority is
+    /// https and the crate was built without a TLS feature.
+    pub fn build(self) -> Result<Credential> {
+        let source = Source { authority: self.login.build()?, token_file: self.token_file };
+        Ok(Credential::entra(Arc::new(source)))
+    }
+}
+
+impl fmt::Debug for WorkloadIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WorkloadIdentity")
+            .field("client_id", &self.login.client_id)
+            .field("token_file", &self.token_file)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Credential {
+    /// Entra ID's tokens for the workload identity that the platform tells in the environment. With settings:
+    /// [`WorkloadIdentity`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`WorkloadIdentity::from_env`] and [`WorkloadIdentity::build`].
+    pub fn workload_identity() -> Result<Credential> {
+        WorkloadIdentity::from_env()?.build()
+    }
+}
+
+struct Source {
+    authority: Authority,
+    token_file: PathBuf,
+}
+
+impl TokenSource for Source {
+    fn fetch(&self) -> Result<AccessToken, TokenError> {
+        self.authority.by_assertion(read(&self.token_file)?.reveal())
+    }
+
+    fn name(&self) -> String {
+        format!("the workload identity {} at {}", self.authority.client_id(), self.authority.origin())
+    }
+}
+
+fn read(path: &Path) -> Result<Secret, TokenError> {
+    let mut text = String::with_capacity(8 * 1024);
+    let read = File::open(path).and_then(|file| file.take(LONGEST).read_to_string(&mut text));
+    let text = Secret::new(text);
+    match read {
+        Err(error) if error.kind() == ErrorKind::NotFound => Err(TokenError::definite(format!(
+            "there is no file {}, which should hold the platform's token",
+            path.display()
+        ))),
+        Err(error) => {
+            Err(TokenError::passing(format!("cannot read the platform's token from {}: {error}", path.display())))
+        }
+        // It may be just about to be replaced.
+        Ok(_) if text.reveal().trim().is_empty() => Err(TokenError::passing(format!(
+            "the file {}, which should hold the platform's token, is empty",
+            path.display()
+        ))),
+        Ok(_) => Ok(Secret::new(text.reveal().trim().to_owned())),
+    }
+}

@@ -1,0 +1,461 @@
+//! One token for all clones of a credential.
+//!
+//! A token is fetched on a thread of its own, one fetch at a time, and ahead of time: at half of its life, while the
+//! one at hand goes on serving. So no renewal of a lease waits for a token, and an outage of the tokens' source that is
+//! shorter than half a token's life is not even felt. There is no timer: a token that nobody uses is not renewed.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::NoProof;
+use super::entra::{AccessToken, TokenError, TokenSource};
+use super::secret::Secret;
+use crate::clock::{self, Moment};
+use crate::retry::Jitter;
+
+/// Less is no life for a token, and would have it fetched again and again.
+const LEAST_LIFE: Duration = Duration::from_secs(1);
+/// It goes into a request's head, together with all else.
+const LONGEST_TOKEN: usize = 12 * 1024;
+/// When a token that was fetched because its forerunner was refused is refused, too, soon after, that is an answer.
+const FORCE_AGAIN: Duration = Duration::from_secs(60);
+
+/// A token that was good when it was handed out.
+pub(crate) struct Token {
+    text: Secret,
+    good_until: Moment,
+    refresh_at: Moment,
+    fetched: Moment,
+    /// It was fetched because the service had refused the one before.
+    forced: bool,
+}
+
+impl Token {
+    pub(crate) fn text(&self) -> &str {
+        self.text.reveal()
+    }
+}
+
+/// Why there is no token in time.
+pub(super) struct NoToken {
+    error: TokenError,
+    /// When the source is asked again.
+    retry_after: Duration,
+}
+
+impl NoToken {
+    pub(super) fn of(self, source: &dyn TokenSource) -> NoProof {
+        let NoToken { error, retry_after } = self;
+        NoProof {
+            hint: format!("no token from {}: {error}", source.name()),
+            retry_after: error.is_passing().then_some(retry_after),
+            source: error.beneath(),
+        }
+    }
+}
+
+pub(crate) struct TokenCache(Arc<Shared>);
+
+struct Shared {
+    source: Arc<dyn TokenSource>,
+    ledger: Mutex<Ledger>,
+    /// A fetch has ended.
+    ended: Condvar,
+}
+
+impl TokenCache {
+    pub(crate) fn new(source: Arc<dyn TokenSource>) -> TokenCache {
+        let ledger = Mutex::new(Ledger::new(Jitter::random()));
+        TokenCache(Arc::new(Shared { source, ledger, ended: Condvar::new() }))
+    }
+
+    pub(crate) fn source(&self) -> &Arc<dyn TokenSource> {
+        &self.0.source
+    }
+
+    /// A token that is good now. If there is none, waits for one that is being fetched, no longer than `limit`.
+    pub(crate) fn token(&self, limit: Duration) -> Result<Arc<Token>, NoToken> {
+        let end = clock::now().after(limit);
+        let mut ledger = self.0.ledger();
+        loop {
+            let now = clock::now();
+            if ledger.begin(now) {
+                self.0.fetch(&mut ledger);
+            }
+            match ledger.ask(now) {
+                Ask::Have(token) => return Ok(token),
+                Ask::Failed(no_token) => return Err(no_token),
+                Ask::Wait if now >= end => {
+                    let error = TokenError::passing(format!("it has not answered within {limit:.1?}"));
+                    return Err(NoToken { error, retry_after: Duration::ZERO });
+                }
+                Ask::Wait => {
+                    let waited = self.0.ended.wait_timeout(ledger, end.left(now));
+                    ledger = waited.unwrap_or_else(PoisonError::into_inner).0;
+                }
+            }
+        }
+    }
+
+    /// The service refused `token`. Whether it makes sense to try again with another, which the next
+    /// [`token`](TokenCache::token) is.
+    pub(crate) fn refused(&self, token: &Arc<Token>) -> bool {
+        self.0.ledger().refused(clock::now(), token)
+    }
+}
+
+impl Shared {
+    /// Starts the fetch that has just begun.
+    fn fetch(self: &Arc<Shared>, ledger: &mut Ledger) {
+        let fetch = Fetch(self.clone());
+        let run = move || {
+            let result = fetch.0.source.fetch();
+            fetch.0.ledger().fetched(clock::now(), result);
+        };
+        // Without a limit for its stack: a caller's own source runs there.
+        if let Err(error) = std::thread::Builder::new().name("azmutex-token".into()).spawn(run) {
+            ledger.fetched(clock::now(), Err(TokenError::passing(error)));
+        }
+    }
+
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Ends a fetch, whatever way.
+struct Fetch(Arc<Shared>);
+
+impl Drop for Fetch {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let panicked = TokenError::passing("the token source panicked");
+            self.0.ledger().fetched(clock::now(), Err(panicked));
+        }
+        self.0.ended.notify_all();
+    }
+}
+
+/// What is known of the token, and what is to be done about it: pure, given the time.
+struct Ledger {
+    token: Option<Arc<Token>>,
+    fetching: bool,
+    /// The service refused the last token.
+    forced: bool,
+    failures: u32,
+    failure: Option<TokenError>,
+    /// No fetch begins before.
+    not_before: Moment,
+    jitter: Jitter,
+}
+
+enum Ask {
+    Have(Arc<Token>),
+    Wait,
+    Failed(NoToken),
+}
+
+impl Ledger {
+    fn new(jitter: Jitter) -> Ledger {
+        Ledger {
+            token: None,
+            fetching: false,
+            forced: false,
+            failures: 0,
+            failure: None,
+            not_before: Moment::PAST,
+            jitter,
+        }
+    }
+
+    fn good(&self, now: Moment) -> Option<&Arc<Token>> {
+        self.token.as_ref().filter(|token| now < token.good_until)
+    }
+
+    /// Whether a fetch is due. From here on, until [`fetched`](Ledger::fetched), it is under way.
+    fn begin(&mut self, now: Moment) -> bool {
+        let wanted = self.good(now).is_none_or(|token| now >= token.refresh_at);
+        let begin = wanted && !self.fetching && now >= self.not_before;
+        self.fetching |= begin;
+        begin
+    }
+
+    fn ask(&self, now: Moment) -> Ask {
+        match (self.good(now), &self.failure) {
+            (Some(token), _) => Ask::Have(token.clone()),
+            (None, Some(failure)) if !self.fetching => {
+                Ask::Failed(NoToken { error: failure.clone(), retry_after: self.not_before.left(now) })
+            }
+            (None, _) => Ask::Wait,
+        }
+    }
+
+    fn fetched(&mut self, now: Moment, result: Result<AccessToken, TokenError>) {
+        self.fetching = false;
+        match result.and_then(|token| self.accept(now, token)) {
+            Ok(token) => {
+                self.token = Some(Arc::new(token));
+                self.forced = false;
+                self.failures = 0;
+                self.failure = None;
+                self.not_before = Moment::PAST;
+            }
+            Err(error) => {
+                self.failures = self.failures.saturating_add(1);
+                self.not_before = now.after(error.pause(self.failures, self.jitter.next()));
+                self.failure = Some(error);
+            }
+        }
+    }
+
+    fn accept(&self, now: Moment, token: AccessToken) -> Result<Token, TokenError> {
+        let AccessToken { text, good_until } = token;
+        let fits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
+        if !fits(text.reveal()) || text.reveal().len() > LONGEST_TOKEN {
+            return Err(TokenError::definite("it gave something that is no token"));
+        }
+        let life = good_until.left(now);
+        if life < LEAST_LIFE {
+            return Err(TokenError::passing("it gave a token that is at its end"));
+        }
+        // That is at least five minutes before the end of any that lasts for ten.
+        let refresh_at = now.after(life / 2);
+        Ok(Token { text, good_until, refresh_at, fetched: now, forced: self.forced })
+    }
+
+    fn refused(&mut self, now: Moment, token: &Arc<Token>) -> bool {
+        let current = self.token.as_ref().is_some_and(|current| Arc::ptr_eq(current, token));
+        if current && token.forced && now.since(token.fetched) < FORCE_AGAIN {
+            return false;
+        }
+        if current {
+            self.token = None;
+            self.forced = true;
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use crossbeam_channel::{bounded, unbounded};
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn start() -> Moment {
+        Moment::PAST.after(HOUR)
+    }
+
+    fn token(now: Moment, life: Duration) -> AccessToken {
+        AccessToken::counted_from(now, format!("{life:?}"), life)
+    }
+
+    fn ledger() -> Ledger {
+        Ledger::new(Jitter::new(7))
+    }
+
+    /// One that has a token of this life since `start`.
+    fn with(life: Duration) -> Ledger {
+        let mut ledger = ledger();
+        assert!(ledger.begin(start()));
+        ledger.fetched(start(), Ok(token(start(), life)));
+        ledger
+    }
+
+    fn have(ledger: &Ledger, now: Moment) -> Option<Arc<Token>> {
+        match ledger.ask(now) {
+            Ask::Have(token) => Some(token),
+            Ask::Wait | Ask::Failed(_) => None,
+        }
+    }
+
+    #[test]
+    fn it_is_fetched_once_and_again_at_half_of_its_life() {
+        let mut ledger = ledger();
+        assert!(ledger.begin(start()));
+        assert!(!ledger.begin(start()), "one at a time");
+        assert!(matches!(ledger.ask(start()), Ask::Wait));
+        ledger.fetched(start(), Ok(token(start(), HOUR)));
+        assert!(!ledger.begin(start().after(HOUR / 2 - SECOND)));
+        assert!(ledger.begin(start().after(HOUR / 2)));
+        assert!(!ledger.begin(start().after(HOUR / 2 + SECOND)));
+        assert_eq!(have(&ledger, start().after(HOUR - SECOND)).unwrap().text(), "3600s", "the old one serves");
+        assert!(have(&ledger, start().after(HOUR)).is_none());
+    }
+
+    #[test]
+    fn a_source_that_gives_the_same_token_again_is_asked_ever_sooner() {
+        let mut ledger = with(HOUR);
+        let mut now = start();
+        for asked_at in [1800, 2700, 3150, 3375] {
+            now = start().after(asked_at * SECOND);
+            assert!(!ledger.begin(now.before(SECOND)));
+            assert!(ledger.begin(now));
+            ledger.fetched(now, Ok(token(start(), HOUR)));
+        }
+        assert!(have(&ledger, now).is_some());
+    }
+
+    #[test]
+    fn failures_are_repeated_with_growing_pauses_while_the_old_token_serves() {
+        let mut ledger = with(HOUR);
+        let mut now = start().after(HOUR / 2);
+        let mut last = Duration::ZERO;
+        for failures in 1..20_u32 {
+            assert!(ledger.begin(now));
+            ledger.fetched(now, Err(TokenError::passing("down")));
+            assert!(have(&ledger, now).is_some());
+            let pause = ledger.not_before.left(now);
+            assert!(pause >= 250 * SECOND / 1000 && pause <= 8 * SECOND, "{pause:?}");
+            assert!(failures > 4 || pause > last / 2, "{pause:?} after {last:?}");
+            assert!(!ledger.begin(now.after(pause).before(SECOND / 1000)));
+            (last, now) = (pause, now.after(pause));
+        }
+        let dead = start().after(HOUR);
+        match ledger.ask(dead) {
+            Ask::Failed(no_token) => assert_eq!(no_token.error.to_string(), "down"),
+            Ask::Have(_) | Ask::Wait => panic!("it has ended"),
+        }
+        assert!(ledger.begin(dead));
+        ledger.fetched(dead, Ok(token(dead, HOUR)));
+        assert!(have(&ledger, dead).is_some());
+        assert_eq!((ledger.failures, ledger.not_before), (0, Moment::PAST));
+    }
+
+    #[test]
+    fn a_source_that_asks_to_be_left_alone_is() {
+        let mut ledger = ledger();
+        assert!(ledger.begin(start()));
+        ledger.fetched(start(), Err(TokenError::passing("busy").retry_after(30 * SECOND)));
+        assert!(!ledger.begin(start().after(29 * SECOND)));
+        match ledger.ask(start().after(10 * SECOND)) {
+            Ask::Failed(no_token) => assert_eq!(no_token.retry_after, 20 * SECOND),
+            Ask::Have(_) | Ask::Wait => panic!("there is none"),
+        }
+        assert!(ledger.begin(start().after(30 * SECOND)));
+    }
+
+    #[test]
+    fn a_refused_token_is_replaced_once() {
+        let mut ledger = with(HOUR);
+        let now = start().after(SECOND);
+        let first = have(&ledger, now).unwrap();
+        assert!(ledger.refused(now, &first));
+        assert!(ledger.begin(now), "at once");
+        ledger.fetched(now, Ok(token(now, HOUR)));
+        assert!(ledger.refused(now, &first), "the other one has not been tried");
+        let second = have(&ledger, now).unwrap();
+        assert!(!ledger.refused(now, &second), "that is an answer");
+        assert!(have(&ledger, now).is_some());
+        let later = now.after(FORCE_AGAIN);
+        assert!(ledger.refused(later, &second), "much may have changed since");
+        assert!(ledger.begin(later));
+    }
+
+    #[test]
+    fn what_is_no_token_is_a_failure() {
+        for (text, life) in [("", HOUR), ("a b", HOUR), ("a\r\nb", HOUR), ("é", HOUR), ("a", Duration::ZERO)] {
+            let mut ledger = ledger();
+            assert!(ledger.begin(start()));
+            ledger.fetched(start(), Ok(AccessToken::counted_from(start(), text.into(), life)));
+            assert!(matches!(ledger.ask(start()), Ask::Failed(_)), "{text:?}");
+            assert!(!ledger.begin(start()), "not in a loop");
+        }
+        let mut ledger = ledger();
+        assert!(ledger.begin(start()));
+        ledger.fetched(start(), Ok(AccessToken::counted_from(start(), "x".repeat(LONGEST_TOKEN + 1), HOUR)));
+        assert!(matches!(ledger.ask(start()), Ask::Failed(_)));
+    }
+
+    #[test]
+    fn a_token_without_an_end_is_never_fetched_again() {
+        let mut ledger = with(Duration::MAX);
+        assert!(!ledger.begin(start().after(100_000 * HOUR)));
+    }
+
+    fn cache(source: impl TokenSource) -> TokenCache {
+        TokenCache::new(Arc::new(source))
+    }
+
+    #[test]
+    fn whoever_comes_during_a_fetch_waits_for_its_end() {
+        let fetches = Arc::new(AtomicUsize::new(0));
+        let counted = fetches.clone();
+        let (go, gate) = bounded::<()>(0);
+        let cache = Arc::new(cache(move || {
+            counted.fetch_add(1, Ordering::Relaxed);
+            let _ = gate.recv();
+            Ok(AccessToken::new("a", HOUR))
+        }));
+        let threads: Vec<_> = (0..20)
+            .map(|_| {
+                let cache = cache.clone();
+                std::thread::spawn(move || cache.token(20 * SECOND).map(|token| token.text().to_owned()))
+            })
+            .collect();
+        clock::sleep(SECOND / 10);
+        drop(go);
+        for thread in threads {
+            assert_eq!(thread.join().unwrap().ok().unwrap(), "a");
+        }
+        assert_eq!(fetches.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn a_source_that_hangs_costs_the_limit_and_is_not_asked_twice() {
+        let (asked, asks) = unbounded();
+        let (go, gate) = bounded::<()>(0);
+        let cache = cache(move || {
+            let _ = asked.send(());
+            let _ = gate.recv();
+            Ok(AccessToken::new("late", HOUR))
+        });
+        for _ in 0..3 {
+            let begun = clock::now();
+            let no_token = cache.token(SECOND / 5).err().unwrap();
+            assert!(no_token.error.is_passing());
+            let took = clock::now().since(begun);
+            assert!(took >= SECOND / 5 && took < 5 * SECOND, "{took:?}");
+        }
+        drop(go);
+        assert_eq!(cache.token(20 * SECOND).ok().unwrap().text(), "late");
+        assert_eq!(asks.try_iter().count(), 1);
+    }
+
+    #[test]
+    fn a_refresh_is_not_waited_for() {
+        let (go, gate) = bounded::<()>(0);
+        let first = AtomicUsize::new(0);
+        let cache = cache(move || {
+            if first.fetch_add(1, Ordering::Relaxed) > 0 {
+                let _ = gate.recv();
+                return Ok(AccessToken::new("new", HOUR));
+            }
+            Ok(AccessToken::new("old", 3 * SECOND))
+        });
+        assert_eq!(cache.token(20 * SECOND).ok().unwrap().text(), "old");
+        clock::sleep(3 * SECOND / 2);
+        let begun = clock::now();
+        assert_eq!(cache.token(20 * SECOND).ok().unwrap().text(), "old");
+        assert!(clock::now().since(begun) < SECOND);
+        drop(go);
+        let end = clock::now().after(20 * SECOND);
+        while cache.token(SECOND).ok().unwrap().text() == "old" {
+            assert!(clock::now() < end);
+            clock::sleep(SECOND / 100);
+        }
+    }
+
+    #[test]
+    fn a_source_that_panics_has_failed() {
+        let cache = cache(|| panic!("on purpose"));
+        let no_token = cache.token(20 * SECOND).err().unwrap();
+        assert_eq!(no_token.error.to_string(), "the token source panicked");
+        assert!(no_token.error.is_passing());
+    }
+}
