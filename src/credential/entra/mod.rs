@@ -28,6 +28,7 @@
 mod answer;
 mod authority;
 mod endpoint;
+mod managed_identity;
 mod service_principal;
 mod workload_identity;
 
@@ -43,6 +44,7 @@ use crate::clock::{self, Moment};
 use crate::error::{Error, Result};
 use crate::retry::Backoff;
 
+pub use managed_identity::ManagedIdentity;
 pub use service_principal::ServicePrincipal;
 pub use workload_identity::WorkloadIdentity;
 

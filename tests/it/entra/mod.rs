@@ -1,6 +1,8 @@
 //! Locks with the tokens of Entra ID, against doubles of its endpoints and of the storage service.
 
 mod cache;
+mod child;
+mod identity;
 mod login;
 
 use std::collections::HashMap;

@@ -1,0 +1,288 @@
+//! The identity that Azure gives to the machine or the app that this runs in.
+
+use std::fmt;
+use std::sync::Arc;
+
+use percent_encoding::utf8_percent_encode;
+
+use super::authority::{UNRESERVED, check_id};
+use super::endpoint::Endpoint;
+use super::{AccessToken, SCOPE, TokenError, TokenSource, check_scope};
+use crate::credential::Credential;
+use crate::credential::environment::Environment;
+use crate::credential::secret::Secret;
+use crate::error::{Error, Result};
+use crate::retry::Backoff;
+use crate::url::Url;
+
+pub(super) const ENDPOINT: &str = "IDENTITY_ENDPOINT";
+pub(super) const HEADER: &str = "IDENTITY_HEADER";
+/// For what stands in for the metadata service.
+pub(super) const METADATA_HOST: &str = "AZURE_POD_IDENTITY_AUTHORITY_HOST";
+const THUMBPRINT: &str = "IDENTITY_SERVER_THUMBPRINT";
+
+const METADATA_ADDRESS: &str = "http://169.254.169.254";
+const METADATA_PATH: &str = "/metadata/identity/oauth2/token";
+
+/// A managed identity: one that Azure gives to a virtual machine, a scale set, a container instance
+/// ([metadata service](https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/how-to-use-vm-token)),
+/// or to an app of App Service, Functions or Container Apps
+/// ([token endpoint](https://learn.microsoft.com/azure/app-service/overview-managed-identity#rest-endpoint-reference)).
+/// The identity that is the machine's or the app's own, unless one is named.
+///
+/// The metadata service is asked over the link-local net, directly. While Azure updates it, for up to 70 s, a wait for a
+/// lock without a limit ends after the [`patience`](crate::retry::Policy::patience) of its policy.
+///
+/// ```
+/// use azmutex::credential::entra::ManagedIdentity;
+///
+/// let credential =
+///     ManagedIdentity::from_env()?.client_id("00001111-aaaa-2222-bbbb-3333cccc4444").build()?;
+/// # Ok::<(), azmutex::Error>(())
+/// ```
+#[must_use = "settings do nothing until `build`"]
+pub struct ManagedIdentity {
+    platform: Platform,
+    identity: Identity,
+    scope: String,
+}
+
+enum Platform {
+    /// App Service and its kin, who give each process an address and a secret for it.
+    App {
+        endpoint: String,
+        header: Secret,
+    },
+    Metadata {
+        host: String,
+    },
+}
+
+enum Identity {
+    Own,
+    Client(String),
+    Object(String),
+    Resource(String),
+}
+
+impl ManagedIdentity {
+    /// With `IDENTITY_ENDPOINT` and `IDENTITY_HEADER` in the environment that of an app; the metadata service
+    /// otherwise, at `AZURE_POD_IDENTITY_AUTHORITY_HOST` if that is set. Talks to nobody: where there is no metadata
+    /// service, asking it for a token takes seconds to fail.
+    ///
+    /// # Errors
+    ///
+    /// [`Credential`](crate::ErrorKind::Credential) if the environment is one of Azure Arc or Service Fabric, whose
+    /// identities this crate cannot use.
+    pub fn from_env() -> Result<ManagedIdentity> {
+        ManagedIdentity::from_variables(&Environment::of_process())
+    }
+
+    pub(in crate::credential) fn from_variables(environment: &Environment<'_>) -> Result<ManagedIdentity> {
+        let platform = match (environment.text(ENDPOINT)?, environment.text(HEADER)?) {
+            (Some(_), Some(_)) if environment.has(THUMBPRINT) => return Err(unsupported(THUMBPRINT, "Service Fabric")),
+            (Some(endpoint), Some(header)) => Platform::App { endpoint, header: Secret::new(header) },
+            (Some(_), None) => return Err(unsupported("IDENTITY_ENDPOINT without IDENTITY_HEADER", "Azure Arc")),
+            (None, _) => {
+                let host = environment.text(METADATA_HOST)?;
+                Platform::Metadata { host: host.unwrap_or_else(|| METADATA_ADDRESS.to_owned()) }
+            }
+        };
+        Ok(ManagedIdentity { platform, identity: Identity::Own, scope: SCOPE.to_owned() })
+    }
+
+    /// The user-assigned identity with this client id, also called application id.
+    pub fn client_id(mut self, id: &str) -> Self {
+        self.identity = Identity::Client(id.to_owned());
+        self
+    }
+
+    /// The user-assigned identity with this object id, also called principal id.
+    pub fn object_id(mut self, id: &str) -> Self {
+        self.identity = Identity::Object(id.to_owned());
+        self
+    }
+
+    /// The user-assigned identity with this resource id: `/subscriptions/.../userAssignedIdentities/name`.
+    pub fn resource_id(mut self, id: &str) -> Self {
+        self.identity = Identity::Resource(id.to_owned());
+        self
+    }
+
+    /// What the token is for. Defaults to `https://storage.azure.com/.default`, in all clouds.
+    pub fn scope(mut self, scope: &str) -> Self {
+        self.scope = scope.to_owned();
+        self
+    }
+
+    /// Checks the settings. Talks to nobody.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if a setting, or the address that the environment gives, cannot
+    /// be what was meant.
+    pub fn build(self) -> Result<Credential> {
+        check_scope(&self.scope)?;
+        let (address, name, backoff) = match &self.platform {
+            Platform::App { endpoint, .. } => (endpoint, ENDPOINT, &Backoff::TOKENS),
+            Platform::Metadata { host } => (host, METADATA_HOST, &Backoff::METADATA),
+        };
+        let url = Url::parse(address.trim_end_matches('/')).ok().filter(Url::has_good_path);
+        let url = url.ok_or_else(|| Error::input(format!("{name} in the environment is no URL of an endpoint")))?;
+        let endpoint = Endpoint::near(&url, backoff)?;
+        let source = Source {
+            endpoint,
+            path: self.path(&url),
+            query: self.query()?,
+            name: self.name(),
+            platform: self.platform,
+        };
+        Ok(Credential::entra(Arc::new(source)))
+    }
+
+    fn path(&self, url: &Url) -> String {
+        match self.platform {
+            Platform::App { .. } => url.path.clone(),
+            Platform::Metadata { .. } => format!("{}{METADATA_PATH}", url.path),
+        }
+    }
+
+    fn query(&self) -> Result<String> {
+        let (version, object, resource) = match self.platform {
+            Platform::App { .. } => ("2019-08-01", "principal_id", "mi_res_id"),
+            Platform::Metadata { .. } => ("2018-02-01", "object_id", "msi_res_id"),
+        };
+        // These endpoints want the resource that is behind the scope.
+        let audience = self.scope.strip_suffix("/.default").unwrap_or(&self.scope);
+        let mut query = format!("api-version={version}&resource={}", utf8_percent_encode(audience, UNRESERVED));
+        let (parameter, id) = match &self.identity {
+            Identity::Own => return Ok(query),
+            Identity::Client(id) => ("client_id", id),
+            Identity::Object(id) => (object, id),
+            Identity::Resource(id) => (resource, id),
+        };
+        check_id(id)?;
+        query.push_str(&format!("&{parameter}={}", utf8_percent_encode(id, UNRESERVED)));
+        Ok(query)
+    }
+
+    fn name(&self) -> String {
+        match &self.identity {
+            Identity::Own => "the managed identity".to_owned(),
+            Identity::Client(id) | Identity::Object(id) | Identity::Resource(id) => {
+                format!("the managed identity {id}")
+            }
+        }
+    }
+}
+
+fn unsupported(what: &str, platform: &str) -> Error {
+    Error::no_credential(format!(
+        "the environment has {what}, as of {platform}, whose identities this crate cannot use; supply tokens with \
+         `Credential::token_source`"
+    ))
+}
+
+impl fmt::Debug for ManagedIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ManagedIdentity").field("name", &self.name()).finish_non_exhaustive()
+    }
+}
+
+impl Credential {
+    /// Entra ID's tokens for the identity that Azure gives to this machine or app. For one of several, and with other
+    /// settings: [`ManagedIdentity`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`ManagedIdentity::from_env`] and [`ManagedIdentity::build`].
+    pub fn managed_identity() -> Result<Credential> {
+        ManagedIdentity::from_env()?.build()
+    }
+}
+
+struct Source {
+    endpoint: Endpoint,
+    path: String,
+    query: String,
+    name: String,
+    platform: Platform,
+}
+
+impl TokenSource for Source {
+    fn fetch(&self) -> Result<AccessToken, TokenError> {
+        match &self.platform {
+            Platform::App { header, .. } => {
+                let headers = vec![("x-identity-header", header.reveal().to_owned())];
+                self.endpoint.get(&self.path, &self.query, headers, &[header.reveal()])
+            }
+            // Proves that it is no redirected request of somebody else's.
+            Platform::Metadata { .. } => {
+                self.endpoint.get(&self.path, &self.query, vec![("metadata", "true".to_owned())], &[])
+            }
+        }
+    }
+
+    fn name(&self) -> String {
+        format!("{} at {}", self.name, self.endpoint.origin())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ErrorKind;
+
+    fn identity(variables: &[(&str, &str)]) -> Result<ManagedIdentity> {
+        let get = |name: &str| variables.iter().find(|(other, _)| *other == name).map(|(_, value)| value.into());
+        ManagedIdentity::from_variables(&Environment(&get))
+    }
+
+    #[test]
+    fn the_environment_says_which_platform_it_is() {
+        let name = |variables: &[(&str, &str)]| format!("{:?}", identity(variables).unwrap().build().unwrap());
+        assert!(name(&[]).contains("the managed identity at http://169.254.169.254"));
+        assert!(name(&[(METADATA_HOST, "http://127.0.0.1:9/")]).contains("http://127.0.0.1:9"));
+        let app = [(ENDPOINT, "http://169.254.129.3:8081/msi/token"), (HEADER, "secret")];
+        assert!(name(&app).contains("http://169.254.129.3:8081") && !name(&app).contains("secret"));
+        assert!(name(&[(ENDPOINT, "http://localhost:1/msi/token"), (HEADER, "x")]).contains("http://localhost:1"));
+        for foreign in [
+            &[(ENDPOINT, "http://localhost:40342/metadata/identity/oauth2/token"), ("IMDS_ENDPOINT", "x")][..],
+            &[(ENDPOINT, "https://10.0.0.1:2377/metadata"), (HEADER, "secret"), (THUMBPRINT, "ab")],
+        ] {
+            let error = identity(foreign).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Credential, "{error}");
+        }
+    }
+
+    #[test]
+    fn an_endpoint_that_is_not_near_is_not_told_the_secret() {
+        for endpoint in [
+            "http://8.8.8.8/msi/token",
+            "http://endpoint.test/msi",
+            "http://[2001:db8::1]/x",
+            "nonsense",
+            "http://127.0.0.1/a/../b",
+        ] {
+            let error = identity(&[(ENDPOINT, endpoint), (HEADER, "secret")]).unwrap().build().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidInput, "{endpoint}");
+        }
+    }
+
+    #[test]
+    fn an_identity_is_named_as_each_platform_wants_it() {
+        let app = [(ENDPOINT, "http://localhost:1/msi/token"), (HEADER, "x")];
+        let query = |variables: &[(&str, &str)], named: fn(ManagedIdentity) -> ManagedIdentity| {
+            let query = named(identity(variables).unwrap()).query().unwrap();
+            query.split_once("&resource=https%3A%2F%2Fstorage.azure.com").unwrap().1.to_owned()
+        };
+        assert_eq!(query(&[], |identity| identity), "");
+        assert_eq!(query(&[], |identity| identity.client_id("a")), "&client_id=a");
+        assert_eq!(query(&[], |identity| identity.object_id("a")), "&object_id=a");
+        assert_eq!(query(&[], |identity| identity.resource_id("/a&b")), "&msi_res_id=%2Fa%26b");
+        assert_eq!(query(&app, |identity| identity.client_id("a")), "&client_id=a");
+        assert_eq!(query(&app, |identity| identity.object_id("a")), "&principal_id=a");
+        assert_eq!(query(&app, |identity| identity.resource_id("/a")), "&mi_res_id=%2Fa");
+        assert!(identity(&[]).unwrap().client_id("").build().is_err());
+    }
+}
