@@ -202,7 +202,8 @@ impl Ledger {
             }
             Err(error) => {
                 self.failures = self.failures.saturating_add(1);
-                self.not_before = now.after(error.pause(self.failures, self.jitter.next()));
+                let left = self.good(now).map_or(Duration::ZERO, |token| token.good_until.left(now));
+                self.not_before = now.after(error.pause(self.failures, left, self.jitter.next()));
                 self.failure = Some(error);
             }
         }
@@ -311,8 +312,8 @@ mod tests {
             ledger.fetched(now, Err(TokenError::passing("down")));
             assert!(have(&ledger, now).is_some());
             let pause = ledger.not_before.left(now);
-            assert!(pause >= 250 * SECOND / 1000 && pause <= 8 * SECOND, "{pause:?}");
-            assert!(failures > 4 || pause > last / 2, "{pause:?} after {last:?}");
+            assert!(pause >= SECOND / 4 && pause <= 30 * SECOND, "{pause:?}");
+            assert!(failures > 6 || pause > last / 2, "{pause:?} after {last:?}");
             assert!(!ledger.begin(now.after(pause).before(SECOND / 1000)));
             (last, now) = (pause, now.after(pause));
         }
@@ -325,6 +326,20 @@ mod tests {
         ledger.fetched(dead, Ok(token(dead, HOUR)));
         assert!(have(&ledger, dead).is_some());
         assert_eq!((ledger.failures, ledger.not_before), (0, Moment::PAST));
+    }
+
+    #[test]
+    fn when_the_old_token_ends_a_source_that_failed_is_soon_asked_again() {
+        let mut ledger = with(HOUR);
+        let end = start().after(HOUR);
+        ledger.failures = 100;
+        for before in [20, 10, 1, 0] {
+            ledger.not_before = Moment::PAST;
+            let now = end.before(before * SECOND);
+            assert!(ledger.begin(now));
+            ledger.fetched(now, Err(TokenError::passing("down")));
+            assert!(ledger.not_before <= end.after(2 * SECOND), "{before} s before");
+        }
     }
 
     #[test]

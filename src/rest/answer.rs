@@ -62,7 +62,7 @@ fn service_code(reply: &Reply) -> Option<&str> {
     reply.header("x-ms-error-code").filter(|_| is_service(reply))
 }
 
-/// The service does not know who asks; not that it knows, and has no right for him.
+/// The service does not know who asks; not that it knows, and refuses what is asked.
 fn is_unauthenticated(reply: &Reply) -> bool {
     reply.status == 401 || service_code(reply) == Some("AuthenticationFailed")
 }

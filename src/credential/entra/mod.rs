@@ -161,8 +161,8 @@ impl TokenError {
         Some(Box::new(Beneath(self.cause.clone())))
     }
 
-    pub(super) fn pause(&self, failures: u32, jitter: u32) -> Duration {
-        self.backoff.pause(failures, self.retry_after, jitter)
+    pub(super) fn pause(&self, failures: u32, left: Duration, jitter: u32) -> Duration {
+        self.backoff.pause(failures, left, self.retry_after, jitter)
     }
 }
 
