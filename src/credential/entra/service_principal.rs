@@ -93,23 +93,21 @@ impl fmt::Debug for ServicePrincipal {
 
 impl Credential {
     /// Entra ID's tokens for the application `client_id` of a tenant, by one of its secrets. With settings:
-    /// [`ServicePrincipal::secret`](entra::ServicePrincipal::secret).
+    /// [`ServicePrincipal::secret`].
     ///
     /// # Errors
     ///
-    /// Those of [`ServicePrincipal::build`](entra::ServicePrincipal::build).
-    ///
-    /// [`entra::ServicePrincipal::secret`]: super::ServicePrincipal::secret
+    /// Those of [`ServicePrincipal::build`].
     pub fn client_secret(tenant: &str, client_id: &str, secret: &str) -> Result<Credential> {
         ServicePrincipal::secret(tenant, client_id, secret).build()
     }
 
     /// Entra ID's tokens for the application `client_id` of a tenant, by a JWT that `assertion` supplies for each
-    /// token. With settings: [`ServicePrincipal::assertion`](entra::ServicePrincipal::assertion).
+    /// token. With settings: [`ServicePrincipal::assertion`].
     ///
     /// # Errors
     ///
-    /// Those of [`ServicePrincipal::build`](entra::ServicePrincipal::build).
+    /// Those of [`ServicePrincipal::build`].
     pub fn client_assertion(
         tenant: &str,
         client_id: &str,
