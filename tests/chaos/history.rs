@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::journal::{Event, Left, Line, Reader, Time};
+use crate::round;
 
 /// One process's holding of its lock.
 #[derive(Clone, Debug)]
@@ -146,6 +147,10 @@ impl Record {
 
     fn hold(&mut self) -> &mut Hold {
         self.holds.last_mut().expect("a hold begins with its grant")
+    }
+
+    pub(crate) fn lock_name(&self) -> String {
+        round::name(self.lock)
     }
 
     /// The hold that it is in the middle of, as far as is known.

@@ -1,7 +1,8 @@
 //! A round: contenders are started, disturbed, left in peace, and ended; then their journals are read.
 
 use std::env;
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write;
 use std::mem;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,6 +16,7 @@ use crate::dice::{Deck, Dice};
 use crate::history::{self, Hold, Record};
 use crate::journal::Time;
 use crate::network::{LATEST, Network};
+use crate::orphans::{BEYOND_LEASE, Orphans};
 use crate::support::account::Account;
 use crate::support::http::Operation;
 use crate::support::process::Process;
@@ -28,9 +30,8 @@ pub(crate) const LOCKS: usize = 12;
 pub(crate) const CONTENDERS: usize = 3;
 /// The client gives up a request after 5 s; so long after the last fault no call suffers from one.
 const OVERHANG: Duration = Duration::from_secs(6);
-/// What a holder that is gone leaves of its lease, at most: the margin that is promised, and what we are late by.
-const BEYOND_LEASE: Duration = Duration::from_secs(3);
-const CALM: Duration = Duration::from_secs(8);
+/// Longer than the shortest lease, so that a lock which is not renewed would be lost.
+const CALM: Duration = Duration::from_secs(16);
 /// How long one call of the library takes at most while the network is ill, and a little.
 const LEAVE_LIMIT: Duration = Duration::from_secs(45);
 /// The same while it is well.
@@ -88,15 +89,6 @@ struct Cut {
     deed: Deed,
 }
 
-/// A lease whose holder is gone.
-struct Orphan {
-    lock: usize,
-    lease_id: String,
-    since: Time,
-    bound: Duration,
-    killed: bool,
-}
-
 pub(crate) struct Round<'a> {
     account: &'a Account,
     container: String,
@@ -107,9 +99,11 @@ pub(crate) struct Round<'a> {
     deck: Deck<Deed>,
     seats: Vec<Seat>,
     records: Vec<Record>,
-    /// How many holds of each record have been looked after.
-    looked_after: Vec<usize>,
-    orphans: Vec<Orphan>,
+    orphans: Orphans<'a>,
+    /// From when on there is nothing to suffer from.
+    calm: Option<Time>,
+    /// What was done when and to whom, for those who have to find out.
+    diary: File,
     violations: Vec<String>,
 }
 
@@ -121,6 +115,8 @@ impl<'a> Round<'a> {
         account.create_container(&container);
         let mut dice = Dice::new(seed);
         let network = Network::new(Arc::clone(&tally), dice.next());
+        let orphans = Orphans::new(account, &container);
+        let diary = File::create(files.join("diary")).unwrap();
         Round {
             account,
             container,
@@ -131,8 +127,9 @@ impl<'a> Round<'a> {
             deck: Deck::of(&DEEDS),
             seats: Vec::new(),
             records: Vec::new(),
-            looked_after: Vec::new(),
-            orphans: Vec::new(),
+            orphans,
+            calm: None,
+            diary,
             violations: Vec::new(),
         }
     }
@@ -149,10 +146,10 @@ impl<'a> Round<'a> {
             self.seats.push(Seat { lock, way, process, record, state: State::Running, cut: None });
         }
         self.disturb(disturbed);
-        let calm = self.settle();
+        self.settle();
         self.watch(CALM);
         self.end();
-        self.judge(calm);
+        self.judge();
         if self.violations.is_empty() {
             fs::remove_dir_all(&self.files).unwrap();
         } else {
@@ -194,7 +191,6 @@ impl<'a> Round<'a> {
         let store = self.account.connection_string_via(port);
         let process = Process::start_with("child", &store, &self.container, &environment);
         self.records.push(Record::of(journal, lock));
-        self.looked_after.push(0);
         self.tally().processes += 1;
         (process, record)
     }
@@ -228,25 +224,26 @@ impl<'a> Round<'a> {
         }
     }
 
-    /// Ends all disturbances and waits until each lock is had again: from when on there was nothing to suffer from.
-    fn settle(&mut self) -> Time {
+    /// Ends all disturbances and waits until each lock is had again.
+    fn settle(&mut self) {
         self.network.heal();
         for seat in 0..self.seats.len() {
             self.go_on(seat);
             self.reconnect(seat);
         }
         let calm = Time::now().after(OVERHANG);
+        self.calm = Some(calm);
         let limit = OVERHANG + LATEST + LONGEST_LEASE + BEYOND_LEASE;
         let since = Instant::now();
         loop {
             self.tick();
             let waiting: Vec<usize> = (0..LOCKS).filter(|lock| !self.is_had_since(*lock, calm)).collect();
             if waiting.is_empty() {
-                return calm;
+                return;
             }
             if since.elapsed() > limit {
                 self.violation(format!("after {limit:?} without a fault nobody has got locks {waiting:?}"));
-                return calm;
+                return;
             }
         }
     }
@@ -313,6 +310,7 @@ impl<'a> Round<'a> {
         }
         let seat = self.dice.pick(&seats);
         let lease = self.holding(seat).map(|hold| hold.lease);
+        writeln!(self.diary, "{} {deed:?} to process {}", Time::now(), self.seats[seat].record).unwrap();
         if matches!(deed, Deed::CutLong | Deed::CutAfterAnswer | Deed::BreakLease) {
             // It is when the lock is lost that it matters what its holder is told.
             self.seats[seat].process.tell("stay");
@@ -364,8 +362,7 @@ impl<'a> Round<'a> {
         let deed = if self.records[record].holding().is_some() { Deed::KillHolder } else { Deed::KillOther };
         self.tally().count(deed);
         if let Some(hold) = self.records[record].holds.last().filter(|hold| hold.end.is_none()) {
-            let orphan = Orphan::of(self.seats[seat].lock, hold, killed, deed == Deed::KillHolder);
-            self.orphans.push(orphan);
+            self.orphans.add_of_dead(name(self.seats[seat].lock), hold, killed);
         }
     }
 
@@ -444,27 +441,12 @@ impl<'a> Round<'a> {
         }
     }
 
-    /// Whether the leases whose holders are gone are over when they should be.
     fn look_after_leases(&mut self) {
-        for (record, seen) in self.records.iter().zip(&mut self.looked_after) {
-            while let Some(hold) = record.holds.get(*seen)
-                && let Some(end) = &hold.end
-            {
-                self.orphans.push(Orphan::of(record.lock, hold, end.at(), false));
-                *seen += 1;
-            }
-        }
-        for orphan in mem::take(&mut self.orphans) {
-            let time = Time::now().since(orphan.since);
-            let path = format!("{}/{}", self.container, name(orphan.lock));
-            let answer = self.account.raw("HEAD", &path, &[("x-ms-lease-id", &orphan.lease_id)], b"");
-            if answer.status == 200 && time > orphan.bound {
-                self.violation(format!("lease {} is there {time:?} after its holder", orphan.lease_id));
-            } else if answer.status == 200 {
-                self.orphans.push(orphan);
-            } else if orphan.killed {
-                Tally::raise(&mut self.tally().longest_orphan, time);
-            }
+        self.orphans.find(&self.records, self.calm);
+        let (longest, violations) = self.orphans.look();
+        Tally::raise(&mut self.tally().longest_orphan, longest);
+        for words in violations {
+            self.violation(words);
         }
     }
 
@@ -523,7 +505,8 @@ impl<'a> Round<'a> {
         self.records[record].close();
     }
 
-    fn judge(&mut self, calm: Time) {
+    fn judge(&mut self) {
+        let calm = self.calm.unwrap_or_else(Time::now);
         let mut found = Vec::new();
         for lock in 0..LOCKS {
             let records: Vec<&Record> = self.records.iter().filter(|record| record.lock == lock).collect();
@@ -559,16 +542,10 @@ impl<'a> Round<'a> {
             let requests: Vec<String> = seat.way.log().iter().map(|entry| format!("{entry:?}\n")).collect();
             fs::write(self.files.join(format!("{number}.requests")), requests.concat()).unwrap();
         }
-        println!("*** the journals and the requests are in {}", self.files.display());
+        println!("*** the journals, the requests and a diary are in {}", self.files.display());
     }
 }
 
-impl Orphan {
-    fn of(lock: usize, hold: &Hold, since: Time, killed: bool) -> Orphan {
-        Orphan { lock, lease_id: hold.lease_id.clone(), since, bound: hold.lease + LATEST + BEYOND_LEASE, killed }
-    }
-}
-
-fn name(lock: usize) -> String {
+pub(crate) fn name(lock: usize) -> String {
     format!("lock-{lock}")
 }
