@@ -16,11 +16,13 @@ use azmutex::{AzureMutex, Cancel, Container, Error, ErrorKind, LockGuard, Locker
 use crate::dice::Dice;
 use crate::journal::{Event, Journal, Left, Time};
 use crate::support::account::Account;
+use crate::support::http::Response;
 
 const JOURNAL: &str = "AZMUTEX_CHAOS_JOURNAL";
 const LOCK: &str = "AZMUTEX_CHAOS_LOCK";
 const NUMBER: &str = "AZMUTEX_CHAOS_NUMBER";
 const DICE: &str = "AZMUTEX_CHAOS_DICE";
+const META: &str = "x-ms-meta-number";
 
 /// Mostly the shortest that there is, so that a death is over soon.
 const LEASES: [u64; 7] = [15, 15, 15, 15, 15, 20, 30];
@@ -31,7 +33,8 @@ pub(crate) const LONGEST_LEASE: Duration = Duration::from_secs(30);
 pub(crate) enum Resource {
     /// In a file, which takes every write.
     File(PathBuf),
-    /// In the locked blob, on the server at this port, which takes writes with the lease's id and no others.
+    /// In the metadata of the locked blob, on the server at this port, which takes writes with the lease's id and no
+    /// others. Not in its content: Azurite clears up after that every ten minutes, and stands still for as long.
     Blob(u16),
 }
 
@@ -295,20 +298,20 @@ impl Number {
     /// 0, as long as nobody has written.
     pub(crate) fn read(&self) -> io::Result<u64> {
         let text = match self {
-            Number::File(path) => match fs::read(path) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Number::File(path) => match fs::read_to_string(path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
                 read => read?,
             },
             Number::Blob { account, path } => {
-                let answer = account.try_raw("GET", path, &[], b"")?;
-                if answer.status != 200 {
-                    return Err(io::Error::other(format!("{} to the reading of {path}", answer.status)));
+                let answer = account.try_raw("HEAD", path, &[], b"")?;
+                match answer.header(META) {
+                    _ if answer.status != 200 => return Err(unexpected(&answer)),
+                    None => return Ok(0),
+                    Some(number) => number.to_owned(),
                 }
-                answer.body
             }
         };
-        let text = String::from_utf8_lossy(&text);
-        if text.is_empty() { Ok(0) } else { text.parse().map_err(io::Error::other) }
+        text.parse().map_err(io::Error::other)
     }
 
     /// Whether the resource took it.
@@ -316,16 +319,20 @@ impl Number {
         match self {
             Number::File(path) => write_whole(path, number).map(|()| true),
             Number::Blob { account, path } => {
-                let headers = [("x-ms-blob-type", "BlockBlob"), ("x-ms-lease-id", lease_id)];
-                let answer = account.try_raw("PUT", path, &headers, number.to_string().as_bytes())?;
+                let headers = [(META, &*number.to_string()), ("x-ms-lease-id", lease_id)];
+                let answer = account.try_raw("PUT", &format!("{path}?comp=metadata"), &headers, b"")?;
                 match answer.status {
-                    201 => Ok(true),
+                    200 => Ok(true),
                     412 => Ok(false),
-                    status => Err(io::Error::other(format!("{status} to the writing of {path}"))),
+                    _ => Err(unexpected(&answer)),
                 }
             }
         }
     }
+}
+
+fn unexpected(answer: &Response) -> io::Error {
+    io::Error::other(format!("{} {:?}", answer.status, answer.code()))
 }
 
 /// At once or not at all, however this process ends.

@@ -54,7 +54,7 @@ impl<'a> Orphans<'a> {
                 && let Some(end) = &hold.end
             {
                 let in_calm = calm.is_some_and(|calm| hold.began_after(calm));
-                let is_released = matches!(end, End::Left(_, Left::Released | Left::Dropped));
+                let is_released = matches!(end, End::Left(_, Left::Released));
                 self.waiting.push(Orphan {
                     lock: record.lock_name(),
                     lease_id: hold.lease_id.clone(),
@@ -79,7 +79,8 @@ impl<'a> Orphans<'a> {
         let Orphans { account, container, waiting, .. } = self;
         waiting.retain(|Orphan { lock, lease_id, since, bound, is_of_dead }| {
             // Refused unless that lease is in force.
-            let answer = account.raw("HEAD", &format!("{container}/{lock}"), &[("x-ms-lease-id", lease_id)], b"");
+            let path = format!("{container}/{lock}");
+            let Ok(answer) = account.try_raw("HEAD", &path, &[("x-ms-lease-id", lease_id)], b"") else { return true };
             let time = Time::now().since(*since);
             if answer.status == 200 && time > *bound {
                 violations.push(format!("{lock} is still taken by {lease_id}, {time:.1?} after its holder was gone"));
