@@ -18,6 +18,8 @@ mod time;
 mod world;
 
 use std::env;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
 use tally::{Count, Tally};
@@ -41,16 +43,49 @@ fn tell(seed: u64) -> String {
     }
 }
 
-/// Every `step`th seed from `first` on, until there were so many events. Fails with the seed that broke a rule.
-fn simulate(first: u64, step: usize, events: u64) -> Result<Tally, u64> {
-    let mut tally = Tally::new();
-    for seed in (first..).step_by(step) {
-        tally.merge(&World::new(seed, false).run().map_err(|_| seed)?);
-        if tally.of(Count::Events) >= events {
-            break;
+/// How much to simulate, and where to begin.
+struct Extent {
+    first: u64,
+    runs: u64,
+    events: u64,
+}
+
+impl Extent {
+    fn of_environment() -> Extent {
+        let runs = number("AZMUTEX_SIM_RUNS");
+        Extent {
+            first: number("AZMUTEX_SIM_SEED").unwrap_or(0),
+            runs: runs.unwrap_or(u64::MAX),
+            events: number("AZMUTEX_SIM_EVENTS").unwrap_or(if runs.is_some() { u64::MAX } else { EVENTS }),
         }
     }
-    Ok(tally)
+}
+
+/// Runs one seed after the other, on all processors. Fails with the first one that broke a rule.
+fn simulate(extent: &Extent) -> Result<Tally, u64> {
+    let (next, failed) = (AtomicU64::new(0), AtomicU64::new(u64::MAX));
+    let tally = Mutex::new(Tally::new());
+    let work = || {
+        while tally.lock().unwrap().of(Count::Events) < extent.events {
+            let run = next.fetch_add(1, Relaxed);
+            if run >= extent.runs || failed.load(Relaxed) < extent.first + run {
+                return;
+            }
+            match World::new(extent.first + run, false).run() {
+                Ok(run) => tally.lock().unwrap().merge(&run),
+                Err(_) => drop(failed.fetch_min(extent.first + run, Relaxed)),
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, |count| count.get()) {
+            scope.spawn(work);
+        }
+    });
+    match failed.into_inner() {
+        u64::MAX => Ok(tally.into_inner().unwrap()),
+        seed => Err(seed),
+    }
 }
 
 // Scenario 2.
@@ -58,20 +93,12 @@ fn simulate(first: u64, step: usize, events: u64) -> Result<Tally, u64> {
 #[allow(clippy::disallowed_methods)]
 fn never_two_holders() {
     let started = Instant::now();
-    let events = number("AZMUTEX_SIM_EVENTS").unwrap_or(EVENTS);
-    let first = number("AZMUTEX_SIM_SEED").unwrap_or(0);
-    let threads = std::thread::available_parallelism().map_or(1, |count| count.get());
-    let parts: Vec<_> = std::thread::scope(|scope| {
-        let part = |i| scope.spawn(move || simulate(first + i as u64, threads, events / threads as u64));
-        let parts: Vec<_> = (0..threads).map(part).collect();
-        parts.into_iter().map(|part| part.join().expect("a simulation does not panic")).collect()
-    });
-    let mut tally = Tally::new();
-    for part in parts {
-        tally.merge(&part.unwrap_or_else(|seed| panic!("{}", tell(seed))));
+    let extent = Extent::of_environment();
+    let tally = simulate(&extent).unwrap_or_else(|seed| panic!("{}", tell(seed)));
+    println!("seeds from {}, in {:?}:\n{tally}", extent.first, started.elapsed());
+    if tally.of(Count::Events) >= EVENTS {
+        assert_eq!(tally.missing(), [""; 0], "these never happened");
     }
-    println!("seeds from {first}, in {:?}:\n{tally}", started.elapsed());
-    assert_eq!(tally.missing(), [""; 0], "these never happened");
 }
 
 /// Prints a run event by event.

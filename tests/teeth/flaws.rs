@@ -1,0 +1,153 @@
+//! Mistakes that a lock could have made.
+
+/// One mistake, as changes to the source.
+pub(crate) struct Flaw {
+    pub(crate) name: &'static str,
+    pub(crate) edits: &'static [Edit],
+}
+
+pub(crate) struct Edit {
+    pub(crate) file: &'static str,
+    /// Is there just once.
+    pub(crate) find: &'static str,
+    pub(crate) replace: &'static str,
+}
+
+macro_rules! flaws {
+    ($($name:literal { $($file:literal: $find:literal => $replace:literal)* })*) => {
+        pub(crate) const FLAWS: &[Flaw] = &[$(Flaw {
+            name: $name,
+            edits: &[$(Edit { file: $file, find: $find, replace: $replace }),*],
+        }),*];
+    };
+}
+
+flaws! {
+    "the deadline counts from the answer" {
+        "hold.rs": "self.granted(seek, now, sent, jitter)" => "self.granted(seek, now, now, jitter)"
+        "hold.rs": "let tenure = self.tenure(sent, jitter);\n                    self.state" =>
+            "let tenure = self.tenure(now, jitter);\n                    self.state"
+    }
+    "the deadline counts with the configured duration, not the granted one" {
+        "hold.rs": "let tenure = Tenure { valid_until, renew_at: Moment::PAST, failures: 0 };" =>
+            "let tenure = Tenure { valid_until, renew_at: Moment::PAST, failures: 0 };
+             let rules = Rules { term: Term::DEFAULT, ..rules };"
+    }
+    "no margin" {
+        "lease.rs": "self.ends(sent).before(margin.unwrap_or_default())" =>
+            "self.ends(sent).before(margin.filter(|_| false).unwrap_or_default())"
+    }
+    "a margin of two seconds, and none for drift" {
+        "lease.rs": "Duration::from_secs(2) + duration / 50" =>
+            "Duration::from_secs(2)"
+    }
+    "a clock that stops in suspend" {
+        "sim/world.rs": "self.stand_still(who, pause, how);" =>
+            "if trouble == Trouble::Suspend {
+                 self.freeze(who, pause);
+             } else {
+                 self.stand_still(who, pause, how);
+             }"
+    }
+    "a renewal's failure is taken for success" {
+        "hold.rs": "Outcome::Broken => return self.lose(Lost::Broken)," =>
+            "Outcome::Broken => return self.lose(Lost::Broken),
+             Outcome::Failed { .. } => {
+                 let tenure = self.tenure(sent, jitter);
+                 self.state = if self.once { State::Over } else { State::Held(tenure) };
+                 return Do::Tell(Told::Renewed { valid_until: tenure.valid_until, ends: self.ends });
+             }"
+    }
+    "a renewal's failure is taken for a loss" {
+        "hold.rs": "Outcome::Broken => return self.lose(Lost::Broken)," =>
+            "Outcome::Broken => return self.lose(Lost::Broken),
+             Outcome::Failed { .. } => return self.lose(Lost::Taken),"
+    }
+    "a refusal of the credential is taken for a loss" {
+        "hold.rs": "Outcome::Broken => return self.lose(Lost::Broken)," =>
+            "Outcome::Broken => return self.lose(Lost::Broken),
+             Outcome::Denied => return self.lose(Lost::Taken),"
+    }
+    "a renewal under a foreign id is accepted" {
+        "hold.rs": "Outcome::Leased(id) if id == self.id => {" => "Outcome::Leased(_) => {"
+    }
+    "an acquire under a foreign id is accepted" {
+        "hold.rs": "(Ask::Acquire, Outcome::Leased(id)) if id == self.id =>" =>
+            "(Ask::Acquire, Outcome::Leased(_)) =>"
+    }
+    "a renewal that comes after the loss undoes it" {
+        "hold.rs": "if now >= tenure.valid_until {" =>
+            "if now >= tenure.valid_until
+                 && !matches!(input, Input::Answer { outcome: Outcome::Leased(_), .. })
+             {"
+        "hold.rs": "        self.check(now)?;\n" =>
+            "        self.lost = None;\n        let _ = now;\n"
+    }
+    "a renewal that the guard hears of too late undoes the loss" {
+        "hold.rs": "        self.check(now)?;\n" =>
+            "        self.lost = None;\n        let _ = now;\n"
+    }
+    "a new id for each try" {
+        "lease.rs": "    /// Bits to start a pseudo-random sequence with." =>
+            "    pub(crate) fn next(mut self) -> LeaseId {
+                 self.0[15] = self.0[15].wrapping_add(1);
+                 self
+             }
+
+             /// Bits to start a pseudo-random sequence with."
+        "hold.rs": "seek.stage = Stage::Asked(ask);" =>
+            "seek.stage = Stage::Asked(ask);
+             if ask == Ask::Acquire {
+                 self.id = self.id.next();
+             }"
+    }
+    "a mere look after an acquire without an answer" {
+        "hold.rs": "if seek.unsure || seek.blind { Ask::Acquire }" => "if seek.blind { Ask::Acquire }"
+    }
+    "what was begun is not undone" {
+        "hold.rs": "if seek.unsure { State::Releasing(" => "if seek.unsure && self.once { State::Releasing("
+    }
+    "a lock granted to a caller who has left is kept" {
+        "hold.rs": "self.state = State::Releasing(self.release(now, self.ends, self.rules.policy.retries, true));" =>
+            "self.state = State::Over;"
+    }
+    "a lock that was lost is left to itself" {
+        "hold.rs": "        if self.once { Do::End } else {" => "        if self.once || self.leaving { Do::End } else {"
+        "hold.rs": "        if self.leaving {\n            // One release, so that" =>
+            "        if self.leaving && self.once {\n            // One release, so that"
+    }
+    "a repeated release that finds the lease gone is an error" {
+        "hold.rs": "(_, Some(_)) if self.perhaps_released =>" => "(_, Some(_)) if self.perhaps_released && self.ends == Moment::NEVER =>"
+    }
+    "the release of a lease that ran out is Ok" {
+        "hold.rs": "if now >= tenure.valid_until {" => "if now >= tenure.valid_until && !self.leaving {"
+    }
+    "a repeated release forgets that the lease was lost" {
+        "mutex.rs": "Hold::release_again(rules, id, kept.ends, kept.lost, kept.perhaps_released, now)" =>
+            "Hold::release_again(rules, id, kept.ends, None, kept.perhaps_released, now)"
+    }
+    "a lease that is being broken counts as free" {
+        "lease.rs": "matches!(self, LockStatus::Leased | LockStatus::LeasedForever | LockStatus::Breaking)" =>
+            "matches!(self, LockStatus::Leased | LockStatus::LeasedForever)"
+    }
+    "a bare 404 counts as the service's" {
+        "rest/answer.rs": "    let code = service_code(reply);\n    let definite" =>
+            "    let code = service_code(reply);
+             if reply.status == 404 && code.is_none() {
+                 return Outcome::NoBlob;
+             }
+             let definite"
+    }
+    "the release at a loss does not wait for the guard" {
+        "hold.rs": "        if self.leaving {\n            // One release, so that" =>
+            "        if now > Moment::PAST {\n            // One release, so that"
+    }
+    "Retry-After is honoured beyond the deadline" {
+        "hold.rs": "tenure.renew_at = now.after(pause.min(left / 2));" =>
+            "tenure.renew_at = now.after(pause);"
+    }
+    "a release without an answer is forgotten" {
+        "hold.rs": "self.perhaps_released |= applied == Applied::Perhaps;" =>
+            "let _ = applied;"
+    }
+}
