@@ -1,14 +1,18 @@
 //! Never two holders: many clients, each the crate's own [`Hold`](crate::hold::Hold), and one service on a network
 //! that does what networks do, on made-up time.
 //!
-//! One seed decides everything that happens in a run, so a run that fails can be run again:
+//! `world` has the queue of events and the trouble, `network` and `service` what becomes of a request, `client` the
+//! processes, and `rules` what must be true. One seed decides everything that happens in a run, so a run that fails can
+//! be run again. `model` does without chance: it visits every state of a smaller system.
 //!
 //! ```sh
-//! AZMUTEX_SIM_SEED=1234 cargo test --lib sim::replay -- --nocapture            # one run, event by event
-//! AZMUTEX_SIM_EVENTS=1000000000 cargo test --release --lib sim:: -- --nocapture  # a long one
+//! AZMUTEX_SIM_SEED=1234 cargo test --lib sim::replay -- --nocapture              # one run, event by event
+//! AZMUTEX_SIM_EVENTS=1000000000 cargo test --release --lib sim:: -- --nocapture  # a long simulation
+//! cargo test --test teeth                                                        # would it find a mistake?
 //! ```
 
 mod client;
+mod model;
 mod network;
 mod random;
 mod rules;

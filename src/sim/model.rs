@@ -1,0 +1,481 @@
+//! Every state of the smallest interesting systems: three clients and two faults, in all orders.
+//!
+//! What the simulation draws by chance, this visits exhaustively, over the same [`Hold::step`] and the same service. All
+//! clocks are at the worst that they may be, and the service ends each lease two seconds early. A request is carried
+//! out at once, unless a fault says otherwise; what the faults are, and when the callers leave, is left open.
+
+use std::time::Duration;
+
+use stateright::{Checker, Model, Property};
+
+use crate::clock::Moment;
+use crate::hold::{Do, Hold, Input, Released, Rules, Standing, Told, Wait};
+use crate::lease::{LeaseId, Term};
+use crate::rest::{Applied, Operation, Outcome};
+use crate::retry::Policy;
+
+use super::rules::is_locked;
+use super::service::{Lease, Presence, Service, Time};
+use super::time::Clock;
+
+const S: Duration = Duration::from_secs(1);
+const NO_ANSWER: Outcome = Outcome::Failed { applied: Applied::Perhaps, retry_after: None };
+const TERM: Term = Term::Seconds(15);
+
+struct System {
+    clients: usize,
+    faults: u8,
+    /// How long it is watched.
+    horizon: Time,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct State {
+    now: Time,
+    service: Service,
+    clients: Vec<Client>,
+    packets: Vec<Packet>,
+    faults_left: u8,
+    /// The rule that was broken, if one was that shows in no state.
+    broken: Option<&'static str>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Client {
+    hold: Hold,
+    standing: Option<Standing>,
+    does: Does,
+    left: bool,
+    held_at_last: bool,
+    stopped: bool,
+    /// `unlock` said `Ok`.
+    unlocked: bool,
+    release_sent: bool,
+    saw_it_locked: bool,
+    /// A request of its was carried out twice.
+    doubled: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Does {
+    Calls {
+        operation: Operation,
+        sent: Moment,
+        gives_up: Moment,
+    },
+    Sleeps {
+        until: Moment,
+    },
+    Nothing,
+    /// It was killed.
+    Died,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct Packet {
+    client: usize,
+    operation: Order,
+    /// Time passes while it is on its way.
+    late: bool,
+}
+
+/// What is asked, so that packets have an order.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum Order {
+    Acquire,
+    Renew,
+    Release,
+    Look,
+    Create,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Action {
+    /// A request is carried out and answered.
+    Arrive(usize),
+    /// Time passes until something is due.
+    Wait,
+    /// Unlocks, or gives up waiting.
+    Leave(usize),
+    Continue(usize),
+    // The faults.
+    Lose(usize),
+    LoseAnswer(usize),
+    Repeat(usize),
+    Delay(usize),
+    Fail(usize),
+    Stop(usize),
+    Kill(usize),
+    Break,
+}
+
+fn id(client: usize) -> LeaseId {
+    LeaseId::parse(&format!("0000000{client}-0000-4000-8000-000000000000")).expect("a GUID")
+}
+
+/// The first one's clock is as slow as it may be.
+fn clock(client: usize) -> Clock {
+    let drift = if client == 0 { -10_000 } else { 0 };
+    Clock { offset: 1_000 * S, drift, missed: Duration::ZERO }
+}
+
+/// The service's own clock is as fast as it may be, and it ends leases as early as it may.
+fn lasts(term: Term) -> Duration {
+    term.duration().map_or(Duration::MAX, |term| term * 100 / 101 - 2 * S)
+}
+
+impl Client {
+    fn new(client: usize) -> Client {
+        let policy = Policy { first_pause: 3 * S, longest_pause: 3 * S, ..Policy::default() };
+        let (first_pause, longest_pause) = (7 * S, 7 * S);
+        let rules =
+            Rules { term: TERM, renew_every: 5 * S, first_pause, longest_pause, create_container: true, policy };
+        Client {
+            hold: Hold::keep(rules, id(client), Wait::Forever),
+            standing: None,
+            does: Does::Nothing,
+            left: false,
+            held_at_last: false,
+            stopped: false,
+            unlocked: false,
+            release_sent: false,
+            saw_it_locked: false,
+            doubled: false,
+        }
+    }
+
+    fn says_yes(&self, now: Moment) -> bool {
+        let alive = !self.left && self.does != Does::Died;
+        alive && self.standing.clone().is_some_and(|mut standing| standing.check(now).is_ok())
+    }
+
+    /// When it acts by itself.
+    fn due(&self) -> Option<Moment> {
+        match self.does {
+            _ if self.stopped => None,
+            Does::Calls { gives_up, .. } => Some(gives_up),
+            Does::Sleeps { until: Moment::NEVER } | Does::Nothing | Does::Died => None,
+            Does::Sleeps { until } => Some(until),
+        }
+    }
+}
+
+impl State {
+    fn local(&self, client: usize) -> Moment {
+        clock(client).at(self.now)
+    }
+
+    fn says_yes(&self, client: usize) -> bool {
+        self.clients[client].says_yes(self.local(client))
+    }
+
+    /// Has the client step until it waits for something.
+    fn run(&mut self, client: usize, mut input: Input) {
+        let now = self.local(client);
+        loop {
+            let this = &mut self.clients[client];
+            if this.left {
+                this.hold.leave();
+            }
+            input = match this.hold.step(now, input, 0) {
+                Do::Send { operation, limit } => {
+                    this.does = Does::Calls { operation, sent: now, gives_up: now.after(limit) };
+                    return self.send(client, operation);
+                }
+                Do::Sleep { until } => {
+                    this.does = Does::Sleeps { until };
+                    return;
+                }
+                Do::Tell(told) => self.tell(client, told),
+                Do::End => {
+                    this.does = Does::Nothing;
+                    let left_behind = matches!(self.service.lease, Lease::Leased { id: of, .. } if of == id(client));
+                    let Client { release_sent, doubled, .. } = self.clients[client];
+                    if left_behind && !release_sent && !doubled {
+                        self.broken = Some("what was begun is undone");
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    fn send(&mut self, client: usize, operation: Operation) {
+        let this = &mut self.clients[client];
+        let order = match operation {
+            Operation::Acquire { .. } => Order::Acquire,
+            Operation::Renew { .. } => Order::Renew,
+            Operation::Release { .. } => Order::Release,
+            Operation::Look => Order::Look,
+            _ => Order::Create,
+        };
+        match order {
+            Order::Acquire | Order::Renew if this.release_sent => self.broken = Some("nothing follows the release"),
+            Order::Acquire if this.saw_it_locked => self.broken = Some("nobody knocks at a locked door"),
+            Order::Release if this.standing.is_some() && !this.left => {
+                self.broken = Some("no release before the guard is dropped");
+            }
+            _ => {}
+        }
+        let this = &mut self.clients[client];
+        this.release_sent |= order == Order::Release;
+        this.saw_it_locked = false;
+        self.packets.push(Packet { client, operation: order, late: false });
+        self.packets.sort();
+    }
+
+    fn tell(&mut self, client: usize, told: Told) -> Input {
+        let now = self.local(client);
+        let this = &mut self.clients[client];
+        match told {
+            Told::Granted { valid_until, .. } => this.standing = Some(Standing::new(valid_until)),
+            Told::Renewed { valid_until, .. } => {
+                let Some(standing) = &mut this.standing else { return Input::Go };
+                if let Err(lost) = standing.extend(now, valid_until) {
+                    return Input::Lapsed(lost);
+                }
+            }
+            Told::Lost(lost) => {
+                if let Some(standing) = &mut this.standing {
+                    standing.lose(lost);
+                }
+            }
+            Told::Released(Released::Done) => this.unlocked |= this.held_at_last,
+            _ => {}
+        }
+        Input::Go
+    }
+
+    /// The service carries out a request.
+    fn handle(&mut self, packet: &Packet) -> Outcome {
+        let id = id(packet.client);
+        let operation = match packet.operation {
+            Order::Acquire => Operation::Acquire { id, term: TERM },
+            Order::Renew => Operation::Renew { id },
+            Order::Release => Operation::Release { id },
+            Order::Look => Operation::Look,
+            Order::Create => Operation::CreateBlob,
+        };
+        let waits =
+            matches!(self.clients[packet.client].does, Does::Calls { operation: asked, .. } if asked == operation);
+        let own = matches!(self.service.lease, Lease::Leased { id: of, .. } if of == id);
+        if operation == Operation::Look && own && waits && !packet.late && !self.clients[packet.client].doubled {
+            self.broken = Some("nobody waits for its own lease");
+        }
+        self.service.handle(self.now, operation, lasts).read(operation)
+    }
+
+    /// The client gets an answer, if it still waits for it.
+    fn answer(&mut self, client: usize, of: Order, outcome: Outcome) {
+        let this = &self.clients[client];
+        let Does::Calls { operation, sent, .. } = this.does else { return };
+        let fits = match operation {
+            Operation::Acquire { .. } => of == Order::Acquire,
+            Operation::Renew { .. } => of == Order::Renew,
+            Operation::Release { .. } => of == Order::Release,
+            Operation::Look => of == Order::Look,
+            _ => of == Order::Create,
+        };
+        if fits && !this.stopped {
+            self.clients[client].saw_it_locked = is_locked(outcome);
+            self.run(client, Input::Answer { sent, outcome });
+        }
+    }
+
+    /// When something is due next.
+    fn due(&self) -> Option<Time> {
+        let timers = (0..self.clients.len()).filter_map(|client| clock(client).when(self.clients[client].due()?));
+        let lease = self.service.holder().map(|(_, until)| until);
+        timers.chain(lease).filter(|due| *due > self.now).min()
+    }
+
+    /// Whatever is due now.
+    fn wake(&mut self) {
+        self.service.settle(self.now);
+        for client in 0..self.clients.len() {
+            let now = self.local(client);
+            if self.clients[client].due().is_some_and(|due| due <= now) {
+                self.wake_up(client);
+            }
+        }
+    }
+
+    fn wake_up(&mut self, client: usize) {
+        match self.clients[client].does {
+            Does::Calls { sent, gives_up, .. } if gives_up <= self.local(client) => {
+                self.run(client, Input::Answer { sent, outcome: NO_ANSWER });
+            }
+            Does::Sleeps { .. } => self.run(client, Input::Go),
+            _ => {}
+        }
+    }
+}
+
+impl Model for System {
+    type State = State;
+    type Action = Action;
+
+    fn init_states(&self) -> Vec<State> {
+        let mut service = Service::new();
+        (service.container, service.blob) = (Presence::There, true);
+        let mut state = State {
+            now: Duration::ZERO,
+            service,
+            clients: (0..self.clients).map(Client::new).collect(),
+            packets: Vec::new(),
+            faults_left: self.faults,
+            broken: None,
+        };
+        (0..self.clients).for_each(|client| state.run(client, Input::Go));
+        vec![state]
+    }
+
+    fn actions(&self, state: &State, actions: &mut Vec<Action>) {
+        let packets = 0..state.packets.len();
+        actions.extend(packets.clone().map(Action::Arrive));
+        if state.packets.iter().all(|packet| packet.late) {
+            actions.push(Action::Wait);
+        }
+        for (i, client) in state.clients.iter().enumerate() {
+            match client.does {
+                Does::Nothing | Does::Died => continue,
+                _ if client.stopped => actions.push(Action::Continue(i)),
+                _ if !client.left => actions.push(Action::Leave(i)),
+                _ => {}
+            }
+            if state.faults_left > 0 && !client.stopped {
+                actions.extend([Action::Stop(i), Action::Kill(i)]);
+            }
+        }
+        if state.faults_left > 0 {
+            let fresh = packets.filter(|i| !state.packets[*i].late);
+            let faults = [Action::Lose, Action::LoseAnswer, Action::Repeat, Action::Delay, Action::Fail];
+            actions.extend(fresh.flat_map(|i| faults.map(|fault| fault(i))));
+            if matches!(state.service.lease, Lease::Leased { .. }) {
+                actions.push(Action::Break);
+            }
+        }
+    }
+
+    fn next_state(&self, last: &State, action: Action) -> Option<State> {
+        let mut state = last.clone();
+        match action {
+            Action::Arrive(i) => {
+                let packet = state.packets.remove(i);
+                let outcome = state.handle(&packet);
+                state.answer(packet.client, packet.operation, outcome);
+                return Some(state);
+            }
+            Action::Wait => {
+                state.now = state.due()?;
+                state.wake();
+                return Some(state);
+            }
+            Action::Leave(i) => {
+                let now = state.local(i);
+                let client = &mut state.clients[i];
+                client.left = true;
+                client.held_at_last = client.standing.as_mut().is_some_and(|standing| standing.check(now).is_ok());
+                if matches!(client.does, Does::Sleeps { .. }) {
+                    state.run(i, Input::Go);
+                }
+                return Some(state);
+            }
+            Action::Continue(i) => {
+                state.clients[i].stopped = false;
+                state.wake_up(i);
+                return Some(state);
+            }
+            _ => state.faults_left -= 1,
+        }
+        match action {
+            Action::Lose(i) => drop(state.packets.remove(i)),
+            Action::LoseAnswer(i) => {
+                let packet = state.packets.remove(i);
+                state.handle(&packet);
+            }
+            Action::Repeat(i) => {
+                let packet = state.packets.remove(i);
+                state.clients[packet.client].doubled = true;
+                state.packets.push(Packet { late: true, ..packet.clone() });
+                state.packets.sort();
+                let outcome = state.handle(&packet);
+                state.answer(packet.client, packet.operation, outcome);
+            }
+            Action::Delay(i) => {
+                state.packets[i].late = true;
+                state.packets.sort();
+            }
+            Action::Fail(i) => {
+                let packet = state.packets.remove(i);
+                state.answer(packet.client, packet.operation, NO_ANSWER);
+            }
+            Action::Stop(i) => state.clients[i].stopped = true,
+            Action::Kill(i) => state.clients[i].does = Does::Died,
+            Action::Break => {
+                state.service.handle(state.now, Operation::Break { period: None }, lasts);
+            }
+            _ => {}
+        }
+        Some(state)
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        vec![
+            Property::always("never two holders", |_, state: &State| {
+                (0..state.clients.len()).filter(|client| state.says_yes(*client)).count() <= 1
+            }),
+            Property::always("a yes is covered by the service", |_, state: &State| {
+                let holder = state.service.holder().filter(|(_, until)| *until > state.now).map(|(id, _)| id);
+                (0..state.clients.len()).all(|client| !state.says_yes(client) || holder == Some(id(client)))
+            }),
+            Property::always("no rule is broken on the way", |_, state: &State| state.broken.is_none()),
+            Property::sometimes("the slow one holds it", |_, state: &State| state.says_yes(0)),
+            Property::sometimes("it is handed over", |_, state: &State| state.clients[0].unlocked && state.says_yes(1)),
+            Property::sometimes("a killed one's lease is taken over", |_, state: &State| {
+                state.clients[0].does == Does::Died && state.clients[0].standing.is_some() && state.says_yes(1)
+            }),
+            Property::sometimes("a loss is told", |_, state: &State| {
+                let lost = |standing: &Standing| standing.clone().check(state.local(1)).is_err();
+                state.clients[1].standing.as_ref().is_some_and(lost)
+            }),
+            Property::sometimes("a request arrives after its client has ended", |_, state: &State| {
+                let over = |packet: &Packet| state.clients[packet.client].does == Does::Nothing;
+                state.packets.iter().any(over)
+            }),
+        ]
+    }
+
+    fn within_boundary(&self, state: &State) -> bool {
+        state.now <= self.horizon
+    }
+}
+
+/// Fails if a state breaks a rule, or what should come about sometimes never does.
+fn check(clients: usize, faults: u8, horizon: Duration) {
+    let threads = std::thread::available_parallelism().map_or(1, |count| count.get());
+    let checker = System { clients, faults, horizon }.checker().threads(threads).spawn_bfs().join();
+    println!(
+        "{clients} clients, {faults} faults, {horizon:?}: {} states, {} of them different, {} steps deep",
+        checker.state_count(),
+        checker.unique_state_count(),
+        checker.max_depth()
+    );
+    checker.assert_properties();
+}
+
+#[test]
+fn two_clients_and_two_faults_in_all_orders() {
+    check(2, 2, 20 * S);
+}
+
+#[test]
+fn three_clients_and_one_fault_in_all_orders() {
+    check(3, 1, 15 * S);
+}
+
+#[test]
+#[cfg_attr(debug_assertions, ignore = "thirteen million states: `cargo test --release --lib sim::`")]
+fn three_clients_and_two_faults_in_all_orders() {
+    check(3, 2, 15 * S);
+}
