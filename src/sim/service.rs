@@ -221,3 +221,58 @@ impl Answer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use azmutex::emulator::Emulator;
+
+    use super::*;
+    use crate::Container;
+    use crate::sim::random::Random;
+
+    const S: Duration = Duration::from_secs(1);
+
+    /// The emulator is checked against Azurite and against the service's documents, so this is, too.
+    #[test]
+    fn it_answers_as_the_emulator_does() {
+        let emulator = Emulator::start().unwrap();
+        let container = Container::from_connection_string(&emulator.connection_string(), "locks").unwrap();
+        let mut random = Random::new(7);
+        let ids: Vec<LeaseId> = (0..3).map(|_| LeaseId::random().unwrap()).collect();
+        for lock in 0..40 {
+            let mutex = container.mutex(&format!("lock-{lock}")).unwrap();
+            let (mut service, mut now) = (Service::new(), Duration::ZERO);
+            if lock > 0 {
+                service.container = Presence::There;
+            }
+            for step in 0..40 {
+                let id = random.pick(&ids);
+                let term = random.pick(&[Term::Seconds(15), Term::Seconds(60), Term::Infinite]);
+                let operation = match random.below(16) {
+                    0 if step > 0 => Operation::CreateContainer,
+                    0 | 1 => Operation::CreateBlob,
+                    2..6 => Operation::Acquire { id, term },
+                    6..9 => Operation::Renew { id },
+                    9..11 => Operation::Release { id },
+                    11 => Operation::Break { period: None },
+                    12 => Operation::Break { period: Some(random.pick(&[0, 5, 60])) },
+                    _ => Operation::Look,
+                };
+                let expected = service.handle(now, operation, |term| term.duration().unwrap_or(Duration::MAX));
+                let outcome = mutex.attempt(operation, 5 * S).outcome;
+                match (expected.read(operation), outcome) {
+                    // Whole seconds, and both have their own idea of how little time has passed.
+                    (Outcome::Breaking(expected), Outcome::Breaking(left)) => {
+                        assert!(expected.abs_diff(left) <= S, "{expected:?}, {left:?}");
+                    }
+                    (expected, outcome) => assert_eq!(expected, outcome, "{operation:?} at {now:?} of {lock}"),
+                }
+                if random.one_in(3) {
+                    let pause = random.pick(&[4 * S, 9 * S, 20 * S, 40 * S]) + S / 2;
+                    emulator.advance(pause);
+                    now += pause;
+                }
+            }
+        }
+    }
+}
