@@ -178,6 +178,7 @@ impl World {
     pub(super) fn check_lost(&mut self, who: usize, lost: Lost) {
         let claim = self.clients[who].claim().number;
         let facts = &self.facts[claim];
+        let container_gone = self.tally.of(Count::ContainerDeleted) + self.tally.of(Count::FailedOver) > 0;
         let reason = match lost {
             Lost::Expired => {
                 let client = &self.clients[who];
@@ -186,8 +187,8 @@ impl World {
             }
             Lost::Taken => facts.misled || !self.setting.lawful,
             Lost::Broken => facts.broken,
-            Lost::BlobDeleted => self.tally.of(Count::BlobDeleted) + self.tally.of(Count::ContainerDeleted) > 0,
-            Lost::ContainerDeleted => self.tally.of(Count::ContainerDeleted) > 0,
+            Lost::BlobDeleted => container_gone || self.tally.of(Count::BlobDeleted) > 0,
+            Lost::ContainerDeleted => container_gone,
             _ => false,
         };
         if !reason {
@@ -212,6 +213,7 @@ impl World {
 
     /// When nothing more will be done for a claim.
     pub(super) fn check_end(&mut self, who: usize, purpose: Purpose, obtained: bool) {
+        self.service.settle(self.now);
         let claim = self.clients[who].claim().number;
         self.facts[claim].ended |= !(purpose == Purpose::Acquire && obtained || purpose == Purpose::Renew);
         let facts = &self.facts[claim];

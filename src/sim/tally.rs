@@ -39,6 +39,7 @@ tally! {
     BrokenByForce "lease broken by force"
     BlobDeleted "blob deleted"
     ContainerDeleted "container deleted"
+    FailedOver "fail-over, newest writes lost"
 
     Granted "lock granted"
     GrantedToOneShot "lease granted to a single call"

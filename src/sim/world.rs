@@ -52,6 +52,8 @@ pub(super) struct World {
     pub(super) trace: Option<Vec<String>>,
     /// Somebody got the lock after the trouble had ended.
     pub(super) revived: bool,
+    /// The other region's copy, which lags behind.
+    copy: Service,
     queue: BinaryHeap<Reverse<Scheduled>>,
     serial: u64,
 }
@@ -110,6 +112,7 @@ pub(super) enum Trouble {
     DeleteBlob,
     DeleteContainer,
     Freeze,
+    FailOver,
 }
 
 const LAWFUL: &[Trouble] = &[Trouble::Storm, Trouble::Stop, Trouble::Suspend, Trouble::Crash, Trouble::Break];
@@ -122,6 +125,7 @@ const LAWLESS: &[Trouble] = &[
     Trouble::DeleteBlob,
     Trouble::DeleteContainer,
     Trouble::Freeze,
+    Trouble::FailOver,
 ];
 
 struct Scheduled {
@@ -162,6 +166,7 @@ impl World {
         if random.one_in(2) {
             (service.container, service.blob) = (Presence::There, random.one_in(2));
         }
+        let copy = service.clone();
         let service_drift = random.pick(&[-10_000, 0, 10_000]);
         let clients = (0..2 + random.below(5)).map(|_| Client::new(&mut random)).collect();
         let mut world = World {
@@ -179,6 +184,7 @@ impl World {
             tally: Tally::new(),
             trace: traced.then(Vec::new),
             revived: false,
+            copy,
             queue: BinaryHeap::new(),
             serial: 0,
         };
@@ -284,6 +290,9 @@ impl World {
 
     fn trouble(&mut self, trouble: Trouble, respite: Duration) {
         self.brew(trouble, respite);
+        if self.random.one_in(2) {
+            self.copy = self.service.clone();
+        }
         let who = self.random.below(self.clients.len() as u32) as usize;
         let pause = match self.random.below(3) {
             0 => self.random.up_to(2 * S),
@@ -311,6 +320,11 @@ impl World {
                 self.tally.add(Count::ContainerDeleted);
                 let until = self.now + self.random.between(30 * S, 60 * S);
                 self.service.delete_container(until);
+            }
+            Trouble::FailOver => {
+                self.note(format_args!("fail-over to an older copy"));
+                self.tally.add(Count::FailedOver);
+                self.service = self.copy.clone();
             }
         }
     }
