@@ -30,14 +30,17 @@ pub(crate) enum Secret {
 /// passed over. What contradicts itself is an error, rather than one of two readings.
 pub(crate) fn parse(text: &str) -> Result<Parts> {
     let mut fields = Fields::default();
+    let mut given = Vec::new();
     for pair in text.split(';').map(str::trim).filter(|pair| !pair.is_empty()) {
         let Some((key, value)) = pair.split_once('=') else {
             return Err(Error::input("the connection string has a part without `=`; it is `Key=Value;Key=Value;...`"));
         };
-        if let Some(field) = fields.named(key.trim()) {
-            if field.is_some() {
+        let name = key.trim().to_ascii_lowercase();
+        if let Some(field) = fields.named(&name) {
+            if given.contains(&name) {
                 return Err(Error::input(format!("the connection string gives {} twice", key.trim())));
             }
+            given.push(name);
             *field = Some(value.trim().to_owned()).filter(|value| !value.is_empty());
         }
     }
@@ -61,8 +64,8 @@ struct Fields {
 }
 
 impl Fields {
-    fn named(&mut self, key: &str) -> Option<&mut Option<String>> {
-        Some(match &*key.to_ascii_lowercase() {
+    fn named(&mut self, name: &str) -> Option<&mut Option<String>> {
+        Some(match name {
             "defaultendpointsprotocol" => &mut self.default_endpoints_protocol,
             "accountname" => &mut self.account_name,
             "accountkey" => &mut self.account_key,
@@ -202,6 +205,7 @@ mod tests {
             ("BlobEndpoint=https://me.example;AccountKey=SECRET", ErrorKind::InvalidInput),
             ("AccountName=evil.example/me;SharedAccessSignature=sig=SECRET", ErrorKind::InvalidInput),
             ("AccountName=me;AccountName=me;AccountKey=SECRET", ErrorKind::InvalidInput),
+            ("AccountName=;accountname=me;AccountKey=SECRET", ErrorKind::InvalidInput),
             ("AccountName=me;AccountKey=SECRET;DefaultEndpointsProtocol=ftp", ErrorKind::InvalidInput),
             ("BlobSecondaryEndpoint=https://x;AccountName=me;AccountKey=SECRET", ErrorKind::InvalidInput),
             ("UseDevelopmentStorage=true;DevelopmentStorageProxyUri=http://h?SECRET", ErrorKind::InvalidInput),
