@@ -1,7 +1,7 @@
 //! [Connection strings](https://learn.microsoft.com/azure/storage/common/storage-configure-connection-string).
 
 use crate::credential::check_account;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, quoted};
 
 /// The emulator's account and key, known to everybody:
 /// [Use the Azurite emulator](https://learn.microsoft.com/azure/storage/common/storage-use-azurite).
@@ -95,7 +95,8 @@ impl Fields {
                 let protocol = self.default_endpoints_protocol.as_deref().unwrap_or("https");
                 if !matches!(protocol, "http" | "https") {
                     return Err(Error::input(format!(
-                        "DefaultEndpointsProtocol in the connection string is http or https, not {protocol:?}"
+                        "DefaultEndpointsProtocol in the connection string is http or https, not {}",
+                        quoted(protocol)
                     )));
                 }
                 let suffix = self.endpoint_suffix.as_deref().unwrap_or(SUFFIX);
@@ -207,6 +208,7 @@ mod tests {
             ("AccountName=me;AccountName=me;AccountKey=SECRET", ErrorKind::InvalidInput),
             ("AccountName=;accountname=me;AccountKey=SECRET", ErrorKind::InvalidInput),
             ("AccountName=me;AccountKey=SECRET;DefaultEndpointsProtocol=ftp", ErrorKind::InvalidInput),
+            ("AccountName=me;DefaultEndpointsProtocol=SECRET==", ErrorKind::InvalidInput),
             ("BlobSecondaryEndpoint=https://x;AccountName=me;AccountKey=SECRET", ErrorKind::InvalidInput),
             ("UseDevelopmentStorage=true;DevelopmentStorageProxyUri=http://h?SECRET", ErrorKind::InvalidInput),
         ];
