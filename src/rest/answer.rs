@@ -48,7 +48,7 @@ pub(crate) fn outcome(operation: Operation, reply: &Reply, now: SystemTime) -> O
         return outcome;
     }
     // Carried out for all we know, unless the service says that it was too busy to.
-    let too_busy = code == Some("ServerBusy") || is_service(reply) && reply.status == 429;
+    let too_busy = is_service(reply) && matches!((reply.status, code), (429, _) | (503, Some("ServerBusy")));
     let applied = if too_busy { Applied::No } else { Applied::Perhaps };
     Outcome::Failed { applied, retry_after: retry::retry_after(|name| reply.header(name), now) }
 }
@@ -342,5 +342,28 @@ impl Asked<'_> {
     /// A server's text on one line, of bounded length, and without our proof, should it have sent that back.
     fn tidy(&self, text: &str) -> String {
         tidy(text, &[self.proof.secret()])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_refusal_of_the_service_says_that_nothing_was_done() {
+        const CODE: &str = "x-ms-error-code";
+        const ID: (&str, &str) = ("x-ms-request-id", "1");
+        for (status, headers, expected) in [
+            (503, &[ID, (CODE, "ServerBusy")][..], Applied::No),
+            (429, &[ID], Applied::No),
+            (429, &[], Applied::Perhaps),
+            (503, &[(CODE, "ServerBusy")], Applied::Perhaps),
+            (503, &[ID], Applied::Perhaps),
+            (500, &[ID, (CODE, "ServerBusy")], Applied::Perhaps),
+            (200, &[ID, (CODE, "ServerBusy")], Applied::Perhaps),
+        ] {
+            let outcome = outcome(Operation::CreateBlob, &Reply::new(status, headers), SystemTime::UNIX_EPOCH);
+            assert_eq!(outcome, Outcome::Failed { applied: expected, retry_after: None }, "{status}, {headers:?}");
+        }
     }
 }
