@@ -15,6 +15,9 @@ use crate::retry::Policy;
 use crate::transport::Transport;
 use crate::url::{self, Url};
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod properties;
+
 /// What stays as it is in a path; everything else is percent-encoded, so that no two names meet.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b'/');
 /// [Naming and referencing containers, blobs, and metadata](https://learn.microsoft.com/rest/api/storageservices/naming-and-referencing-containers--blobs--and-metadata).
@@ -124,14 +127,17 @@ impl Container {
 
     /// One attempt at `operation` on the lock at `place`.
     pub(crate) fn attempt(&self, place: &Place, operation: Operation, limit: Duration) -> Exchange {
-        let address = Address {
+        rest::attempt(&self.0.transport, &self.0.credential, &self.address(place), operation, limit)
+    }
+
+    fn address<'a>(&'a self, place: &'a Place) -> Address<'a> {
+        Address {
             origin: &self.0.origin,
             container: &self.0.name,
             container_path: &self.0.path,
             blob_path: &place.path,
             lock: &place.lock,
-        };
-        rest::attempt(&self.0.transport, &self.0.credential, &address, operation, limit)
+        }
     }
 }
 

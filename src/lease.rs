@@ -7,6 +7,9 @@ use std::time::Duration;
 use crate::clock::{self, Moment};
 use crate::error::{Error, Result};
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod properties;
+
 /// The shortest and the longest lease that ends, in seconds:
 /// [Lease Blob](https://learn.microsoft.com/rest/api/storageservices/lease-blob).
 const SECONDS: std::ops::RangeInclusive<u64> = 15..=60;
@@ -332,7 +335,10 @@ impl LockStatus {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::properties::holds;
 
     #[test]
     fn ids_are_lower_case_version_4_guids_and_differ() {
@@ -363,6 +369,18 @@ mod tests {
         }
         assert_eq!(Term::new(Duration::from_secs(15)).unwrap(), Term::Seconds(15));
         assert_eq!(Term::new(Duration::from_secs(60)).unwrap(), Term::Seconds(60));
+    }
+
+    #[test]
+    fn any_duration_is_a_term_of_its_own_or_none() {
+        holds((0..70_u64, prop_oneof![Just(0), 0..1_000_000_000_u32]), |(seconds, nanos)| {
+            let duration = Duration::new(seconds, nanos);
+            let is_whole = nanos == 0;
+            let term = Term::new(duration).ok().and_then(Term::duration);
+            assert_eq!(term, Some(duration).filter(|_| is_whole && (15..=60).contains(&seconds)));
+            let period = Break::ForceWithin(duration).period().ok();
+            assert_eq!(period, Some(Some(seconds as u8)).filter(|_| is_whole && seconds <= 60));
+        });
     }
 
     #[test]

@@ -135,6 +135,8 @@ mod hold;
 pub mod lease;
 pub mod locker;
 mod mutex;
+#[cfg(any(test, fuzzing))]
+mod properties;
 mod renewal;
 mod rest;
 pub mod retry;

@@ -207,7 +207,11 @@ impl Jitter {
 
 #[cfg(test)]
 mod tests {
+    use proptest::option;
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::properties::holds;
 
     const MS: Duration = Duration::from_millis(1);
 
@@ -264,6 +268,50 @@ mod tests {
         for status in [400, 401, 403] {
             assert!(!Backoff::TOKENS.is_passing(status) && !Backoff::METADATA.is_passing(status), "{status}");
         }
+    }
+
+    /// From 1 ms, the second no shorter than the first and at most 60 s.
+    fn pauses() -> impl Strategy<Value = (Duration, Duration)> {
+        let nanos = 1_000_000..=60_000_000_000_u64;
+        (nanos.clone(), nanos)
+            .prop_map(|(one, other)| (Duration::from_nanos(one.min(other)), Duration::from_nanos(one.max(other))))
+    }
+
+    fn retry_after() -> impl Strategy<Value = Option<Duration>> {
+        option::of(prop_oneof![
+            any::<u64>().prop_map(Duration::from_secs),
+            (0..100_000_u64).prop_map(Duration::from_millis)
+        ])
+    }
+
+    #[test]
+    fn any_pause_is_within_its_bounds() {
+        let failures = prop_oneof![1..40_u32, any::<u32>()];
+        holds(
+            (pauses(), failures, retry_after(), any::<u32>()),
+            |((first, longest), failures, retry_after, jitter)| {
+                let policy = Policy::default().first_pause(first).longest_pause(longest);
+                assert!(policy.check().is_ok());
+                let mut full = first;
+                for _ in 1..failures.min(100) {
+                    full = (full + full).min(longest);
+                }
+                let asked = retry_after.unwrap_or_default().min(60_000 * MS);
+                let pause = policy.pause(failures, retry_after, jitter);
+                assert!((full / 2).max(asked) <= pause && pause <= full.max(asked), "{pause:?} of {full:?}");
+                assert_eq!(policy.pause(failures, retry_after, 0), full.max(asked));
+                assert!(policy.pause(failures, retry_after, jitter / 2) >= pause);
+            },
+        );
+    }
+
+    #[test]
+    fn any_part_can_be_cut_off() {
+        holds((0..=u64::MAX / 2, 1..20_u32, any::<u32>()), |(nanos, part, jitter)| {
+            let pause = Duration::from_nanos(nanos);
+            let left = shortened(pause, part, jitter);
+            assert!(pause - pause / part <= left && left <= pause, "{left:?}");
+        });
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use ureq::config::Config;
 #[cfg(test)]
 use ureq::http::HeaderName;
 use ureq::http::{HeaderMap, Uri};
@@ -19,6 +20,9 @@ use ureq::{Agent, RequestBuilder, Timeout};
 use zeroize::Zeroize;
 
 use crate::clock::{self, Moment};
+
+#[cfg(any(test, fuzzing))]
+pub(crate) mod properties;
 
 /// A connection's buffers. An answer's head must fit: at most 8 KiB of it is metadata.
 const BUFFER: usize = 16 * 1024;
@@ -195,29 +199,8 @@ impl Transport {
     /// `limit` is the usual time limit of a request. A `local` server is reached directly, whatever proxy the
     /// environment names.
     pub(crate) fn new(limit: Duration, local: bool) -> Transport {
-        let mut config = Agent::config_builder()
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .user_agent(concat!("azmutex/", env!("CARGO_PKG_VERSION")))
-            .accept("")
-            .accept_encoding("")
-            .input_buffer_size(BUFFER)
-            .output_buffer_size(BUFFER)
-            .max_response_header_size(LARGEST_HEAD)
-            .max_idle_age(IDLE)
-            .max_idle_connections(IDLE_CONNECTIONS)
-            .max_idle_connections_per_host(IDLE_CONNECTIONS)
-            .timeout_global(Some(limit));
-        if local {
-            config = config.proxy(None);
-        }
-        #[cfg(feature = "platform-verifier")]
-        {
-            use ureq::tls::{RootCerts, TlsConfig};
-            config = config.tls_config(TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build());
-        }
-        let agent = Agent::with_parts(config.build(), DefaultConnector::new(), CachingResolver::default());
+        let config = config(limit, local);
+        let agent = Agent::with_parts(config, DefaultConnector::new(), CachingResolver::default());
         Transport { agent, limit }
     }
 
@@ -252,6 +235,32 @@ impl Transport {
         }
         if limit == self.limit { call } else { call.config().timeout_global(Some(limit)).build() }
     }
+}
+
+fn config(limit: Duration, local: bool) -> Config {
+    let mut config = Agent::config_builder()
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .user_agent(concat!("azmutex/", env!("CARGO_PKG_VERSION")))
+        .accept("")
+        .accept_encoding("")
+        .input_buffer_size(BUFFER)
+        .output_buffer_size(BUFFER)
+        .max_response_header_size(LARGEST_HEAD)
+        .max_idle_age(IDLE)
+        .max_idle_connections(IDLE_CONNECTIONS)
+        .max_idle_connections_per_host(IDLE_CONNECTIONS)
+        .timeout_global(Some(limit));
+    if local {
+        config = config.proxy(None);
+    }
+    #[cfg(feature = "platform-verifier")]
+    {
+        use ureq::tls::{RootCerts, TlsConfig};
+        config = config.tls_config(TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build());
+    }
+    config.build()
 }
 
 /// Whether https can be spoken: without a TLS feature ureq would connect first, and fail then.
@@ -329,12 +338,7 @@ impl fmt::Debug for CachingResolver {
 }
 
 impl Resolver for CachingResolver {
-    fn resolve(
-        &self,
-        uri: &Uri,
-        _: &ureq::config::Config,
-        timeout: NextTimeout,
-    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
+    fn resolve(&self, uri: &Uri, _: &Config, timeout: NextTimeout) -> Result<ResolvedSocketAddrs, ureq::Error> {
         let host = uri.host().unwrap_or_default();
         let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("http") { 80 } else { 443 });
         let addresses = match host.trim_matches(['[', ']']).parse::<IpAddr>() {

@@ -5,6 +5,9 @@ use percent_encoding::percent_decode_str;
 
 use crate::error::{Error, Result};
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod properties;
+
 /// Real ones have a few hundred characters.
 const LONGEST: usize = 4096;
 

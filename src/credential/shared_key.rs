@@ -9,6 +9,9 @@ use sha2::Sha256;
 use crate::error::{Error, Result, quoted};
 use crate::transport::Request;
 
+#[cfg(test)]
+mod properties;
+
 /// The headers whose values are signed without their names, in the order of the reference.
 const STANDARD_HEADERS: [&str; 11] = [
     "content-encoding",

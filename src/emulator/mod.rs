@@ -81,6 +81,8 @@ mod http;
 mod lease;
 mod metadata;
 mod operation;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod properties;
 mod record;
 mod sas;
 mod server;

@@ -10,6 +10,9 @@ use super::code::{Code, Refusal};
 use super::operation::{Kind, Operation};
 use super::service::VERSIONS;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod properties;
+
 /// Before those that requests may have: from the oldest whose string-to-sign is known here.
 const OLD_VERSIONS: [&str; 5] = ["2015-04-05", "2015-07-08", "2015-12-11", "2016-05-31", "2017-04-17"];
 const WITH_BREAK_BY_DELETERS: &str = "2017-07-29";

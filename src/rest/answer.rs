@@ -9,6 +9,9 @@ use crate::lease::{LeaseId, LockStatus};
 use crate::retry;
 use crate::transport::{Because, NoAnswer, Reply};
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod properties;
+
 /// The service refuses dates that are further off than this.
 const SKEW_REFUSED: Duration = Duration::from_secs(15 * 60);
 /// Room for the time between the making of our date and the service's.

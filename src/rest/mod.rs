@@ -12,6 +12,8 @@ use crate::lease::{LeaseId, LockStatus, Term};
 use crate::transport::Transport;
 
 mod answer;
+#[cfg(all(any(test, fuzzing), feature = "emulator"))]
+pub(crate) mod properties;
 mod request;
 
 #[cfg(test)]

@@ -1,0 +1,177 @@
+//! What holds for every URL, environment and name.
+#![allow(clippy::unwrap_used, reason = "they are tests, fuzzed or not")]
+
+use std::ffi::OsString;
+
+use percent_encoding::percent_decode_str;
+
+use super::{ACCOUNT, Builder, CONNECTION_STRING, Container, KEY, SAS_TOKEN};
+use crate::credential::Credential;
+use crate::credential::environment::Environment;
+use crate::error::Result;
+use crate::properties::{self, prints, shows_no_secret};
+use crate::transport;
+#[cfg(feature = "emulator")]
+use crate::{emulator::properties::ACCOUNT_SAS, rest};
+
+/// Of settings from anywhere: what cannot be used is refused without showing a secret, and what can be used goes to
+/// the host and the path that were checked.
+pub(crate) fn sound(builder: Result<Builder>) {
+    let container = builder.and_then(|builder| {
+        shows_no_secret(&format!("{builder:?}"));
+        builder.allow_http().build()
+    });
+    let container = match container {
+        Ok(container) => container,
+        Err(error) => return shows_no_secret(&prints(&error)),
+    };
+    let super::Inner { origin, path, credential, .. } = &*container.0;
+    transport::properties::sent_as_written(origin, path, "");
+    let url = format!("{origin}{path}");
+    let again = Container::builder(&url, credential.clone()).allow_http().build();
+    assert!(again.is_ok_and(|again| again.0.origin == *origin && again.0.path == *path), "{url}");
+    // A path is no place for a secret, and has to be told of.
+    if ![properties::KEY, properties::SAS].iter().any(|secret| url.contains(secret)) {
+        shows_no_secret(&format!("{container:?}"));
+    }
+}
+
+/// Of any text at all.
+pub(crate) fn any_url(text: &str) {
+    sound(Ok(Container::builder(text, Credential::sas(properties::SAS).unwrap())));
+}
+
+/// The connection string, the account, the key and the token.
+pub(crate) fn any_environment(values: &[Option<OsString>; 4]) {
+    let names = [CONNECTION_STRING, ACCOUNT, KEY, SAS_TOKEN];
+    let variable = |name: &str| values[names.iter().position(|other| *other == name)?].clone();
+    sound(Builder::from_variables(&Environment(&variable), "locks"));
+}
+
+/// Of any text at all.
+pub(crate) fn any_name(name: &str) {
+    let container = Container::development("locks").unwrap();
+    let place = match container.place(name) {
+        Ok(place) => place,
+        Err(error) => {
+            let text = prints(&error);
+            assert!(text.len() < 1024, "{text}");
+            return shows_no_secret(&text);
+        }
+    };
+    // So no two names share a blob.
+    assert_eq!(as_the_service_reads(&place.path), format!("devstoreaccount1/locks/{name}"));
+    assert_eq!(*place.url, format!("{}{}", container.0.origin, place.path));
+    transport::properties::sent_as_written(&container.0.origin, &place.path, "comp=lease");
+    #[cfg(feature = "emulator")]
+    for credential in [&container.0.credential, &Credential::sas(ACCOUNT_SAS).unwrap()] {
+        rest::properties::any_lock(&container.address(&place), credential);
+    }
+}
+
+/// What is left of a path after everything that the service, or a library on the way, may do to it: dot segments are
+/// resolved before and after the decoding, a backslash is a slash, empty segments and dots at a segment's end go.
+fn as_the_service_reads(path: &str) -> String {
+    let decoded = percent_decode_str(&resolved(path)).decode_utf8_lossy().replace('\\', "/");
+    resolved(&decoded)
+}
+
+fn resolved(path: &str) -> String {
+    let mut segments: Vec<&str> = Vec::new();
+    for segment in path.split('/') {
+        match segment {
+            ".." => drop(segments.pop()),
+            segment => segments.push(segment.trim_end_matches('.')),
+        }
+    }
+    segments.retain(|segment| !segment.is_empty());
+    segments.join("/")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::option;
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
+    use super::*;
+    use crate::properties::holds;
+
+    /// Pieces of names and URLs that mean something to somebody.
+    const PIECES: [&str; 26] = [
+        "/",
+        "//",
+        "\\",
+        ".",
+        "..",
+        "/.",
+        "/../",
+        "%",
+        "%2e",
+        "%2F",
+        "%5C",
+        "?",
+        "#",
+        "&",
+        "=",
+        "+",
+        " ",
+        "\u{0}",
+        "\u{e9}",
+        "e\u{301}",
+        "\u{1f512}",
+        "\u{fffe}",
+        "a",
+        "A",
+        properties::KEY,
+        properties::SAS,
+    ];
+
+    fn pieces() -> impl Strategy<Value = String> {
+        prop_oneof![vec(select(&PIECES[..]), 0..12).prop_map(|pieces| pieces.concat()), ".{0,40}"]
+    }
+
+    #[test]
+    fn a_name_is_refused_or_is_a_path_of_its_own() {
+        holds(pieces(), |name| any_name(&name));
+        holds((pieces(), 0..1100_usize), |(name, times)| any_name(&name.repeat(times / name.len().max(1))));
+    }
+
+    #[test]
+    fn a_url_is_refused_or_means_to_others_what_it_means_to_us() {
+        holds(".*", |url| any_url(&url));
+        let authority = prop_oneof!["[a-zA-Z0-9._:@\\[\\]-]{0,30}", pieces()];
+        let url = (select(vec!["http", "HTTPS", "https", "ftp"]), authority, pieces(), "(/[a-z-]{1,8})?");
+        holds(url, |(scheme, authority, path, name)| {
+            any_url(&format!("{scheme}://{authority}{path}{name}"));
+            any_url(&format!("{scheme}://{authority}/{path}{name}"));
+        });
+        holds(pieces(), |path| any_url(&format!("http://127.0.0.1:10000/{path}/locks")));
+    }
+
+    fn variable() -> impl Strategy<Value = Option<OsString>> {
+        let known = ["", "me", "UseDevelopmentStorage=true", properties::KEY, properties::SAS, "sig=x", "AAAA"];
+        option::of(prop_oneof![
+            4 => select(known.map(OsString::from).to_vec()),
+            1 => ".{0,20}".prop_map(OsString::from),
+            1 => Just(not_unicode()),
+            1 => Just(format!("AccountName=me;AccountKey={}", properties::KEY).into()),
+        ])
+    }
+
+    #[cfg(unix)]
+    fn not_unicode() -> OsString {
+        std::os::unix::ffi::OsStringExt::from_vec(vec![b'a', 0xff])
+    }
+
+    #[cfg(not(unix))]
+    fn not_unicode() -> OsString {
+        OsString::new()
+    }
+
+    #[test]
+    fn any_environment_is_used_or_refused() {
+        holds([variable(), variable(), variable(), variable()], |values| any_environment(&values));
+    }
+}
