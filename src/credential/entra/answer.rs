@@ -8,6 +8,8 @@ use super::{AccessToken, LONGEST_LIFE};
 use crate::clock::Moment;
 use crate::error::tidy;
 
+const CLI_LEAST_LIFE: Duration = Duration::from_secs(5 * 60);
+
 /// The token of a good answer, for which was asked at `asked`:
 /// [successful response](https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow#successful-response-1).
 /// Some endpoints write numbers as text; that of App Service says only when the token ends, by the wall clock.
@@ -29,7 +31,22 @@ pub(super) fn token(body: &[u8], asked: Moment) -> Option<AccessToken> {
     }
 }
 
-pub(super) fn number(value: Option<&Value>) -> Option<u64> {
+/// The token that `az account get-access-token` prints. `expiresOn` is in the local time of a zone that is not said, so
+/// before version 2.54, which has `expires_on`, all that is known is that it hands out none which ends within five
+/// minutes.
+pub(super) fn cli_token(output: &[u8], asked: Moment) -> Option<AccessToken> {
+    let mut answer: Value = serde_json::from_slice(output).ok()?;
+    let end = number(answer.get("expires_on")).and_then(|seconds| UNIX_EPOCH.checked_add(Duration::from_secs(seconds)));
+    let Some(Value::String(text)) = answer.get_mut("accessToken").map(Value::take) else {
+        return None;
+    };
+    Some(match end {
+        Some(end) => AccessToken::until(text, end),
+        None => AccessToken::counted_from(asked, text, CLI_LEAST_LIFE),
+    })
+}
+
+fn number(value: Option<&Value>) -> Option<u64> {
     match value? {
         Value::String(text) => text.parse().ok(),
         value => value.as_u64(),
@@ -109,6 +126,23 @@ mod tests {
         for body in bad {
             assert!(life(body).is_none(), "{body:.60}");
             assert!(refusal(body.as_bytes(), &[]).is_none(), "{body:.60}");
+        }
+    }
+
+    #[test]
+    fn what_the_cli_prints() {
+        let now = clock::now();
+        let life = |body: &str| cli_token(body.as_bytes(), now).map(|token| token.good_until.left(now));
+        let in_an_hour = clock::wall().duration_since(UNIX_EPOCH).unwrap().as_secs() + 3600;
+        let left = life(&format!(
+            r#"{{"accessToken":"ey.J.x","expiresOn":"2026-01-01 12:00:00.000000","expires_on":{in_an_hour},
+            "subscription":"s","tenant":"t","tokenType":"Bearer"}}"#
+        ));
+        assert!(left.is_some_and(|left| left > Duration::from_secs(3590)), "{left:?}");
+        let old = r#"{"accessToken":"ey.J.x","expiresOn":"2026-01-01 12:00:00.000000","tokenType":"Bearer"}"#;
+        assert_eq!(life(old), Some(CLI_LEAST_LIFE));
+        for bad in ["", "WARNING", "{}", r#"{"accessToken":null}"#] {
+            assert!(life(bad).is_none(), "{bad}");
         }
     }
 

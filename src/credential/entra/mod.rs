@@ -27,6 +27,8 @@
 
 mod answer;
 mod authority;
+mod azure_cli;
+mod command;
 mod endpoint;
 mod managed_identity;
 mod service_principal;
@@ -44,6 +46,7 @@ use crate::clock::{self, Moment};
 use crate::error::{Error, Result};
 use crate::retry::Backoff;
 
+pub use azure_cli::AzureCli;
 pub use managed_identity::ManagedIdentity;
 pub use service_principal::ServicePrincipal;
 pub use workload_identity::WorkloadIdentity;
@@ -210,6 +213,11 @@ fn check_scope(scope: &str) -> Result<()> {
         return Err(Error::input("the scope must be one, like `https://storage.azure.com/.default`"));
     }
     Ok(())
+}
+
+/// What is behind a scope, for those who have not learned of scopes.
+fn resource(scope: &str) -> &str {
+    scope.strip_suffix("/.default").unwrap_or(scope)
 }
 
 impl Credential {

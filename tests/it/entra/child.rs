@@ -61,6 +61,11 @@ impl Child {
         self
     }
 
+    pub(super) fn inside(mut self, directory: &str) -> Child {
+        self.0.current_dir(directory);
+        self
+    }
+
     /// Its last word.
     pub(super) fn says(mut self) -> String {
         let output = self.0.output().unwrap();

@@ -2,6 +2,8 @@
 
 mod cache;
 mod child;
+#[cfg(unix)]
+mod cli;
 mod identity;
 mod login;
 
@@ -103,7 +105,9 @@ fn authority(answer: impl Fn(&Received) -> Reply + Send + Sync + 'static) -> Pee
         let request = &received.request;
         assert_eq!(request.method, "POST");
         assert_eq!(request.target, format!("/{TENANT}/oauth2/v2.0/token"));
-        assert_eq!(request.header("content-type"), Some("application/x-www-form-urlencoded"));
+        let types = request.headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case("content-type"));
+        assert_eq!(types.map(|(_, value)| &**value).collect::<Vec<_>>(), ["application/x-www-form-urlencoded"]);
+        assert_eq!(request.header("content-length"), Some(&*request.body.len().to_string()));
         let form = form(request);
         assert_eq!(form["client_id"], CLIENT);
         assert_eq!(form["grant_type"], "client_credentials");

@@ -1,0 +1,187 @@
+//! Whoever is logged in to the Azure CLI.
+
+use std::env;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::authority::check_tenant;
+use super::{AccessToken, SCOPE, TokenError, TokenSource, answer, check_scope, command, resource};
+use crate::clock;
+use crate::credential::Credential;
+use crate::error::{Error, Result, tidy};
+
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// Whoever is logged in to the [Azure CLI](https://learn.microsoft.com/cli/azure/account#az-account-get-access-token):
+/// on a developer's machine by `az login`, in a workflow by a step that logs in. Each token is one run of `az`, which is
+/// looked for in the absolute directories of `PATH`.
+///
+/// ```
+/// use azmutex::credential::entra::AzureCli;
+///
+/// let credential = AzureCli::new().tenant("contoso.onmicrosoft.com").build()?;
+/// # Ok::<(), azmutex::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "settings do nothing until `build`"]
+pub struct AzureCli {
+    tenant: Option<String>,
+    limit: Duration,
+    scope: String,
+}
+
+impl AzureCli {
+    /// The account and tenant that the CLI has chosen.
+    pub fn new() -> AzureCli {
+        AzureCli { tenant: None, limit: LIMIT, scope: SCOPE.to_owned() }
+    }
+
+    /// A tenant: its id, or one of its domain names. Defaults to the one that the CLI has chosen.
+    pub fn tenant(mut self, tenant: &str) -> Self {
+        self.tenant = Some(tenant.to_owned());
+        self
+    }
+
+    /// How long one run of `az` may take, from 1 s to 5 min; after that it is killed. Defaults to 10 s.
+    pub fn limit(mut self, limit: Duration) -> Self {
+        self.limit = limit;
+        self
+    }
+
+    /// What the token is for. Defaults to `https://storage.azure.com/.default`, in all clouds.
+    pub fn scope(mut self, scope: &str) -> Self {
+        self.scope = scope.to_owned();
+        self
+    }
+
+    /// Checks the settings. Runs nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if a setting cannot be what was meant.
+    pub fn build(self) -> Result<Credential> {
+        self.tenant.as_deref().map_or(Ok(()), check_tenant)?;
+        check_scope(&self.scope)?;
+        if self.limit < Duration::from_secs(1) || self.limit > Duration::from_secs(300) {
+            return Err(Error::input(format!("a run of `az` may take 1 s to 5 min, not {:?}", self.limit)));
+        }
+        Ok(Credential::entra(Arc::new(self)))
+    }
+}
+
+impl Default for AzureCli {
+    fn default() -> Self {
+        AzureCli::new()
+    }
+}
+
+impl Credential {
+    /// Entra ID's tokens for whoever is logged in to the Azure CLI. With settings: [`AzureCli`].
+    ///
+    /// # Errors
+    ///
+    /// None; that `az` is not there is told when it is needed.
+    pub fn azure_cli() -> Result<Credential> {
+        AzureCli::new().build()
+    }
+}
+
+impl TokenSource for AzureCli {
+    fn fetch(&self) -> Result<AccessToken, TokenError> {
+        let Some(program) = find(env::var_os("PATH").as_deref()) else {
+            return Err(TokenError::definite("there is no `az` on the PATH; install it, or choose another credential"));
+        };
+        let asked = clock::now();
+        let finished = command::run(&mut self.command(&program), self.limit);
+        let finished =
+            finished.map_err(|error| TokenError::definite(format!("{} cannot be run: {error}", program.display())))?;
+        let stderr = without_tokens(&String::from_utf8_lossy(&finished.stderr));
+        let said = if stderr.trim().is_empty() { String::new() } else { format!(": {}", tidy(stderr.trim(), &[])) };
+        match finished.status {
+            None => Err(TokenError::passing(format!("`az` did not end within {:?}{said}", self.limit))),
+            Some(status) if !status.success() => Err(TokenError::definite(format!("`az` ended with {status}{said}"))),
+            Some(_) => answer::cli_token(&finished.stdout, asked)
+                .ok_or_else(|| TokenError::definite(format!("`az` gave something that is no token{said}"))),
+        }
+    }
+
+    fn name(&self) -> String {
+        "the Azure CLI".to_owned()
+    }
+}
+
+impl AzureCli {
+    fn command(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
+        command.args(["account", "get-access-token", "--output", "json", "--resource", resource(&self.scope)]);
+        if let Some(tenant) = &self.tenant {
+            command.args(["--tenant", tenant]);
+        }
+        // Where it is, nobody has put anything that it would take for a part of itself.
+        if let Some(directory) = program.parent() {
+            command.current_dir(directory);
+        }
+        command.env("AZURE_CORE_NO_COLOR", "true");
+        command
+    }
+}
+
+/// The program, in an absolute directory of `path`: what lies in the working directory is not trusted.
+fn find(path: Option<&OsStr>) -> Option<PathBuf> {
+    const NAMES: &[&str] = if cfg!(windows) { &["az.cmd", "az.exe"] } else { &["az"] };
+    let directories = env::split_paths(path?).filter(|directory| directory.is_absolute());
+    directories.flat_map(|directory| NAMES.iter().map(move |name| directory.join(name))).find(|file| is_program(file))
+}
+
+fn is_program(file: &Path) -> bool {
+    let Ok(metadata) = file.metadata() else { return false };
+    #[cfg(unix)]
+    let runs = std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o111 != 0;
+    #[cfg(not(unix))]
+    let runs = true;
+    metadata.is_file() && runs
+}
+
+/// Without what looks like a token: a JWT begins with the encoding of `{"`.
+fn without_tokens(text: &str) -> String {
+    let part_of_token = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '=' | '+' | '/');
+    let words = text.split_inclusive(|c| !part_of_token(c));
+    words.map(|word| if word.len() > 20 && word.contains("eyJ") { "<redacted> " } else { word }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_are_checked() {
+        for tenant in ["", "--debug", "a b", "a;b", "$(x)"] {
+            assert!(AzureCli::new().tenant(tenant).build().is_err(), "{tenant}");
+        }
+        assert!(AzureCli::new().limit(Duration::ZERO).build().is_err());
+        assert!(AzureCli::new().limit(Duration::MAX).build().is_err());
+        assert!(AzureCli::new().scope("").build().is_err());
+        assert!(AzureCli::new().tenant("contoso.onmicrosoft.com").build().is_ok());
+    }
+
+    #[test]
+    fn what_is_run() {
+        let command = AzureCli::new().tenant("t").command(Path::new("/opt/bin/az"));
+        let arguments: Vec<_> = command.get_args().map(|argument| argument.to_str().unwrap()).collect();
+        assert_eq!(
+            arguments.join(" "),
+            "account get-access-token --output json --resource https://storage.azure.com --tenant t"
+        );
+        assert_eq!(command.get_current_dir(), Some(Path::new("/opt/bin")));
+    }
+
+    #[test]
+    fn what_looks_like_a_token_is_not_shown() {
+        let text = r#"ERROR: {"accessToken": "eyJ0eXAiOiJKV1QiLCJhbGciOi.J9.x_y-z", "a": 1} of b"#;
+        let shown = without_tokens(text);
+        assert!(!shown.contains("eyJ") && shown.starts_with("ERROR: ") && shown.ends_with("of b"), "{shown}");
+    }
+}

@@ -1,0 +1,157 @@
+//! Another program, with limits: for its time and for what it says.
+
+use std::io::{self, ErrorKind, Read};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, bounded};
+use zeroize::Zeroizing;
+
+use crate::clock;
+
+/// Of each of its two outputs.
+const LONGEST_OUTPUT: usize = 64 * 1024;
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// For the last of what it said to come through the pipe. A process that it left behind may hold that open.
+const AFTERWARDS: Duration = Duration::from_millis(500);
+
+/// How it went.
+pub(super) struct Finished {
+    /// `None`: it did not end in time, and was ended, with all that it had started.
+    pub(super) status: Option<ExitStatus>,
+    pub(super) stdout: Zeroizing<Vec<u8>>,
+    pub(super) stderr: Zeroizing<Vec<u8>>,
+}
+
+/// Runs `command` with nothing to read, for no longer than `limit`.
+pub(super) fn run(command: &mut Command, limit: Duration) -> io::Result<Finished> {
+    let end = clock::now().after(limit);
+    #[cfg(unix)]
+    std::os::unix::process::CommandExt::process_group(command, 0);
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    let (stdout, stderr) = match (Output::of(child.stdout.take()), Output::of(child.stderr.take())) {
+        (Ok(stdout), Ok(stderr)) => (stdout, stderr),
+        (Err(error), _) | (_, Err(error)) => {
+            kill(&mut child)?;
+            return Err(error);
+        }
+    };
+    let status = loop {
+        match child.try_wait() {
+            Ok(None) if clock::now() < end => clock::sleep(LOOK_EVERY),
+            Ok(Some(status)) => break Some(status),
+            Ok(None) | Err(_) => {
+                kill(&mut child)?;
+                break None;
+            }
+        }
+    };
+    Ok(Finished { status, stdout: stdout.take(), stderr: stderr.take() })
+}
+
+fn kill(child: &mut Child) -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Pid, Signal, kill_process_group};
+        // The Azure CLI is a shell's child, which would go on without that shell.
+        let _ = kill_process_group(Pid::from_child(child), Signal::KILL);
+    }
+    child.kill()?;
+    child.wait().map(drop)
+}
+
+/// What comes out of a pipe, read as it comes.
+struct Output {
+    bytes: Arc<Mutex<Zeroizing<Vec<u8>>>>,
+    /// Disconnects at the end.
+    end: Receiver<()>,
+}
+
+impl Output {
+    fn of(pipe: Option<impl Read + Send + 'static>) -> io::Result<Output> {
+        // Room for all of it, so that nothing of it is left behind where it grew.
+        let bytes = Arc::new(Mutex::new(Zeroizing::new(Vec::with_capacity(LONGEST_OUTPUT))));
+        let (ending, end) = bounded(0);
+        let kept = bytes.clone();
+        let read = move || {
+            let _ending = ending;
+            if let Some(pipe) = pipe {
+                keep(pipe, &kept);
+            }
+        };
+        std::thread::Builder::new().name("azmutex-output".into()).stack_size(64 * 1024).spawn(read)?;
+        Ok(Output { bytes, end })
+    }
+
+    fn take(&self) -> Zeroizing<Vec<u8>> {
+        let _ = self.end.recv_timeout(AFTERWARDS);
+        self.bytes.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// All is read, lest the program wait for that; but not all is kept.
+fn keep(mut pipe: impl Read, kept: &Mutex<Zeroizing<Vec<u8>>>) {
+    let mut chunk = Zeroizing::new([0; 4096]);
+    loop {
+        match pipe.read(&mut *chunk) {
+            Ok(0) => return,
+            Ok(count) => {
+                let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+                let room = LONGEST_OUTPUT - kept.len();
+                kept.extend_from_slice(&chunk[..count.min(room)]);
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(_) => return,
+        }
+    }
+}
+
+#[cfg(test)]
+#[cfg(unix)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn shell(script: &str, limit: Duration) -> Finished {
+        run(Command::new("/bin/sh").args(["-c", script]), limit).unwrap()
+    }
+
+    #[test]
+    fn both_outputs_and_the_status() {
+        let finished = shell("cat; echo out; echo err >&2; exit 3", 30 * SECOND);
+        assert_eq!((&**finished.stdout, &**finished.stderr), (&b"out\n"[..], &b"err\n"[..]));
+        assert_eq!(finished.status.unwrap().code(), Some(3));
+    }
+
+    #[test]
+    fn who_does_not_end_is_ended_with_all_his_children() {
+        let beats = std::env::temp_dir().join(format!("azmutex-beats-{}", std::process::id()));
+        let script = format!("echo waiting >&2; (while :; do echo . >> '{}'; sleep 0.02; done); true", beats.display());
+        let begun = clock::now();
+        let finished = shell(&script, SECOND / 2);
+        assert!(finished.status.is_none() && &**finished.stderr == b"waiting\n");
+        assert!(clock::now().since(begun) < 10 * SECOND);
+        let count = || std::fs::read(&beats).unwrap().len();
+        let counted = count();
+        clock::sleep(SECOND / 2);
+        assert_eq!(count(), counted, "a child goes on");
+        std::fs::remove_file(&beats).unwrap();
+    }
+
+    #[test]
+    fn too_much_output_is_read_and_not_kept() {
+        let finished = shell("head -c 10000000 /dev/zero; echo done >&2", 60 * SECOND);
+        assert_eq!(finished.stdout.len(), LONGEST_OUTPUT);
+        assert!(finished.status.unwrap().success() && &**finished.stderr == b"done\n");
+    }
+
+    #[test]
+    fn who_leaves_a_process_behind_has_ended_all_the_same() {
+        let begun = clock::now();
+        let finished = shell("sleep 20 & echo out", 60 * SECOND);
+        assert!(finished.status.unwrap().success() && &**finished.stdout == b"out\n");
+        assert!(clock::now().since(begun) < 15 * SECOND);
+    }
+}

@@ -1,0 +1,154 @@
+//! The Azure CLI, played by a script on the `PATH` of a process of its own.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use azmutex::credential::entra::AzureCli;
+
+use super::child::{Child, given, take_the_lock};
+use super::{SECOND, TENANT, Tokens, eager};
+use crate::support::peer::Peer;
+use crate::support::unique;
+
+/// Not a test of its own, but what the other process does: takes the lock as whoever is logged in.
+#[test]
+fn child() {
+    let Some(storage) = given("AZMUTEX_TEST_STORAGE") else { return };
+    let mut cli = AzureCli::new();
+    if given("AZMUTEX_TEST_HASTE").is_some() {
+        cli = cli.limit(SECOND);
+    }
+    if let Some(tenant) = given("AZMUTEX_TEST_TENANT") {
+        cli = cli.tenant(&tenant);
+    }
+    take_the_lock(&storage, cli.build().unwrap(), eager());
+}
+
+/// A directory with a program `az` in it.
+pub(super) struct Az(PathBuf);
+
+impl Az {
+    pub(super) fn new(script: &str) -> Az {
+        let directory = std::env::temp_dir().join(unique("az"));
+        fs::create_dir(&directory).unwrap();
+        // By another process: while one of this process's children is between fork and exec, it has open what we have,
+        // and a program that is open for writing cannot be run.
+        let mut writer = Command::new("/bin/sh")
+            .args(["-c", r#"cat > "$0" && chmod 755 "$0""#])
+            .arg(directory.join("az"))
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        writer.stdin.take().unwrap().write_all(format!("#!/bin/sh\n{script}\n").as_bytes()).unwrap();
+        assert!(writer.wait().unwrap().success());
+        Az(directory)
+    }
+
+    pub(super) fn path(&self) -> &str {
+        self.0.to_str().unwrap()
+    }
+
+    /// What it wrote into this file, beside itself.
+    fn wrote(&self, file: &str) -> String {
+        fs::read_to_string(self.0.join(file)).unwrap_or_default()
+    }
+}
+
+impl Drop for Az {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A script that gives `token`, and writes down each run's arguments.
+pub(super) fn gives(token: &str) -> String {
+    let end = SystemTime::now().duration_since(UNIX_EPOCH).unwrap() + 3600 * SECOND;
+    format!(
+        "echo \"$@\" >> arguments\n\
+         echo 'WARNING: a newer version is available' >&2\n\
+         echo '{{\"accessToken\": \"{token}\", \"expiresOn\": \"2026-01-01 12:00:00.000000\", \"expires_on\": {}, \
+         \"subscription\": \"s\", \"tenant\": \"t\", \"tokenType\": \"Bearer\"}}'",
+        end.as_secs()
+    )
+}
+
+fn locking(storage: &Peer, path: &str) -> Child {
+    Child::new("entra::cli::child").env("AZMUTEX_TEST_STORAGE", &storage.url()).env("PATH", path)
+}
+
+#[test]
+fn whoever_is_logged_in_gets_the_lock() {
+    let tokens = Tokens::default();
+    let storage = tokens.storage();
+    let az = Az::new(&gives(&tokens.issue(3600 * SECOND)));
+    assert_eq!(locking(&storage, az.path()).says(), "locked");
+    assert_eq!(
+        az.wrote("arguments"),
+        "account get-access-token --output json --resource https://storage.azure.com\n",
+        "once, beside itself"
+    );
+    assert_eq!(locking(&storage, az.path()).env("AZMUTEX_TEST_TENANT", TENANT).says(), "locked");
+    assert!(az.wrote("arguments").ends_with(&format!(" --tenant {TENANT}\n")));
+}
+
+#[test]
+fn whoever_is_not_is_told_what_the_cli_says() {
+    let storage = Tokens::default().storage();
+    let az = Az::new("echo \"ERROR: Please run 'az login' to setup account.\" >&2; exit 1");
+    let said = locking(&storage, az.path()).says();
+    assert!(said.starts_with("Credential: ") && said.contains("no token from the Azure CLI"), "{said}");
+    assert!(said.contains("Please run 'az login'") && said.contains("exit status: 1"), "{said}");
+    assert!(storage.received().is_empty());
+}
+
+#[test]
+fn a_cli_that_hangs_is_ended_and_its_last_words_are_told() {
+    let storage = Tokens::default().storage();
+    let az =
+        Az::new("echo 'Waiting for the broker' >&2; (while :; do echo . >> beats; /bin/sleep 0.02; done); echo never");
+    let before = Instant::now();
+    let said = locking(&storage, az.path()).env("AZMUTEX_TEST_HASTE", "1").says();
+    assert!(before.elapsed() < 30 * SECOND);
+    assert!(said.starts_with("Unavailable: "), "{said}");
+    assert!(said.contains("did not end within 1s: Waiting for the broker"), "{said}");
+    let beats = az.wrote("beats");
+    std::thread::sleep(SECOND / 2);
+    assert!(!beats.is_empty() && az.wrote("beats") == beats, "what it started goes on");
+}
+
+#[test]
+fn there_is_no_cli() {
+    let storage = Tokens::default().storage();
+    let az = Az::new("echo here >> runs");
+    let no_program = Az::new("");
+    Command::new("/bin/chmod").arg("644").arg(no_program.0.join("az")).status().unwrap();
+    let parent = Path::new(az.path()).parent().unwrap().to_str().unwrap();
+    // Not in what is relative, which may be anybody's.
+    let relative = Path::new(az.path()).file_name().unwrap().to_str().unwrap();
+    for path in ["", "/nonexistent", no_program.path(), relative, "."] {
+        let child = locking(&storage, path).inside(if path == "." { az.path() } else { parent });
+        let said = child.says();
+        assert!(said.starts_with("Credential: ") && said.contains("no `az` on the PATH"), "{path}: {said}");
+    }
+    assert_eq!(az.wrote("runs"), "");
+}
+
+#[test]
+fn what_is_no_token_is_told_without_what_may_be_one() {
+    let storage = Tokens::default().storage();
+    for script in [
+        "echo 'not json'",
+        "echo '{}'; echo 'DEBUG: eyJ0eXAiOiJKV1QiLCJhbGciOi.secret' >&2",
+        "echo eyJ0eXAiOiJKV1QiLCJhbGciOi.secret",
+        "/usr/bin/head -c 1000000 /dev/zero",
+        "exit 0",
+    ] {
+        let az = Az::new(script);
+        let said = locking(&storage, az.path()).says();
+        assert!(said.starts_with("Credential: ") && said.contains("no token"), "{script}: {said}");
+        assert!(!said.contains("eyJ") && !said.contains("secret") && said.len() < 2_000, "{script}: {said}");
+    }
+}
