@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use crate::connection_string::{self, Parts, Secret};
+use crate::connection_string::{self, Parts};
 use crate::credential::Credential;
-use crate::credential::environment::Environment;
+use crate::credential::environment::{ACCOUNT, CONNECTION_STRING, Environment};
 use crate::error::{Error, Result, quoted};
 use crate::rest::{self, Address, Exchange, Operation};
 use crate::retry::Policy;
@@ -23,11 +23,8 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'
 /// [Naming and referencing containers, blobs, and metadata](https://learn.microsoft.com/rest/api/storageservices/naming-and-referencing-containers--blobs--and-metadata).
 const LONGEST_BLOB_NAME: usize = 1024;
 const MOST_SEGMENTS: usize = 254;
-
-const CONNECTION_STRING: &str = "AZURE_STORAGE_CONNECTION_STRING";
-const ACCOUNT: &str = "AZURE_STORAGE_ACCOUNT";
-const KEY: &str = "AZURE_STORAGE_KEY";
-const SAS_TOKEN: &str = "AZURE_STORAGE_SAS_TOKEN";
+/// The account's own address, where it is not of the usual form: in another cloud, on a private net, an emulator.
+const SERVICE_ENDPOINT: &str = "AZURE_STORAGE_SERVICE_ENDPOINT";
 
 /// A container of Azure Blob Storage in which locks live, with its credential and its connections. Not a Docker
 /// container.
@@ -68,13 +65,14 @@ impl Container {
     }
 
     /// The container of that name in the account that the environment names, with the Azure CLI's variables:
-    /// `AZURE_STORAGE_CONNECTION_STRING`; or else `AZURE_STORAGE_ACCOUNT` with `AZURE_STORAGE_KEY` or
-    /// `AZURE_STORAGE_SAS_TOKEN`, in this order. An empty variable counts as absent.
+    /// `AZURE_STORAGE_CONNECTION_STRING`; or else `AZURE_STORAGE_SERVICE_ENDPOINT`, a URL such as
+    /// `https://myaccount.blob.core.usgovcloudapi.net`; or else `AZURE_STORAGE_ACCOUNT`, in the public cloud. With the
+    /// credential of [`Credential::from_env`]. An empty variable counts as absent.
     ///
     /// # Errors
     ///
-    /// [`Credential`](crate::ErrorKind::Credential), naming what was looked for, if the variables are not there; as
-    /// [`from_connection_string`](Container::from_connection_string) otherwise.
+    /// [`Credential`](crate::ErrorKind::Credential), naming what was looked for, if there is no account or no credential;
+    /// as [`from_connection_string`](Container::from_connection_string) otherwise.
     pub fn from_env(container: &str) -> Result<Container> {
         Builder::from_env(container)?.build()
     }
@@ -178,10 +176,7 @@ impl Builder {
     /// Those of [`Container::from_connection_string`].
     pub fn from_connection_string(connection_string: &str, container: &str) -> Result<Builder> {
         let Parts { endpoint, secret } = connection_string::parse(connection_string)?;
-        let credential = match secret {
-            Secret::SharedKey { account, key } => Credential::shared_key(&account, &key)?,
-            Secret::Sas(token) => Credential::sas(&token)?,
-        };
+        let credential = Credential::of(secret)?;
         Ok(Builder { container: Some(container.to_owned()), ..Container::builder(&endpoint, credential) })
     }
 
@@ -195,26 +190,20 @@ impl Builder {
     }
 
     fn from_variables(environment: &Environment<'_>, container: &str) -> Result<Builder> {
-        let get = |name: &str| environment.text(name);
-        if let Some(connection_string) = get(CONNECTION_STRING)? {
+        if let Some(connection_string) = environment.text(CONNECTION_STRING)? {
             return Builder::from_connection_string(&connection_string, container);
         }
-        let Some(account) = get(ACCOUNT)? else {
-            return Err(Error::no_credential(format!(
-                "the environment names no storage account: set {CONNECTION_STRING}, or {ACCOUNT} with {KEY} or \
-                 {SAS_TOKEN}"
-            )));
-        };
-        let credential = match (get(KEY)?, get(SAS_TOKEN)?) {
-            (Some(key), _) => Credential::shared_key(&account, &key)?,
-            (None, Some(token)) => Credential::sas(&token)?,
+        let endpoint = match (environment.text(SERVICE_ENDPOINT)?, environment.text(ACCOUNT)?) {
+            (Some(endpoint), _) => endpoint,
+            (None, Some(account)) => connection_string::endpoint("https", &account, connection_string::SUFFIX)?,
             (None, None) => {
                 return Err(Error::no_credential(format!(
-                    "the environment has {ACCOUNT} but no secret for it: set {KEY} or {SAS_TOKEN}"
+                    "the environment names no storage account: looked for {CONNECTION_STRING}, {ACCOUNT} and \
+                     {SERVICE_ENDPOINT}"
                 )));
             }
         };
-        let endpoint = connection_string::endpoint("https", &account, connection_string::SUFFIX)?;
+        let credential = environment.credential()?;
         Ok(Builder { container: Some(container.to_owned()), ..Container::builder(&endpoint, credential) })
     }
 
@@ -351,6 +340,7 @@ fn is_forbidden(c: char) -> bool {
 mod tests {
     use super::*;
     use crate::ErrorKind;
+    use crate::credential::environment::{KEY, SAS_TOKEN};
 
     fn key() -> Credential {
         Credential::shared_key("me", "AAAA").unwrap()
@@ -534,10 +524,19 @@ mod tests {
     }
 
     #[test]
+    fn an_endpoint_of_its_own_wins() {
+        let endpoint = (SERVICE_ENDPOINT, "http://127.0.0.1:9/me/");
+        let container = from_variables(&[endpoint, (ACCOUNT, "me"), (KEY, "AAAA")]).unwrap();
+        assert!(format!("{container:?}").contains(r#"url: "http://127.0.0.1:9/me/locks""#), "{container:?}");
+        let error = from_variables(&[(SERVICE_ENDPOINT, "http://storage.test/"), (SAS_TOKEN, "sig=x")]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    }
+
+    #[test]
     fn an_environment_without_an_account_says_what_was_looked_for() {
         let error = from_variables(&[(CONNECTION_STRING, "")]).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Credential);
-        for name in [CONNECTION_STRING, ACCOUNT, KEY, SAS_TOKEN] {
+        for name in [CONNECTION_STRING, ACCOUNT, SERVICE_ENDPOINT] {
             assert!(error.to_string().contains(name), "{error}");
         }
         assert_eq!(from_variables(&[(ACCOUNT, "me")]).unwrap_err().kind(), ErrorKind::Credential);

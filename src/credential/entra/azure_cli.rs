@@ -130,7 +130,7 @@ impl AzureCli {
 }
 
 /// The program, in an absolute directory of `path`: what lies in the working directory is not trusted.
-fn find(path: Option<&OsStr>) -> Option<PathBuf> {
+pub(in crate::credential) fn find(path: Option<&OsStr>) -> Option<PathBuf> {
     const NAMES: &[&str] = if cfg!(windows) { &["az.cmd", "az.exe"] } else { &["az"] };
     let directories = env::split_paths(path?).filter(|directory| directory.is_absolute());
     directories.flat_map(|directory| NAMES.iter().map(move |name| directory.join(name))).find(|file| is_program(file))

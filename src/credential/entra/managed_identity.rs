@@ -7,6 +7,7 @@ use percent_encoding::utf8_percent_encode;
 
 use super::authority::{UNRESERVED, check_id};
 use super::endpoint::Endpoint;
+use super::variable::{ENDPOINT, HEADER, METADATA_HOST, THUMBPRINT};
 use super::{AccessToken, SCOPE, TokenError, TokenSource, check_scope};
 use crate::credential::Credential;
 use crate::credential::environment::Environment;
@@ -14,12 +15,6 @@ use crate::credential::secret::Secret;
 use crate::error::{Error, Result};
 use crate::retry::Backoff;
 use crate::url::Url;
-
-pub(super) const ENDPOINT: &str = "IDENTITY_ENDPOINT";
-pub(super) const HEADER: &str = "IDENTITY_HEADER";
-/// For what stands in for the metadata service.
-pub(super) const METADATA_HOST: &str = "AZURE_POD_IDENTITY_AUTHORITY_HOST";
-const THUMBPRINT: &str = "IDENTITY_SERVER_THUMBPRINT";
 
 const METADATA_ADDRESS: &str = "http://169.254.169.254";
 const METADATA_PATH: &str = "/metadata/identity/oauth2/token";
@@ -152,9 +147,8 @@ impl ManagedIdentity {
             Platform::App { .. } => ("2019-08-01", "principal_id", "mi_res_id"),
             Platform::Metadata { .. } => ("2018-02-01", "object_id", "msi_res_id"),
         };
-        // These endpoints want the resource that is behind the scope.
-        let audience = self.scope.strip_suffix("/.default").unwrap_or(&self.scope);
-        let mut query = format!("api-version={version}&resource={}", utf8_percent_encode(audience, UNRESERVED));
+        let audience = utf8_percent_encode(super::resource(&self.scope), UNRESERVED);
+        let mut query = format!("api-version={version}&resource={audience}");
         let (parameter, id) = match &self.identity {
             Identity::Own => return Ok(query),
             Identity::Client(id) => ("client_id", id),

@@ -7,16 +7,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::authority::{Authority, Login};
+use super::variable::{AUTHORITY, CLIENT, TENANT, TOKEN_FILE};
 use super::{AccessToken, TokenError, TokenSource};
 use crate::credential::Credential;
 use crate::credential::environment::Environment;
 use crate::credential::secret::Secret;
 use crate::error::{Error, Result};
-
-pub(super) const TENANT: &str = "AZURE_TENANT_ID";
-pub(super) const CLIENT: &str = "AZURE_CLIENT_ID";
-pub(super) const TOKEN_FILE: &str = "AZURE_FEDERATED_TOKEN_FILE";
-pub(super) const AUTHORITY: &str = "AZURE_AUTHORITY_HOST";
 
 /// Tokens of real platforms have one or two thousand characters.
 const LONGEST: u64 = 64 * 1024;

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::service::{well, within};
 use crate::support::http::Operation;
-use crate::support::peer::{Peer, Reply, service_error};
+use crate::support::peer::{Peer, Reply, answer, response, service_error};
 use crate::support::quick;
 
 /// Short for a token, and long for a machine that is busy with other tests.
@@ -265,7 +265,7 @@ fn a_token_that_a_server_sends_back_is_not_shown() {
         let token = received.request.header("authorization").unwrap().to_owned();
         let body = format!("<AuthenticationErrorDetail>{token}</AuthenticationErrorDetail>");
         let headers = [("x-ms-error-code", "AuthenticationFailed"), ("x-ms-request-id", &*token)];
-        Reply::Answer(crate::support::peer::response(403, &headers, body.into_bytes()))
+        Reply::Answer(response(403, &headers, body.into_bytes()))
     });
     let source = || -> Result<AccessToken, TokenError> { Ok(AccessToken::new("ey.secret.token", LEASE)) };
     let mutex = mutex(&storage, Credential::token_source(source));
@@ -278,8 +278,11 @@ fn a_token_that_a_server_sends_back_is_not_shown() {
 fn a_redirect_takes_no_token_along() {
     let elsewhere = Peer::start(well);
     let target = format!("{}/acct/locks/job", elsewhere.url());
-    let storage = Peer::start(move |_| crate::support::peer::answer(307, &[("location", &target)]));
-    let source = || -> Result<AccessToken, TokenError> { Ok(AccessToken::new("secret", LEASE)) };
-    mutex(&storage, Credential::token_source(source)).acquire(LEASE).unwrap_err();
+    for status in [301, 302, 303, 307, 308] {
+        let target = target.clone();
+        let storage = Peer::start(move |_| answer(status, &[("location", &target)]));
+        let source = || -> Result<AccessToken, TokenError> { Ok(AccessToken::new("secret", LEASE)) };
+        mutex(&storage, Credential::token_source(source)).acquire(LEASE).unwrap_err();
+    }
     assert_eq!(elsewhere.connections(), 0);
 }

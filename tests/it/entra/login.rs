@@ -20,13 +20,17 @@ use crate::support::peer::{Peer, Received, Reply, answer};
 use crate::support::unique;
 
 /// A file of this test alone, which goes with it.
-struct TokenFile(PathBuf);
+pub(super) struct TokenFile(PathBuf);
 
 impl TokenFile {
-    fn new(text: &str) -> TokenFile {
+    pub(super) fn new(text: &str) -> TokenFile {
         let file = TokenFile(std::env::temp_dir().join(unique("token")));
         file.write(text);
         file
+    }
+
+    pub(super) fn path(&self) -> &str {
+        self.0.to_str().unwrap()
     }
 
     fn write(&self, text: &str) {
@@ -133,7 +137,7 @@ fn a_workload_identity_without_its_file_is_told_so() {
     let mutex = mutex(&storage, by_file(&login, &file));
     let error = mutex.acquire(LEASE).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable, "it may be about to be written: {error:?}");
-    let path = file.0.display().to_string();
+    let path = file.path().to_owned();
     assert!(error.to_string().contains(&path), "{error}");
     drop(file);
     // The failure is remembered for a little while.

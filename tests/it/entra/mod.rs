@@ -4,6 +4,8 @@ mod cache;
 mod child;
 #[cfg(unix)]
 mod cli;
+#[cfg(unix)]
+mod environment;
 mod identity;
 mod login;
 

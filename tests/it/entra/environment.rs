@@ -1,0 +1,104 @@
+//! What the environment says is done, and nothing is asked that it does not name.
+
+use azmutex::container::Builder;
+
+use super::child::{Child, given, tell};
+use super::cli::{Az, gives};
+use super::{CLIENT, LEASE, SECOND, SECRET, TENANT, Tokens, authority, eager, form, json};
+use crate::support::peer::{Peer, answer};
+
+/// Not a test of its own, but what the other process does: takes the lock with what its environment says.
+#[test]
+fn child() {
+    if given("AZMUTEX_TEST_FROM_ENV").is_none() {
+        return;
+    }
+    let container = Builder::from_env("locks").and_then(|builder| builder.retry(eager()).build());
+    tell(container.and_then(|container| container.mutex("job")?.acquire(LEASE)).map(drop));
+}
+
+fn locking(storage: &Peer) -> Child {
+    Child::new("entra::environment::child")
+        .env("AZMUTEX_TEST_FROM_ENV", "1")
+        .env("AZURE_STORAGE_SERVICE_ENDPOINT", &format!("{}/acct", storage.url()))
+        .env("PATH", "")
+}
+
+fn logging_in(child: Child, authority: &Peer) -> Child {
+    let host = format!("{}/", authority.url());
+    child.env("AZURE_TENANT_ID", TENANT).env("AZURE_CLIENT_ID", CLIENT).env("AZURE_AUTHORITY_HOST", &host)
+}
+
+#[test]
+fn a_service_principal() {
+    let tokens = Tokens::default();
+    let storage = tokens.storage();
+    let login = authority(move |received| {
+        assert_eq!(form(&received.request)["client_secret"], SECRET);
+        tokens.answer(3600 * SECOND)
+    });
+    assert_eq!(logging_in(locking(&storage), &login).env("AZURE_CLIENT_SECRET", SECRET).says(), "locked");
+}
+
+#[test]
+fn a_workload_identity() {
+    let tokens = Tokens::default();
+    let storage = tokens.storage();
+    let login = authority(move |received| {
+        assert_eq!(form(&received.request)["client_assertion"], "platform");
+        tokens.answer(3600 * SECOND)
+    });
+    let file = super::login::TokenFile::new("platform");
+    let child = logging_in(locking(&storage), &login);
+    assert_eq!(child.env("AZURE_FEDERATED_TOKEN_FILE", file.path()).says(), "locked");
+}
+
+#[test]
+fn the_identity_of_an_app_with_several() {
+    let tokens = Tokens::default();
+    let storage = tokens.storage();
+    let app = Peer::start(move |received| {
+        assert_eq!(received.request.query("client_id").as_deref(), Some(CLIENT));
+        tokens.answer(3600 * SECOND)
+    });
+    let child = locking(&storage).env("IDENTITY_ENDPOINT", &app.url()).env("IDENTITY_HEADER", "x");
+    assert_eq!(child.env("AZURE_CLIENT_ID", CLIENT).says(), "locked");
+}
+
+#[test]
+fn whoever_is_logged_in_to_the_cli() {
+    let tokens = Tokens::default();
+    let storage = tokens.storage();
+    let az = Az::new(&gives(&tokens.issue(3600 * SECOND)));
+    assert_eq!(locking(&storage).env("PATH", az.path()).says(), "locked");
+}
+
+#[test]
+fn what_is_meant_is_taken_and_the_rest_left_alone() {
+    let tokens = Tokens::default();
+    let storage = tokens.storage();
+    let az = Az::new("exit 1");
+    let login = authority(|_| json(500, "{}"));
+    let metadata = Peer::start(move |_| tokens.answer(3600 * SECOND));
+    let child = logging_in(locking(&storage), &login)
+        .env("AZURE_CLIENT_SECRET", SECRET)
+        .env("AZURE_TOKEN_CREDENTIALS", "ManagedIdentityCredential")
+        .env("AZURE_POD_IDENTITY_AUTHORITY_HOST", &metadata.url())
+        .env("PATH", az.path());
+    assert_eq!(child.says(), "locked");
+    assert_eq!((login.connections(), metadata.received().len()), (0, 1));
+}
+
+#[test]
+fn nothing_is_probed() {
+    let storage = Peer::start(|_| answer(500, &[]));
+    let before = std::time::Instant::now();
+    let said = locking(&storage).says();
+    assert!(before.elapsed() < 5 * SECOND, "{:?}", before.elapsed());
+    assert!(said.starts_with("Credential: "), "{said}");
+    for name in ["AZURE_STORAGE_KEY", "AZURE_CLIENT_SECRET", "AZURE_FEDERATED_TOKEN_FILE", "IDENTITY_ENDPOINT", "`az`"]
+    {
+        assert!(said.contains(name), "{name}: {said}");
+    }
+    assert_eq!(storage.connections(), 0);
+}
