@@ -51,11 +51,12 @@ pub enum ErrorKind {
     NotFound,
     /// The credential is known, but lacks a right; or the account refuses this network or this sort of key.
     PermissionDenied,
-    /// There is no credential, or the service did not accept it.
+    /// There is no credential, the service did not accept it, or Entra ID gives no token for it.
     Credential,
     /// The service refused a request because this machine's clock is off.
     ClockSkew,
-    /// The service could not be reached, did not answer in time, or answered with a passing failure.
+    /// The service, or the source of its tokens, could not be reached, did not answer in time, or answered with a
+    /// passing failure.
     Unavailable,
     /// An answer that fits nothing known: a fault here or on the way.
     Unexpected,

@@ -72,6 +72,10 @@
 //! text, [`Container::builder`] from a [`Credential`](credential::Credential). [`Container::development`] is the
 //! emulator on this machine.
 //!
+//! For accounts that refuse keys there is Entra ID, with the feature `entra`: managed and workload identities, service
+//! principals and the Azure CLI; see [`Credential::from_env`](credential::Credential::from_env) for the order in which
+//! the environment is searched.
+//!
 //! # Numbers
 //!
 //! | | default | set by |
@@ -90,7 +94,8 @@
 //!
 //! A lock that is waited for or held has one thread of its own, named `azmutex`. One more, `azmutex-watchdog`, serves
 //! the whole process while there is any; a [`Locker`] with an observer has another. A name look-up takes a thread for
-//! as long as it lasts. All but the builders can be sent to and shared between threads.
+//! as long as it lasts, and so does the fetch of a token. All but the builders can be sent to and shared between
+//! threads.
 //!
 //! A process that was forked from one that uses this crate must not use it before an `exec`; a guard or a lease of its
 //! parent's is not held there.
@@ -107,6 +112,7 @@
 //!
 //! - `rustls` (default): https with the bundled Mozilla roots.
 //! - `platform-verifier`: https with the operating system's trust store.
+//! - `entra`: tokens of Entra ID instead of keys.
 //! - `emulator`: an in-process Blob service on loopback, for the tests of code that takes locks.
 //! - `cli`: the program `azmutex`, which runs a command under a lock. The library does without it.
 //!

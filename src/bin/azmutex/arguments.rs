@@ -17,7 +17,8 @@ Exit codes of `azmutex run` are those of COMMAND, 128 and the signal if it died 
   128 and the signal: one that came before the lock was obtained
 
 Credentials come from the environment: AZURE_STORAGE_CONNECTION_STRING, or AZURE_STORAGE_ACCOUNT
-with AZURE_STORAGE_KEY or AZURE_STORAGE_SAS_TOKEN.";
+with AZURE_STORAGE_KEY or AZURE_STORAGE_SAS_TOKEN, or with an identity of Entra ID if this program
+was built with the feature entra.";
 
 /// Runs a command under a lock that all who share an Azure storage account see.
 #[derive(Parser)]
