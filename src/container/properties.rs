@@ -5,9 +5,9 @@ use std::ffi::OsString;
 
 use percent_encoding::percent_decode_str;
 
-use super::{ACCOUNT, Builder, CONNECTION_STRING, Container, KEY, SAS_TOKEN};
+use super::{Builder, Container};
 use crate::credential::Credential;
-use crate::credential::environment::Environment;
+use crate::credential::environment::{ACCOUNT, CONNECTION_STRING, Environment, KEY, SAS_TOKEN};
 use crate::error::Result;
 use crate::properties::{self, prints, shows_no_secret};
 use crate::transport;
