@@ -39,7 +39,7 @@ impl Account {
     }
 }
 
-/// Of a request with an `Authorization` header. `date` is what its sender's clock should show.
+/// Of a request with this `Authorization` header. `date` is what its sender's clock should show.
 pub(super) fn check(
     account: &Account,
     request: &Request,
@@ -48,9 +48,6 @@ pub(super) fn check(
     date: SystemTime,
 ) -> Result<(), Refusal> {
     let (scheme, value) = authorization.split_once(' ').unwrap_or((authorization, ""));
-    if scheme.eq_ignore_ascii_case("Bearer") {
-        return Err(Refusal::authentication("Authentication scheme Bearer is not allowed with HTTP."));
-    }
     if scheme != "SharedKey" {
         return Err(Code::InvalidAuthenticationInfo.into());
     }
@@ -296,7 +293,6 @@ mod tests {
             ("Basic eHg6eHg=", Code::InvalidAuthenticationInfo),
             ("SharedKey other:AAAA", Code::AuthenticationFailed),
             ("SharedKey devstoreaccount1:not base64", Code::AuthenticationFailed),
-            ("Bearer a.b.c", Code::AuthenticationFailed),
         ] {
             let refusal = check(&account(), &request, &address, authorization, date).unwrap_err();
             assert_eq!(refusal.code, code, "{authorization}");

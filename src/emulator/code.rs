@@ -26,6 +26,8 @@ pub(super) enum Code {
     InvalidQueryParameterValue,
     InvalidRange,
     InvalidResourceName,
+    /// The service gives it the name of `InvalidAuthenticationInfo`, and another status.
+    InvalidToken,
     InvalidUri,
     LeaseAlreadyPresent,
     LeaseIdMismatchWithBlobOperation,
@@ -135,6 +137,12 @@ impl Code {
             Code::InvalidResourceName => {
                 (400, "InvalidResourceName", "The specified resource name contains invalid characters.")
             }
+            Code::InvalidToken => (
+                401,
+                "InvalidAuthenticationInfo",
+                "Server failed to authenticate the request. Please refer to the information in the www-authenticate \
+                 header.",
+            ),
             Code::InvalidUri => (400, "InvalidUri", "The requested URI does not represent any resource on the server."),
             Code::LeaseAlreadyPresent => (409, "LeaseAlreadyPresent", "There is already a lease present."),
             Code::LeaseIdMismatchWithBlobOperation => (

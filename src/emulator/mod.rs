@@ -58,10 +58,17 @@
 //! dates of requests are judged as if their senders' clocks had moved along.) Leases end to the moment here, where the
 //! service may be off by some seconds.
 //!
+//! # Tokens
+//!
+//! Besides its account's key and signatures (SAS), it takes the tokens of Entra ID that it issued itself
+//! ([`Emulator::issue_token`]), for as long as its clock says that they are good. Any other it refuses as the service
+//! does, with 401. What becomes of an identity that lacks a role is a [`Fault`] with status 403 and the code
+//! `AuthorizationPermissionMismatch`.
+//!
 //! # What it is not
 //!
-//! It lists nothing, and knows no snapshots, versions, blocks, pages' contents, leases of containers, stored access
-//! policies or Entra tokens: what it does not know it answers with 501. A blob, a page blob too, has at most 256 KiB,
+//! It lists nothing, and knows no snapshots, versions, blocks, pages' contents, leases of containers or stored access
+//! policies: what it does not know it answers with 501. A blob, a page blob too, has at most 256 KiB,
 //! and all that is stored 64 MiB. It takes service versions from 2017-07-29 on, and no https.
 
 use std::fmt;
@@ -88,6 +95,7 @@ mod sas;
 mod server;
 mod service;
 mod store;
+mod token;
 
 use auth::Account;
 use clock::Clock;
@@ -167,11 +175,46 @@ impl Emulator {
         )
     }
 
-    /// Moves the server's clock on by `time`: leases run out and breaks end at once, as do signatures (SAS) and the
-    /// half minute for which the name of a deleted container cannot be had. It cannot be moved back,
-    /// nor by more than 100 years at once.
+    /// Moves the server's clock on by `time`: leases run out and breaks end at once, as do signatures (SAS), tokens and
+    /// the half minute for which the name of a deleted container cannot be had. It cannot be moved back, nor by more
+    /// than 100 years at once.
     pub fn advance(&self, time: Duration) {
         self.shared().service.clock().advance(time);
+    }
+
+    /// A token for everything there is to do in the account, as Entra ID would give it to an identity with the role
+    /// `Storage Blob Data Contributor`. It is good for this long, by the server's clock, whatever its bearer believes.
+    ///
+    /// ```
+    /// # #[cfg(feature = "entra")] {
+    /// use std::sync::Arc;
+    /// use std::time::Duration;
+    ///
+    /// use azmutex::Container;
+    /// use azmutex::credential::{Credential, entra::{AccessToken, TokenError}};
+    /// use azmutex::emulator::Emulator;
+    ///
+    /// const HOUR: Duration = Duration::from_secs(3600);
+    ///
+    /// let emulator = Arc::new(Emulator::start()?);
+    /// let issuer = emulator.clone();
+    /// let token = move || Ok::<_, TokenError>(AccessToken::new(issuer.issue_token(HOUR), HOUR));
+    /// let url = format!("{}/locks", emulator.url());
+    /// let container = Container::builder(&url, Credential::token_source(token)).build()?;
+    ///
+    /// let guard = container.locker("nightly-report")?.lock()?;
+    /// emulator.revoke_tokens();
+    /// guard.unlock()?; // is refused, gets another token, and goes on
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn issue_token(&self, good_for: Duration) -> String {
+        self.shared().service.issue_token(good_for)
+    }
+
+    /// From now on no token is good that was issued before.
+    pub fn revoke_tokens(&self) {
+        self.shared().service.revoke_tokens();
     }
 
     /// Ends the lease of whoever has the lock, at once, as an operator could.

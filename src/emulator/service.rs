@@ -17,6 +17,7 @@ use super::metadata::{self, Metadata};
 use super::operation::{Kind, Operation};
 use super::sas::{self, Right};
 use super::store::{Blob, Content, Store};
+use super::token::Tokens;
 
 /// The published versions from the first that tells the code of every error in a header:
 /// [Versioning](https://learn.microsoft.com/rest/api/storageservices/versioning-for-the-azure-storage-services).
@@ -62,6 +63,8 @@ const SERVER: &str = concat!("azmutex-emulator/", env!("CARGO_PKG_VERSION"));
 const PAGE: usize = 512;
 const LARGEST_SEQUENCE_NUMBER: u64 = i64::MAX as u64;
 const DEFAULT_CONTENT_TYPE: &str = "application/octet-stream";
+/// Whose tokens the service would take: it names the account's tenant to whoever has none that is good.
+const TENANT: &str = "00000000-0000-0000-0000-000000000000";
 /// What a thief of a lock takes it for.
 const STOLEN_FOR: Duration = Duration::from_secs(60);
 
@@ -69,6 +72,7 @@ pub(super) struct Service {
     account: Account,
     clock: Clock,
     guids: Guids,
+    tokens: Tokens,
     store: Mutex<Store>,
 }
 
@@ -85,7 +89,7 @@ struct Call<'a> {
 impl Service {
     pub(super) fn new(account: Account, clock: Clock) -> Service {
         let store = Mutex::new(Store::new(clock.date()));
-        Service { account, clock, guids: Guids::default(), store }
+        Service { account, clock, guids: Guids::default(), tokens: Tokens::default(), store }
     }
 
     pub(super) fn clock(&self) -> &Clock {
@@ -136,7 +140,7 @@ impl Service {
         let right = match request.header("authorization") {
             _ if address.parameter("sig").is_some() => sas::check(&self.account, &address, operation, date, client)?,
             Some(authorization) => {
-                auth::check(&self.account, request, &address, authorization, self.clock.sender_date())?;
+                self.authenticate(request, &address, authorization)?;
                 Right::Full
             }
             None => return Err(Code::NoAuthenticationInformation.into()),
@@ -162,6 +166,21 @@ impl Service {
             }),
             Operation::Other => Err(Code::NotImplemented.into()),
         }
+    }
+
+    fn authenticate(&self, request: &Request, address: &Address, authorization: &str) -> Result<(), Refusal> {
+        match authorization.split_once(' ') {
+            Some(("Bearer", token)) => self.tokens.check(token, request.header("x-ms-version"), self.clock.now()),
+            _ => auth::check(&self.account, request, address, authorization, self.clock.sender_date()),
+        }
+    }
+
+    pub(super) fn issue_token(&self, life: Duration) -> String {
+        self.tokens.issue(self.guids.next(), self.clock.now(), life)
+    }
+
+    pub(super) fn revoke_tokens(&self) {
+        self.tokens.revoke();
     }
 
     /// [Create Container](https://learn.microsoft.com/rest/api/storageservices/create-container)
@@ -646,9 +665,11 @@ fn refused(refusal: &Refusal, id: Guid, date: SystemTime) -> Answer {
     let mut answer = Answer::new(code.status(), code.message());
     answer.set("x-ms-error-code", code.name());
     answer.set("Content-Type", "application/xml");
-    if code == Code::NoAuthenticationInformation {
-        let challenge = "Bearer authorization_uri=https://login.microsoftonline.com/common/oauth2/authorize \
-                         resource_id=https://storage.azure.com";
+    if code.status() == 401 {
+        let challenge = format!(
+            "Bearer authorization_uri=https://login.microsoftonline.com/{TENANT}/oauth2/authorize \
+             resource_id=https://storage.azure.com"
+        );
         answer.set("WWW-Authenticate", challenge);
     }
     let details: String =

@@ -375,6 +375,33 @@ fn iso(date: &str) -> String {
 }
 
 #[test]
+fn tokens_are_good_until_their_end_and_others_are_challenged() {
+    let emulator = Emulator::start().unwrap();
+    create(&emulator);
+    let look = |version, authorization: &str| {
+        let headers = [("x-ms-version", version), ("authorization", authorization)];
+        http::exchange(emulator.port(), "GET", "/devstoreaccount1/locks/job", &headers, b"").unwrap()
+    };
+    let token = format!("Bearer {}", emulator.issue_token(60 * SECOND));
+    assert_eq!(look("2021-12-02", &token).status, 200);
+    assert_refused(&look("2017-07-29", &token), 403, "AuthenticationFailed");
+    emulator.advance(60 * SECOND);
+    for (authorization, detail) in
+        [(&*token, "The token is expired."), ("Bearer a.b.c", "Signature validation failed.")]
+    {
+        let response = look("2021-12-02", authorization);
+        assert_refused(&response, 401, "InvalidAuthenticationInfo");
+        assert!(response.header("www-authenticate").is_some_and(|text| text.starts_with("Bearer authorization_uri=")));
+        assert!(String::from_utf8_lossy(&response.body).contains(detail), "{response:?}");
+    }
+    assert_refused(&look("2021-12-02", "Bearer"), 400, "InvalidAuthenticationInfo");
+
+    let token = format!("Bearer {}", emulator.issue_token(60 * SECOND));
+    emulator.revoke_tokens();
+    assert_refused(&look("2021-12-02", &token), 401, "InvalidAuthenticationInfo");
+}
+
+#[test]
 fn a_sas_that_may_only_create_overwrites_nothing() {
     let emulator = Emulator::start().unwrap();
     create(&emulator);
