@@ -17,8 +17,9 @@ use crate::retry::Jitter;
 const LEAST_LIFE: Duration = Duration::from_secs(1);
 /// It goes into a request's head, together with all else.
 const LONGEST_TOKEN: usize = 12 * 1024;
-/// When a token that was fetched because its forerunner was refused is refused, too, soon after, that is an answer.
-const FORCE_AGAIN: Duration = Duration::from_secs(60);
+/// When a token that was fetched because its forerunner was refused is refused, too, soon after, that is an answer. Not
+/// for so long that a lease would run out meanwhile, should it be a second mishap.
+const FORCE_AGAIN: Duration = Duration::from_secs(10);
 
 /// A token that was good when it was handed out.
 pub(crate) struct Token {
