@@ -4,6 +4,7 @@ mod cache;
 mod child;
 #[cfg(unix)]
 mod cli;
+mod end_to_end;
 #[cfg(unix)]
 mod environment;
 mod identity;

@@ -36,12 +36,19 @@ pub fn azurite() -> Option<&'static Azurite> {
     started(&AZURITE, &[])
 }
 
-/// Another one, which speaks https, with the certificate in `tls/`.
+/// Another one, which speaks https, with the certificate in `tls/`, and so takes tokens.
 pub fn azurite_https() -> Option<&'static Azurite> {
     static AZURITE: OnceLock<Result<Azurite, String>> = OnceLock::new();
     started(
         &AZURITE,
-        &["--cert", CERTIFICATE, "--key", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/support/tls/key.pem")],
+        &[
+            "--oauth",
+            "basic",
+            "--cert",
+            CERTIFICATE,
+            "--key",
+            concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/support/tls/key.pem"),
+        ],
     )
 }
 
