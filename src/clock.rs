@@ -6,6 +6,8 @@
 
 use std::time::{Duration, SystemTime};
 
+use crate::sync::thread;
+
 /// A point on this process's clock, in nanoseconds. All arithmetic saturates.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Moment(u64);
@@ -42,7 +44,7 @@ fn nanos(duration: Duration) -> u64 {
 pub(crate) fn now() -> Moment {
     let now = machine_time();
     #[cfg(test)]
-    let now = now.after(settable::slept());
+    let now = settable::shown(now);
     now
 }
 
@@ -86,7 +88,7 @@ pub(crate) fn wall() -> SystemTime {
 
 #[allow(clippy::disallowed_methods)]
 pub(crate) fn sleep(pause: Duration) {
-    std::thread::sleep(pause);
+    thread::sleep(pause);
 }
 
 #[cfg(test)]

@@ -4,11 +4,12 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::lease::Lost;
+use crate::sync::{Condvar, Mutex, MutexGuard, thread};
 
 /// What an observer that does not keep up may be behind by; after that the oldest events are dropped.
 const QUEUE: usize = 256;
@@ -140,7 +141,7 @@ impl Observer {
                 }
             }
         };
-        std::thread::Builder::new().name("azmutex-events".into()).spawn(run).map_err(Error::no_thread)?;
+        thread::Builder::new().name("azmutex-events".into()).spawn(run).map_err(Error::no_thread)?;
         Ok(observer)
     }
 

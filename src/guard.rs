@@ -4,12 +4,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
-
 use crate::clock;
 use crate::error::{Error, Result};
 use crate::lease::{LeaseId, Lost};
 use crate::renewal::{Report, Stay, Worker};
+use crate::sync::channel::{Receiver, RecvTimeoutError, Sender};
 use crate::watchdog::Watch;
 
 /// How long the end of a hold waits for the observer to have heard of it: a script may end right after.

@@ -148,6 +148,7 @@ mod rest;
 pub mod retry;
 #[cfg(test)]
 mod sim;
+mod sync;
 mod transport;
 mod url;
 mod watchdog;

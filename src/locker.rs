@@ -1,10 +1,8 @@
 //! A lock, kept alive.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
-
-use crossbeam_channel::{Receiver, Sender, after, bounded, never, select};
 
 use crate::clock;
 use crate::container::Container;
@@ -17,9 +15,14 @@ use crate::mutex::AzureMutex;
 use crate::renewal::{self, Report, Worker};
 use crate::rest::{Exchange, Operation};
 use crate::retry;
+use crate::sync::Mutex;
+use crate::sync::channel::{Receiver, Sender, after, bounded, never, select};
 use crate::watchdog::{self, Watch};
 
 #[cfg(test)]
+mod interleavings;
+#[cfg(test)]
+#[cfg(not(shuttle))]
 mod suspend;
 
 /// How long a wait that has ended without the lock lets its thread undo what it began, before it returns. With what
@@ -149,7 +152,8 @@ impl Locker {
 
     fn obtain(&self, wait: Wait, waited: Duration, cancelled: &Receiver<()>) -> Result<LockGuard> {
         let mutex = self.0.mutex.clone();
-        self.obtain_by(move |operation, limit| mutex.attempt(operation, limit), wait, waited, cancelled)
+        let attempt = move |operation, limit| mutex.attempt(operation, limit);
+        self.obtain_by(attempt, LeaseId::random()?, wait, waited, cancelled)
     }
 
     /// The caller's side of the wait: the lock's thread does the work and decides, we only leave when it is time.
@@ -157,12 +161,12 @@ impl Locker {
     fn obtain_by(
         &self,
         attempt: impl FnMut(Operation, Duration) -> Exchange + Send + 'static,
+        id: LeaseId,
         wait: Wait,
         waited: Duration,
         cancelled: &Receiver<()>,
     ) -> Result<LockGuard> {
         let Inner { mutex, rules, drop_limit, observer } = &*self.0;
-        let id = LeaseId::random()?;
         let watch = Watch::new(mutex.lock_name().clone(), observer.clone());
         watchdog::watch(&watch)?;
         let worker = renewal::start(Hold::keep(rules.clone(), id, wait), watch.clone(), waited, attempt)?;

@@ -4,8 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded, unbounded};
-
 use crate::clock::{self, Moment};
 use crate::error::{Error, Result};
 use crate::event::Event;
@@ -13,6 +11,8 @@ use crate::hold::{Do, Hold, Input, Released, Told, Why};
 use crate::lease::Lost;
 use crate::rest::{Exchange, Operation};
 use crate::retry::Jitter;
+use crate::sync::channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded, unbounded};
+use crate::sync::thread;
 use crate::watchdog::Watch;
 
 /// Channels wait on a clock that stands still in suspend, so no wait is made in one piece.
@@ -49,7 +49,7 @@ pub(crate) fn start(
 ) -> Result<Worker> {
     let (stay, stays) = bounded(0);
     let (sender, reports) = unbounded();
-    std::thread::Builder::new()
+    thread::Builder::new()
         .name("azmutex".into())
         .stack_size(STACK)
         .spawn(move || {
@@ -188,7 +188,7 @@ struct Mourner(Arc<Watch>);
 
 impl Drop for Mourner {
     fn drop(&mut self) {
-        if std::thread::panicking() {
+        if thread::panicking() {
             self.0.lose(Lost::RenewalStopped);
         }
     }

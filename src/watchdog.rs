@@ -5,16 +5,16 @@
 
 use std::fmt;
 use std::process;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
-
-use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::clock::{self, Moment};
 use crate::error::{Error, Result};
 use crate::event::{Event, Observer};
 use crate::hold::Standing;
 use crate::lease::Lost;
+use crate::sync::channel::{Receiver, Sender, bounded};
+use crate::sync::{Condvar, Mutex, MutexGuard, thread};
 
 /// How often the clock is looked at while something is held.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -218,7 +218,7 @@ pub(crate) fn watch(watch: &Arc<Watch>) -> Result<()> {
     let mut watched = watchdog.lock();
     watched.watches.push(Arc::downgrade(watch));
     if watched.running_in != Some(process::id()) {
-        std::thread::Builder::new()
+        thread::Builder::new()
             .name("azmutex-watchdog".into())
             .stack_size(64 * 1024)
             .spawn(|| self::watchdog().run())

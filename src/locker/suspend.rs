@@ -229,7 +229,7 @@ fn a_suspend_between_the_decision_to_renew_and_its_sending_revives_nothing() {
         };
         Exchange { sent, outcome, error: None }
     };
-    let guard = locker.obtain_by(attempt, Wait::Forever, Duration::MAX, &never()).unwrap();
+    let guard = locker.obtain_by(attempt, LeaseId::random().unwrap(), Wait::Forever, Duration::MAX, &never()).unwrap();
     until(&events, is_lost);
     assert_lost(&guard);
     assert_eq!(guard.unlock().unwrap_err().lost_because(), Some(Lost::Expired));
