@@ -2,7 +2,6 @@
 
 use std::env;
 use std::fs::{self, File};
-use std::io::Write;
 use std::mem;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,11 +17,12 @@ use crate::journal::Time;
 use crate::network::{LATEST, Network};
 use crate::orphans::{BEYOND_LEASE, Orphans};
 use crate::support::account::Account;
-use crate::support::http::Operation;
 use crate::support::process::Process;
-use crate::support::proxy::{Fault, FaultProxy};
+use crate::support::proxy::FaultProxy;
 use crate::support::unique;
 use crate::tally::{Deed, Tally};
+
+mod deeds;
 
 const SECOND: Duration = Duration::from_secs(1);
 pub(crate) const LOCKS: usize = 12;
@@ -36,25 +36,7 @@ const CALM: Duration = Duration::from_secs(16);
 const LEAVE_LIMIT: Duration = Duration::from_secs(45);
 /// The same while it is well.
 const QUIET_LEAVE_LIMIT: Duration = Duration::from_secs(15);
-/// So late that a deadline counted from it would be after the lease's end, and not so late that it is not waited for.
-const LAST_ANSWER: Duration = Duration::from_millis(3_600);
 const TICK: Duration = Duration::from_millis(40);
-
-const DEEDS: [Deed; 13] = [
-    Deed::KillHolder,
-    Deed::KillOther,
-    Deed::StopShort,
-    Deed::StopShort,
-    Deed::StopLong,
-    Deed::StopOther,
-    Deed::BreakLease,
-    Deed::AskToLeave,
-    Deed::CutShort,
-    Deed::CutLong,
-    Deed::CutAfterAnswer,
-    Deed::ErrorBurst,
-    Deed::Portal,
-];
 
 /// A contender's place: it has one way to the store, and one process after the other.
 struct Seat {
@@ -124,7 +106,7 @@ impl<'a> Round<'a> {
             network,
             tally,
             dice,
-            deck: Deck::of(&DEEDS),
+            deck: Deck::of(&deeds::ALL),
             seats: Vec::new(),
             records: Vec::new(),
             orphans,
@@ -284,139 +266,6 @@ impl<'a> Round<'a> {
     /// What it holds, as far as is known.
     fn holding(&self, seat: usize) -> Option<&Hold> {
         self.records[self.seats[seat].record].holding()
-    }
-
-    /// Those that are at work, undisturbed, and hold their lock or do not.
-    fn running(&self, holding: bool) -> Vec<usize> {
-        let fits = |seat: &usize| {
-            let Seat { state, cut, .. } = &self.seats[*seat];
-            *state == State::Running && cut.is_none() && self.holding(*seat).is_some() == holding
-        };
-        (0..self.seats.len()).filter(fits).collect()
-    }
-
-    /// Whether there was somebody to do it to.
-    fn act(&mut self, deed: Deed) -> bool {
-        let holding = !matches!(deed, Deed::KillOther | Deed::StopOther);
-        let mut seats = self.running(holding);
-        if matches!(deed, Deed::AskToLeave | Deed::CutShort | Deed::ErrorBurst | Deed::Portal) {
-            seats.extend(self.running(false));
-        }
-        if matches!(deed, Deed::StopShort | Deed::StopLong | Deed::StopOther) {
-            seats.retain(|seat| Self::is_fenced(self.seats[*seat].lock));
-        }
-        if seats.is_empty() {
-            return false;
-        }
-        let seat = self.dice.pick(&seats);
-        let lease = self.holding(seat).map(|hold| hold.lease);
-        writeln!(self.diary, "{} {deed:?} to process {}", Time::now(), self.seats[seat].record).unwrap();
-        if matches!(deed, Deed::CutLong | Deed::CutAfterAnswer | Deed::BreakLease) {
-            // It is when the lock is lost that it matters what its holder is told.
-            self.seats[seat].process.tell("stay");
-        }
-        let beyond = lease.unwrap_or_default() + self.dice.millis(2_000, 5_000);
-        match deed {
-            Deed::KillHolder | Deed::KillOther => self.kill(seat),
-            Deed::StopShort => {
-                let most = lease.unwrap_or_default().as_millis() as u64 / 2 - 500;
-                let time = self.dice.millis(300, most);
-                self.stop(seat, time);
-            }
-            Deed::StopLong => self.stop(seat, beyond),
-            Deed::StopOther => {
-                let time = self.dice.millis(500, 20_000);
-                self.stop(seat, time);
-            }
-            Deed::BreakLease => return self.break_lease(seat),
-            Deed::AskToLeave => {
-                self.seats[seat].process.hang_up();
-                self.seats[seat].state = State::Leaving { since: Instant::now() };
-                self.tally().count(deed);
-            }
-            Deed::CutLong => self.cut(seat, deed, Fault::BlackHole, beyond),
-            Deed::CutAfterAnswer => {
-                let last = Fault::DelayAnswer(LAST_ANSWER);
-                self.seats[seat].way.next(Operation::Renew, last);
-                // That renewal is due within a third of the lease.
-                self.cut(seat, deed, Fault::BlackHole, beyond + lease.unwrap_or_default() / 2);
-            }
-            _ => {
-                let fault = match deed {
-                    Deed::CutShort => Fault::BlackHole,
-                    Deed::Portal => Fault::Portal,
-                    _ => Fault::Status(self.dice.pick(&[500, 503]), Vec::new()),
-                };
-                let time = self.dice.millis(1_000, 5_000);
-                self.cut(seat, deed, fault, time);
-            }
-        }
-        true
-    }
-
-    fn kill(&mut self, seat: usize) {
-        self.seats[seat].process.signal(Signal::KILL);
-        let killed = Time::now();
-        let record = self.seats[seat].record;
-        self.replace(seat);
-        let deed = if self.records[record].holding().is_some() { Deed::KillHolder } else { Deed::KillOther };
-        self.tally().count(deed);
-        if let Some(hold) = self.records[record].holds.last().filter(|hold| hold.end.is_none()) {
-            self.orphans.add_of_dead(name(self.seats[seat].lock), hold, killed);
-        }
-    }
-
-    fn stop(&mut self, seat: usize, time: Duration) {
-        self.seats[seat].process.signal(Signal::STOP);
-        let since = Instant::now();
-        self.read(seat);
-        let holding = self.holding(seat).map(|hold| hold.lease);
-        self.seats[seat].state = State::Stopped { since, until: since + time, holding };
-    }
-
-    /// If it is stopped.
-    fn go_on(&mut self, seat: usize) {
-        let State::Stopped { since, holding, .. } = self.seats[seat].state else { return };
-        let time = since.elapsed();
-        self.seats[seat].process.signal(Signal::CONT);
-        self.seats[seat].state = State::Running;
-        let mut tally = self.tally();
-        tally.count(Deed::Continue);
-        match holding {
-            Some(lease) if time > lease => tally.count(Deed::StopLong),
-            Some(lease) if time < lease / 2 => tally.count(Deed::StopShort),
-            Some(_) => {}
-            None => tally.count(Deed::StopOther),
-        }
-    }
-
-    fn break_lease(&mut self, seat: usize) -> bool {
-        let path = format!("{}/{}?comp=lease", self.container, name(self.seats[seat].lock));
-        let answer = self.account.raw("PUT", &path, &[("x-ms-lease-action", "break")], b"");
-        // The holder may have let go in between.
-        let broken = answer.status == 202;
-        if broken {
-            self.tally().count(Deed::BreakLease);
-        }
-        broken
-    }
-
-    fn cut(&mut self, seat: usize, deed: Deed, fault: Fault, time: Duration) {
-        let holding = self.holding(seat).map(|hold| hold.lease);
-        let since = Instant::now();
-        let seat = &mut self.seats[seat];
-        seat.way.always(None, fault);
-        seat.cut = Some(Cut { since, until: since + time, holding, deed });
-    }
-
-    /// If it is cut off.
-    fn reconnect(&mut self, seat: usize) {
-        let Some(cut) = self.seats[seat].cut.take() else { return };
-        self.seats[seat].way.clear();
-        let is_long = matches!(cut.deed, Deed::CutLong | Deed::CutAfterAnswer);
-        if !is_long || cut.holding.is_some_and(|lease| cut.since.elapsed() > lease) {
-            self.tally().count(cut.deed);
-        }
     }
 
     /// Sees to it that nobody ends unasked, and everybody does who was asked.
