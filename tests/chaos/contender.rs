@@ -193,20 +193,20 @@ impl Contender {
                 end = Instant::now() + lease;
             }
             if self.dice.one_in(3) {
-                self.add(&held.lease_id());
+                self.add(held);
             }
             held.keep();
             thread::sleep(Duration::from_millis(15));
         }
     }
 
-    fn add(&mut self, lease_id: &str) {
+    fn add(&mut self, held: &Held) {
         let Ok(read) = self.number.read() else { return };
         let number = read + 1;
         self.note(Event::Intends { number });
         // Long enough to be stopped or killed here.
         thread::sleep(self.dice.millis(1, 50));
-        match self.number.write(number, lease_id) {
+        match self.number.write(number, held) {
             Ok(true) => self.note(Event::Wrote { number }),
             Ok(false) => self.note(Event::Refused { number }),
             // It may have come to pass, as with one who is killed here.
@@ -314,12 +314,12 @@ impl Number {
         text.parse().map_err(io::Error::other)
     }
 
-    /// Whether the resource took it.
-    fn write(&self, number: u64, lease_id: &str) -> io::Result<bool> {
+    /// Whether it was written, and not refused.
+    fn write(&self, number: u64, held: &Held) -> io::Result<bool> {
         match self {
-            Number::File(path) => write_whole(path, number).map(|()| true),
+            Number::File(path) => write_under(held, path, number),
             Number::Blob { account, path } => {
-                let headers = [(META, &*number.to_string()), ("x-ms-lease-id", lease_id)];
+                let headers = [(META, &*number.to_string()), ("x-ms-lease-id", &held.lease_id())];
                 let answer = account.try_raw("PUT", &format!("{path}?comp=metadata"), &headers, b"")?;
                 match answer.status {
                     200 => Ok(true),
@@ -335,9 +335,14 @@ fn unexpected(answer: &Response) -> io::Error {
     io::Error::other(format!("{} {:?}", answer.status, answer.code()))
 }
 
-/// At once or not at all, however this process ends.
-fn write_whole(path: &Path, number: u64) -> io::Result<()> {
+/// At once or not at all, however this process ends; and right after a look at the lock, since on a busy machine even
+/// who is not stopped may stand still for seconds.
+fn write_under(held: &Held, path: &Path, number: u64) -> io::Result<bool> {
     let new = path.with_extension(process::id().to_string());
     fs::write(&new, number.to_string())?;
-    fs::rename(&new, path)
+    let still = held.is_held();
+    if still {
+        fs::rename(&new, path)?;
+    }
+    Ok(still)
 }

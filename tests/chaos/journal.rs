@@ -99,7 +99,7 @@ pub(crate) enum Event {
     Wrote {
         number: u64,
     },
-    /// The resource refused it.
+    /// The resource refused it; or, where it would not, the writer itself, because the lock was lost by then.
     Refused {
         number: u64,
     },

@@ -69,7 +69,7 @@ fn found(tally: &Tally) -> Vec<(String, String)> {
     for (what, count) in [
         ("updates of a number in a file", tally.written_to_files),
         ("updates of a number in the locked blob's metadata", tally.written_to_blobs),
-        ("writes of an earlier holder that the store refused", tally.refused),
+        ("writes of an earlier holder that the store refused", tally.refused_by_store),
         ("holds", tally.holds),
         ("of those, after another process's", tally.hand_overs),
     ] {

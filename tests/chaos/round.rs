@@ -364,9 +364,10 @@ impl<'a> Round<'a> {
                 found.push(format!("two holders of lock {lock} at a time: {one:?} and {other:?}"));
             }
             let number = Number::new(&self.resource(lock), &self.container, &name(lock)).read().unwrap();
-            match history::count(number, &records) {
-                Ok(count) => self.tally().add_written(Self::is_fenced(lock), count),
-                Err(words) => found.push(format!("the number of lock {lock}: {words}")),
+            let refused = records.iter().map(|record| record.refused).sum();
+            self.tally().add_number(Self::is_fenced(lock), number, refused);
+            if let Err(words) = history::check_number(number, &records) {
+                found.push(format!("the number of lock {lock}: {words}"));
             }
             for hold in holds.iter().filter(|hold| hold.began_after(calm)) {
                 if let Some(end) = hold.end.as_ref().filter(|end| end.is_bad()) {

@@ -79,7 +79,7 @@ pub(crate) struct Tally {
     pub(crate) misses: u64,
     pub(crate) written_to_files: u64,
     pub(crate) written_to_blobs: u64,
-    pub(crate) refused: u64,
+    pub(crate) refused_by_store: u64,
     /// From letting go to the next holder's first yes, with somebody waiting and no faults.
     pub(crate) longest_hand_over: Duration,
     /// From the death of the holder, with the faults that there are.
@@ -96,14 +96,19 @@ impl Tally {
         self.deeds.get(&deed).copied().unwrap_or_default()
     }
 
-    pub(crate) fn add_written(&mut self, to_blob: bool, count: u64) {
-        *(if to_blob { &mut self.written_to_blobs } else { &mut self.written_to_files }) += count;
+    /// What the contenders of one lock have counted to, with how many writes that came too late.
+    pub(crate) fn add_number(&mut self, is_in_blob: bool, last: u64, refused: u64) {
+        if is_in_blob {
+            self.written_to_blobs += last;
+            self.refused_by_store += refused;
+        } else {
+            self.written_to_files += last;
+        }
     }
 
     /// What the records of one lock say. Nothing was done to anybody after `calm`.
     pub(crate) fn add(&mut self, records: &[&Record], calm: Time) {
         self.misses += records.iter().map(|record| record.misses.len() as u64).sum::<u64>();
-        self.refused += records.iter().map(|record| record.refused).sum::<u64>();
         let mut holds: Vec<(usize, &Hold)> = Vec::new();
         for (number, record) in records.iter().enumerate() {
             let known = record.holds.iter().filter(|hold| hold.certain().is_some());
