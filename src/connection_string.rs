@@ -1,5 +1,7 @@
 //! [Connection strings](https://learn.microsoft.com/azure/storage/common/storage-configure-connection-string).
 
+use zeroize::Zeroizing;
+
 use crate::credential::check_account;
 use crate::error::{Error, Result, quoted};
 
@@ -25,8 +27,8 @@ pub(crate) struct Parts {
 
 #[derive(PartialEq, Eq)]
 pub(crate) enum Secret {
-    SharedKey { account: String, key: String },
-    Sas(String),
+    SharedKey { account: String, key: Zeroizing<String> },
+    Sas(Zeroizing<String>),
 }
 
 /// Reads `key=value` pairs joined by `;`. Keys are those of the reference, in any case; those of other services are
@@ -44,30 +46,38 @@ pub(crate) fn parse(text: &str) -> Result<Parts> {
                 return Err(Error::input(format!("the connection string gives {} twice", key.trim())));
             }
             given.push(name);
-            *field = Some(value.trim().to_owned()).filter(|value| !value.is_empty());
+            let value = value.trim();
+            *field = (!value.is_empty()).then(|| Zeroizing::new(value.to_owned()));
         }
     }
-    if fields.use_development_storage.as_deref().is_some_and(|value| value.eq_ignore_ascii_case("true")) {
-        return development(fields.development_storage_proxy_uri.as_deref());
+    if text_of(&fields.use_development_storage).is_some_and(|value| value.eq_ignore_ascii_case("true")) {
+        return development(text_of(&fields.development_storage_proxy_uri));
     }
     fields.parts()
 }
 
+/// Any may hold a secret, an endpoint in its query.
+type Field = Option<Zeroizing<String>>;
+
+fn text_of(field: &Field) -> Option<&str> {
+    field.as_ref().map(|text| text.as_str())
+}
+
 #[derive(Default)]
 struct Fields {
-    default_endpoints_protocol: Option<String>,
-    account_name: Option<String>,
-    account_key: Option<String>,
-    endpoint_suffix: Option<String>,
-    blob_endpoint: Option<String>,
-    blob_secondary_endpoint: Option<String>,
-    shared_access_signature: Option<String>,
-    use_development_storage: Option<String>,
-    development_storage_proxy_uri: Option<String>,
+    default_endpoints_protocol: Field,
+    account_name: Field,
+    account_key: Field,
+    endpoint_suffix: Field,
+    blob_endpoint: Field,
+    blob_secondary_endpoint: Field,
+    shared_access_signature: Field,
+    use_development_storage: Field,
+    development_storage_proxy_uri: Field,
 }
 
 impl Fields {
-    fn named(&mut self, name: &str) -> Option<&mut Option<String>> {
+    fn named(&mut self, name: &str) -> Option<&mut Field> {
         Some(match name {
             "defaultendpointsprotocol" => &mut self.default_endpoints_protocol,
             "accountname" => &mut self.account_name,
@@ -85,8 +95,8 @@ impl Fields {
     fn parts(self) -> Result<Parts> {
         let (endpoint, query) = match (self.blob_endpoint, &self.account_name) {
             (Some(endpoint), _) => match endpoint.split_once('?') {
-                Some((endpoint, query)) => (endpoint.to_owned(), Some(query.to_owned())),
-                None => (endpoint, None),
+                Some((endpoint, query)) => (endpoint.to_owned(), Some(Zeroizing::new(query.to_owned()))),
+                None => (endpoint.to_string(), None),
             },
             (None, _) if self.blob_secondary_endpoint.is_some() => {
                 return Err(Error::input(
@@ -95,14 +105,14 @@ impl Fields {
                 ));
             }
             (None, Some(account)) => {
-                let protocol = self.default_endpoints_protocol.as_deref().unwrap_or("https");
+                let protocol = text_of(&self.default_endpoints_protocol).unwrap_or("https");
                 if !matches!(protocol, "http" | "https") {
                     return Err(Error::input(format!(
                         "DefaultEndpointsProtocol in the connection string is http or https, not {}",
                         quoted(protocol)
                     )));
                 }
-                let suffix = self.endpoint_suffix.as_deref().unwrap_or(SUFFIX);
+                let suffix = text_of(&self.endpoint_suffix).unwrap_or(SUFFIX);
                 (endpoint(protocol, account, suffix)?, None)
             }
             (None, None) => {
@@ -112,7 +122,7 @@ impl Fields {
             }
         };
         let secret = match (self.account_name, self.account_key, self.shared_access_signature.or(query)) {
-            (Some(account), Some(key), _) => Secret::SharedKey { account, key },
+            (Some(account), Some(key), _) => Secret::SharedKey { account: account.to_string(), key },
             (_, _, Some(sas)) => Secret::Sas(sas),
             (None, Some(_), None) => {
                 return Err(Error::input("the connection string has an AccountKey but no AccountName"));
@@ -145,7 +155,7 @@ fn development(proxy: Option<&str>) -> Result<Parts> {
     let port = if has_port { "" } else { ":10000" };
     Ok(Parts {
         endpoint: format!("{host}{port}/{DEVELOPMENT_ACCOUNT}"),
-        secret: Secret::SharedKey { account: DEVELOPMENT_ACCOUNT.to_owned(), key: DEVELOPMENT_KEY.to_owned() },
+        secret: Secret::SharedKey { account: DEVELOPMENT_ACCOUNT.to_owned(), key: DEVELOPMENT_KEY.to_owned().into() },
     })
 }
 
@@ -155,7 +165,7 @@ mod tests {
     use crate::ErrorKind;
 
     fn key(account: &str, key: &str) -> Secret {
-        Secret::SharedKey { account: account.into(), key: key.into() }
+        Secret::SharedKey { account: account.into(), key: key.to_owned().into() }
     }
 
     fn check(text: &str, endpoint: &str, secret: &Secret) {
@@ -175,7 +185,7 @@ mod tests {
 
     #[test]
     fn endpoints_of_ones_own_and_signatures() {
-        let sas = || Secret::Sas("sv=1&sig=x%3D".into());
+        let sas = || Secret::Sas("sv=1&sig=x%3D".to_owned().into());
         check("BlobEndpoint=https://me.example;SharedAccessSignature=sv=1&sig=x%3D", "https://me.example", &sas());
         check("BlobEndpoint=https://me.example/?sv=1&sig=x%3D", "https://me.example/", &sas());
         check("AccountName=me;SharedAccessSignature=sv=1&sig=x%3D", "https://me.blob.core.windows.net", &sas());

@@ -190,8 +190,8 @@ impl Builder {
     }
 
     fn from_variables(environment: &Environment<'_>, container: &str) -> Result<Builder> {
-        if let Some(connection_string) = environment.text(CONNECTION_STRING)? {
-            return Builder::from_connection_string(&connection_string, container);
+        if let Some(connection_string) = environment.secret(CONNECTION_STRING)? {
+            return Builder::from_connection_string(connection_string.reveal(), container);
         }
         let endpoint = match (environment.text(SERVICE_ENDPOINT)?, environment.text(ACCOUNT)?) {
             (Some(endpoint), _) => endpoint,

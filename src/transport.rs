@@ -16,8 +16,7 @@ use ureq::http::{HeaderMap, Uri};
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 use ureq::{Agent, RequestBuilder, Timeout};
-#[cfg(feature = "entra")]
-use zeroize::Zeroize;
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::clock::{self, Moment};
 
@@ -95,11 +94,11 @@ impl Request {
     }
 }
 
-#[cfg(feature = "entra")]
 impl Drop for Request {
     fn drop(&mut self) {
         self.query.zeroize();
         self.headers.iter_mut().for_each(|(_, value)| value.zeroize());
+        #[cfg(feature = "entra")]
         self.body.zeroize();
     }
 }
@@ -132,7 +131,6 @@ impl Reply {
     }
 }
 
-#[cfg(feature = "entra")]
 impl Drop for Reply {
     fn drop(&mut self) {
         self.body.zeroize();
@@ -207,15 +205,15 @@ impl Transport {
     /// One attempt, over within `limit` from the look-up of the name to the end of the answer.
     pub(crate) fn send(&self, request: &Request, limit: Duration) -> Result<Reply, NoAnswer> {
         let mark = if request.query.is_empty() { "" } else { "?" };
-        let url = format!("{}{}{mark}{}", request.origin, request.path, request.query);
+        let url = Zeroizing::new(format!("{}{}{mark}{}", request.origin, request.path, request.query));
         let answer = match request.method {
-            Method::Head => self.prepare(self.agent.head(&url), request, limit).call(),
+            Method::Head => self.prepare(self.agent.head(&*url), request, limit).call(),
             // With an explicit length of zero: the service refuses a PUT that leaves it out.
-            Method::Put => self.prepare(self.agent.put(&url), request, limit).send_empty(),
+            Method::Put => self.prepare(self.agent.put(&*url), request, limit).send_empty(),
             #[cfg(feature = "entra")]
-            Method::Get => self.prepare(self.agent.get(&url), request, limit).call(),
+            Method::Get => self.prepare(self.agent.get(&*url), request, limit).call(),
             #[cfg(feature = "entra")]
-            Method::Post => self.prepare(self.agent.post(&url), request, limit).send(&request.body),
+            Method::Post => self.prepare(self.agent.post(&*url), request, limit).send(&request.body),
         };
         let (head, mut body) = answer.map_err(no_answer)?.into_parts();
         // Read even where it is not needed: an unread body costs the connection. Whatever goes wrong with it, the

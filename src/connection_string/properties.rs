@@ -132,8 +132,8 @@ mod tests {
             let (protocol, suffix) = (self.protocol.unwrap_or("https"), self.suffix.as_deref().unwrap_or(SUFFIX));
             let usual = || format!("{protocol}://{}.blob.{suffix}", self.name);
             let secret = match &self.key {
-                Some(key) => Secret::SharedKey { account: self.name.clone(), key: key.clone() },
-                None => Secret::Sas(SAS.to_owned()),
+                Some(key) => Secret::SharedKey { account: self.name.clone(), key: key.clone().into() },
+                None => Secret::Sas(SAS.to_owned().into()),
             };
             Parts { endpoint: self.endpoint.clone().unwrap_or_else(usual), secret }
         }

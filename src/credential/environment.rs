@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use super::Credential;
 #[cfg(feature = "entra")]
 use super::entra::{self, ManagedIdentity, ServicePrincipal, WorkloadIdentity, variable};
+use super::secret::Secret;
 use crate::connection_string;
 use crate::error::{Error, Result};
 
@@ -33,23 +34,28 @@ impl Environment<'_> {
         text.map_err(|_| Error::input(format!("the environment variable {name} is not valid Unicode")))
     }
 
+    /// As [`text`](Environment::text), of what is a secret.
+    pub(crate) fn secret(&self, name: &str) -> Result<Option<Secret>> {
+        Ok(self.text(name)?.map(Secret::new))
+    }
+
     fn raw(&self, name: &str) -> Option<OsString> {
         (self.0)(name).filter(|value| !value.is_empty())
     }
 
     /// In the order that [`Credential::from_env`] promises.
     pub(crate) fn credential(&self) -> Result<Credential> {
-        if let Some(connection_string) = self.text(CONNECTION_STRING)? {
-            return Credential::of(connection_string::parse(&connection_string)?.secret);
+        if let Some(connection_string) = self.secret(CONNECTION_STRING)? {
+            return Credential::of(connection_string::parse(connection_string.reveal())?.secret);
         }
-        if let Some(key) = self.text(KEY)? {
+        if let Some(key) = self.secret(KEY)? {
             let Some(account) = self.text(ACCOUNT)? else {
                 return Err(Error::no_credential(format!("the environment has {KEY}, but not {ACCOUNT}")));
             };
-            return Credential::shared_key(&account, &key);
+            return Credential::shared_key(&account, key.reveal());
         }
-        if let Some(token) = self.text(SAS_TOKEN)? {
-            return Credential::sas(&token);
+        if let Some(token) = self.secret(SAS_TOKEN)? {
+            return Credential::sas(token.reveal());
         }
         self.token_source()
     }

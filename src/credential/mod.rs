@@ -12,13 +12,13 @@ use crate::transport::Request;
 pub mod entra;
 pub(crate) mod environment;
 mod sas;
-#[cfg(feature = "entra")]
 mod secret;
 mod shared_key;
 #[cfg(feature = "entra")]
 mod token_cache;
 
 use sas::Sas;
+use secret::Secret;
 use shared_key::SharedKey;
 pub(crate) use shared_key::check_account;
 #[cfg(feature = "entra")]
@@ -49,7 +49,7 @@ enum Kind {
 /// What went with a request to prove that we may make it. No text may show it.
 pub(crate) enum Proof {
     /// Good for this request again, or, in a SAS, for any other.
-    Signature(String),
+    Signature(Secret),
     #[cfg(feature = "entra")]
     Token(Arc<Token>),
 }
@@ -57,7 +57,7 @@ pub(crate) enum Proof {
 impl Proof {
     pub(crate) fn secret(&self) -> &str {
         match self {
-            Proof::Signature(signature) => signature,
+            Proof::Signature(signature) => signature.reveal(),
             #[cfg(feature = "entra")]
             Proof::Token(token) => token.text(),
         }

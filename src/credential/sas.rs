@@ -3,6 +3,7 @@
 
 use percent_encoding::percent_decode_str;
 
+use super::secret::Secret;
 use crate::error::{Error, Result};
 
 #[cfg(any(test, fuzzing))]
@@ -12,9 +13,9 @@ pub(crate) mod properties;
 const LONGEST: usize = 4096;
 
 pub(super) struct Sas {
-    query: String,
+    query: Secret,
     /// Decoded.
-    signature: String,
+    signature: Secret,
 }
 
 impl Sas {
@@ -35,15 +36,15 @@ impl Sas {
                 "the SAS token has no signature (`sig=`); pass the text after the `?` of a SAS URL, whole",
             ));
         };
-        let signature = percent_decode_str(signature).decode_utf8_lossy().into_owned();
-        Ok(Sas { query: query.trim_matches('&').to_owned(), signature })
+        let signature = Secret::new(percent_decode_str(signature).decode_utf8_lossy().into_owned());
+        Ok(Sas { query: Secret::new(query.trim_matches('&').to_owned()), signature })
     }
 
-    pub(super) fn append_to(&self, query: &mut String) -> String {
+    pub(super) fn append_to(&self, query: &mut String) -> Secret {
         if !query.is_empty() {
             query.push('&');
         }
-        query.push_str(&self.query);
+        query.push_str(self.query.reveal());
         self.signature.clone()
     }
 }
@@ -59,7 +60,7 @@ mod tests {
         for token in [TOKEN.to_owned(), format!("?{TOKEN}"), format!(" ?{TOKEN}&\n")] {
             let sas = Sas::new(&token).unwrap();
             let mut query = "comp=lease".to_owned();
-            assert_eq!(sas.append_to(&mut query), "iDXz+g=");
+            assert_eq!(sas.append_to(&mut query).reveal(), "iDXz+g=");
             assert_eq!(query, format!("comp=lease&{TOKEN}"));
             let mut query = String::new();
             sas.append_to(&mut query);

@@ -3,6 +3,7 @@
 use zeroize::Zeroizing;
 
 /// Wiped when it is dropped. It cannot be printed.
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Secret(Zeroizing<String>);
 
 impl Secret {

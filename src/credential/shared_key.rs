@@ -5,7 +5,9 @@ use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
 use percent_encoding::percent_decode_str;
 use sha2::Sha256;
+use zeroize::Zeroizing;
 
+use super::secret::Secret;
 use crate::error::{Error, Result, quoted};
 use crate::transport::Request;
 
@@ -36,7 +38,7 @@ impl SharedKey {
     pub(super) fn new(account: &str, key: &str) -> Result<SharedKey> {
         check_account(account)?;
         let bytes = STANDARD.decode(key.trim()).ok().filter(|bytes| !bytes.is_empty());
-        let Some(bytes) = bytes else {
+        let Some(bytes) = bytes.map(Zeroizing::new) else {
             return Err(Error::input(format!(
                 "the key of account {account:?} is not base64; copy it whole from the account's access keys"
             )));
@@ -49,11 +51,11 @@ impl SharedKey {
         &self.account
     }
 
-    pub(super) fn sign(&self, request: &mut Request) -> String {
+    pub(super) fn sign(&self, request: &mut Request) -> Secret {
         let mut mac = self.mac.clone();
         mac.update(string_to_sign(&self.account, request).as_bytes());
-        let signature = STANDARD.encode(mac.finalize().into_bytes());
-        request.headers.push(("authorization", format!("SharedKey {}:{signature}", self.account)));
+        let signature = Secret::new(STANDARD.encode(mac.finalize().into_bytes()));
+        request.headers.push(("authorization", format!("SharedKey {}:{}", self.account, signature.reveal())));
         signature
     }
 }
@@ -122,7 +124,7 @@ mod tests {
         all.extend_from_slice(headers);
         let headers = all.into_iter().map(|(name, value)| (name, value.into())).collect();
         let mut request = Request::new(method, "", path, query, headers);
-        let signature = SharedKey::new(ACCOUNT, KEY).unwrap().sign(&mut request);
+        let signature = SharedKey::new(ACCOUNT, KEY).unwrap().sign(&mut request).reveal().to_owned();
         assert_eq!(request.headers.pop(), Some(("authorization", format!("SharedKey {ACCOUNT}:{signature}"))));
         signature
     }

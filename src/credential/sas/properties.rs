@@ -14,7 +14,7 @@ pub(crate) fn any_token(token: &str) {
     };
     for first in ["", "comp=lease"] {
         let mut query = first.to_owned();
-        let signature = sas.append_to(&mut query);
+        let signature = sas.append_to(&mut query).reveal().to_owned();
         transport::properties::sent_as_written("https://me.blob.core.windows.net", "/locks/job", &query);
         let added = query.strip_prefix(first).unwrap_or_default();
         let added = if first.is_empty() { added } else { added.strip_prefix('&').unwrap_or_default() };
