@@ -4,11 +4,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use crate::connection_string::{self, Parts};
-use crate::credential::Credential;
 use crate::credential::environment::{ACCOUNT, CONNECTION_STRING, Environment};
+use crate::credential::{Credential, Reach};
 use crate::error::{Error, Result, quoted};
 use crate::rest::{self, Address, Exchange, Operation};
 use crate::retry::Policy;
@@ -62,6 +62,17 @@ impl Container {
     /// [`Credential`](crate::ErrorKind::Credential) if it holds no secret.
     pub fn from_connection_string(connection_string: &str, container: &str) -> Result<Container> {
         Builder::from_connection_string(connection_string, container)?.build()
+    }
+
+    /// The container of a SAS URL such as `https://myaccount.blob.core.windows.net/locks?sv=..&sig=..`: what the portal
+    /// and the Azure CLI make when they are asked for a container's shared access signature. For a single blob's there
+    /// is [`AzureMutex::from_sas_url`](crate::AzureMutex::from_sas_url).
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if it is no such URL, or is plain http to another machine.
+    pub fn from_sas_url(url: &str) -> Result<Container> {
+        Builder::from_sas_url(url)?.build()
     }
 
     /// The container of that name in the account that the environment names, with the Azure CLI's variables:
@@ -180,6 +191,35 @@ impl Builder {
         Ok(Builder { container: Some(container.to_owned()), ..Container::builder(&endpoint, credential) })
     }
 
+    /// As [`Container::from_sas_url`], with settings to follow.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Container::from_sas_url`].
+    pub fn from_sas_url(url: &str) -> Result<Builder> {
+        let (container_url, credential) = take_sas(url)?;
+        if credential.sas_terms().is_some_and(|terms| terms.reach == Reach::Blob) {
+            return Err(Error::input("the SAS URL is a single blob's; use `AzureMutex::from_sas_url`"));
+        }
+        Ok(Container::builder(container_url, credential))
+    }
+
+    /// That of the blob of a SAS URL, and the blob's name.
+    pub(crate) fn from_blob_sas_url(url: &str) -> Result<(Builder, String)> {
+        let (blob_url, credential) = take_sas(url)?;
+        let url = Url::parse(blob_url)?;
+        let depth = if url.is_path_style() { 3 } else { 2 };
+        let mut parts = url.path.splitn(depth + 1, '/');
+        let base: Vec<_> = parts.by_ref().take(depth).collect();
+        let name = parts.next().filter(|name| !name.is_empty());
+        let Some(name) = name.and_then(|name| percent_decode_str(name).decode_utf8().ok()) else {
+            return Err(Error::input(
+                "the SAS URL names no blob; it is like https://account.blob.core.windows.net/container/blob?sv=..",
+            ));
+        };
+        Ok((Container::builder(&format!("{}{}", url.origin, base.join("/")), credential), name.into_owned()))
+    }
+
     /// As [`Container::from_env`], with settings to follow.
     ///
     /// # Errors
@@ -220,9 +260,9 @@ impl Builder {
         self
     }
 
-    /// Allow plain http to another machine, such as an emulator on a private network. Everybody on the way can then
-    /// read and change what is sent, and with a SAS take the credential itself. By default only this machine's own
-    /// loopback addresses are spoken to without TLS; Entra ID's tokens never go anywhere else.
+    /// Allow plain http to another machine, such as an emulator on a private network, with an account's key.
+    /// Everybody on the way can then read and change what is sent. By default only this machine's own loopback
+    /// addresses are spoken to without TLS; a SAS or a token never goes anywhere else, since whoever reads it has it.
     pub fn allow_http(mut self) -> Self {
         self.allow_http = true;
         self
@@ -255,9 +295,9 @@ impl Builder {
                 url.origin
             )));
         }
-        if !url.https && !local && self.credential.is_token() {
+        if !url.https && !local && self.credential.is_bearer() {
             return Err(Error::input(format!(
-                "{} would be sent Entra ID's tokens without TLS, which would give them to everybody on the way; use \
+                "{} would be sent a SAS or a token without TLS, which would give it to everybody on the way; use \
                  https",
                 url.origin
             )));
@@ -282,6 +322,14 @@ impl fmt::Debug for Builder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Builder").field("credential", &self.credential).finish_non_exhaustive()
     }
+}
+
+/// Takes a SAS URL apart. The errors do not show it.
+fn take_sas(url: &str) -> Result<(&str, Credential)> {
+    let Some((url, token)) = url.trim().split_once('?') else {
+        return Err(Error::input("the SAS URL has no `?` with a shared access signature after it"));
+    };
+    Ok((url, Credential::sas(token)?))
 }
 
 /// A path-style account, or the prefix of a gateway. It is sent and signed as it stands.
@@ -433,6 +481,65 @@ mod tests {
         for url in ["http://10.0.0.1/me/locks", "http://azurite:10000/me/locks", "http://me.localhost/locks"] {
             assert_eq!(build(url).unwrap_err().kind(), ErrorKind::InvalidInput, "{url}");
             assert!(Container::builder(url, key()).allow_http().build().is_ok());
+        }
+    }
+
+    #[test]
+    fn a_sas_never_goes_over_http_to_another_machine() {
+        let sas = Credential::sas("sv=1&sig=abc").unwrap();
+        for allowed in [false, true] {
+            let builder = Container::builder("http://10.0.0.1/me/locks", sas.clone());
+            let error = if allowed { builder.allow_http() } else { builder }.build().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error:?}");
+        }
+        assert!(Container::builder("http://127.0.0.1:1/me/locks", sas).build().is_ok());
+        let error = Container::from_sas_url("http://10.0.0.1/me/locks?sv=1&sig=abc").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error:?}");
+        assert!(!format!("{error:?}").contains("abc"), "{error:?}");
+    }
+
+    #[test]
+    fn sas_urls_of_containers() {
+        for (url, expected) in [
+            ("http://127.0.0.1:1/me/locks?sr=c&sig=abc", "http://127.0.0.1:1/me/locks"),
+            (" http://localhost/locks/?sv=1&sig=abc\n", "http://localhost/locks"),
+        ] {
+            let container = Container::from_sas_url(url).unwrap();
+            assert_eq!(format!("{}{}", container.0.origin, container.0.path), expected);
+            assert!(!format!("{container:?}").contains("abc"));
+        }
+        let bad = ["", "?", "http://127.0.0.1/me/locks", "http://127.0.0.1/me/locks?sv=1"];
+        let worse = ["http://127.0.0.1/me/locks/job?sr=b&sig=abc", "127.0.0.1/locks?sig=abc"];
+        for url in bad.into_iter().chain(worse) {
+            let error = Container::from_sas_url(url).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidInput, "{url}");
+            assert!(!format!("{error:?}").contains("abc"), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn sas_urls_of_blobs() {
+        for (url, container, name) in [
+            (
+                "https://me.blob.core.windows.net/locks/job?sr=b&sig=abc",
+                "https://me.blob.core.windows.net/locks",
+                "job",
+            ),
+            ("https://me.example/locks/a%20b/c%2Bd?sig=abc", "https://me.example/locks", "a b/c+d"),
+            ("http://127.0.0.1:1/me/locks/a/b?sig=abc", "http://127.0.0.1:1/me/locks", "a/b"),
+            ("http://[::1]:1/me/locks/job?sig=abc", "http://[::1]:1/me/locks", "job"),
+            ("http://azurite:1/me/locks/job?sig=abc", "http://azurite:1/me/locks", "job"),
+        ] {
+            let (builder, blob) = Builder::from_blob_sas_url(url).unwrap();
+            assert_eq!((&*builder.url, &*blob), (container, name));
+        }
+        let bad =
+            ["https://me.example/locks?sig=abc", "https://me.example/locks/?sig=abc", "https://me.example?sig=abc"];
+        for url in bad.into_iter().chain(["http://127.0.0.1/me/locks?sig=abc", "https://me.example/locks/%ff?sig=abc"])
+        {
+            let error = Builder::from_blob_sas_url(url).map(|_| ()).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidInput, "{url}");
+            assert!(!format!("{error:?}").contains("abc"), "{error:?}");
         }
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::{self, Moment};
-use crate::container::{Container, Place};
+use crate::container::{self, Container, Place};
 use crate::error::{Error, Result};
 use crate::hold::{Do, Hold, Input, Released, Rules, Told, Why};
 use crate::lease::{Break, Kept, Lease, LeaseId, LockStatus, Lost, Term};
@@ -50,6 +50,28 @@ impl Container {
 }
 
 impl AzureMutex {
+    /// The lock at the blob of a SAS URL such as `https://myaccount.blob.core.windows.net/locks/job?sv=..&sig=..`:
+    /// what the portal and the Azure CLI make when they are asked for a blob's shared access signature. Where the host
+    /// has no name of the account's, as an emulator's has not, the account is the first segment of the path. Talks to
+    /// nobody.
+    ///
+    /// ```
+    /// use azmutex::{AzureMutex, Locker};
+    ///
+    /// let url = "http://127.0.0.1:10000/devstoreaccount1/locks/nightly-report?sr=b&sp=rw&sig=c2VjcmV0";
+    /// let locker = Locker::new(AzureMutex::from_sas_url(url)?);
+    /// assert_eq!(locker.name(), "nightly-report");
+    /// # Ok::<(), azmutex::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if it is no such URL, or is plain http to another machine.
+    pub fn from_sas_url(url: &str) -> Result<AzureMutex> {
+        let (builder, name) = container::Builder::from_blob_sas_url(url)?;
+        builder.build()?.mutex(&name)
+    }
+
     /// The name of the lock.
     pub fn name(&self) -> &str {
         &self.place.lock

@@ -56,6 +56,11 @@ impl Url {
         }
     }
 
+    /// Whether the account is the first segment of the path: emulators and gateways without a name of the account's.
+    pub(crate) fn is_path_style(&self) -> bool {
+        !self.host.contains('.') || self.host.parse::<IpAddr>().is_ok()
+    }
+
     /// This machine, or what is on its own net: link-local, or private.
     #[cfg(feature = "entra")]
     pub(crate) fn is_near(&self) -> bool {

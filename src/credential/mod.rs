@@ -18,6 +18,7 @@ mod shared_key;
 mod token_cache;
 
 use sas::Sas;
+pub(crate) use sas::{Reach, Terms};
 use secret::Secret;
 use shared_key::SharedKey;
 pub(crate) use shared_key::check_account;
@@ -84,10 +85,15 @@ impl Credential {
         Ok(Credential(Arc::new(Kind::SharedKey(SharedKey::new(account, key)?))))
     }
 
-    /// A SAS token: the text after the `?` of a SAS URL, with or without that `?`. It is sent as it stands.
+    /// A SAS token, of an account, a service or a user delegation: the text after the `?` of a SAS URL, with or without
+    /// that `?`. It is sent as it stands, and never over plain http to another machine. For a whole URL there are
+    /// [`Container::from_sas_url`](crate::Container::from_sas_url) and
+    /// [`AzureMutex::from_sas_url`](crate::AzureMutex::from_sas_url).
     ///
-    /// To lock it needs the right to write (`w`) blobs of the container; with read (`r`), waiting costs a tenth;
-    /// with create (`c`) or write, it makes a missing blob. Only an *account* SAS can make the container.
+    /// The least that will do is the right to write (`w`) one blob: it makes that blob, if it is missing, and takes,
+    /// renews and releases its lease. With read (`r`), waiting costs a tenth. Only an *account* SAS can make the
+    /// container. When the service refuses it after it has expired, the error says since when; no clock of this machine
+    /// is asked before that.
     ///
     /// # Errors
     ///
@@ -121,8 +127,17 @@ impl Credential {
         }
     }
 
-    pub(crate) fn is_sas(&self) -> bool {
-        matches!(*self.0, Kind::Sas(_))
+    /// What it says about itself, if it is a SAS.
+    pub(crate) fn sas_terms(&self) -> Option<&Terms> {
+        match &*self.0 {
+            Kind::Sas(sas) => Some(sas.terms()),
+            _ => None,
+        }
+    }
+
+    /// Whether whoever reads one request can make others, in its name.
+    pub(crate) fn is_bearer(&self) -> bool {
+        !matches!(*self.0, Kind::SharedKey(_))
     }
 
     /// Whether it signs with the date, and so depends on this machine's clock.
@@ -130,7 +145,7 @@ impl Credential {
         matches!(*self.0, Kind::SharedKey(_))
     }
 
-    /// Whether whoever reads one request can make any other, in its name.
+    /// Whether it is Entra ID's.
     pub(crate) fn is_token(&self) -> bool {
         #[cfg(feature = "entra")]
         return matches!(*self.0, Kind::Tokens(_));

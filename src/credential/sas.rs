@@ -8,6 +8,9 @@ use crate::error::{Error, Result};
 
 #[cfg(any(test, fuzzing))]
 pub(crate) mod properties;
+mod terms;
+
+pub(crate) use terms::{Reach, Terms};
 
 /// Real ones have a few hundred characters.
 const LONGEST: usize = 4096;
@@ -16,6 +19,7 @@ pub(super) struct Sas {
     query: Secret,
     /// Decoded.
     signature: Secret,
+    terms: Terms,
 }
 
 impl Sas {
@@ -37,7 +41,11 @@ impl Sas {
             ));
         };
         let signature = Secret::new(percent_decode_str(signature).decode_utf8_lossy().into_owned());
-        Ok(Sas { query: Secret::new(query.trim_matches('&').to_owned()), signature })
+        Ok(Sas { query: Secret::new(query.trim_matches('&').to_owned()), signature, terms: Terms::read(query) })
+    }
+
+    pub(super) fn terms(&self) -> &Terms {
+        &self.terms
     }
 
     pub(super) fn append_to(&self, query: &mut String) -> Secret {

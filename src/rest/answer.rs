@@ -61,6 +61,11 @@ fn is_service(reply: &Reply) -> bool {
     reply.header("x-ms-request-id").is_some()
 }
 
+/// What the service's clock shows.
+fn date_of(reply: &Reply) -> Option<SystemTime> {
+    httpdate::parse_http_date(reply.header("date")?).ok()
+}
+
 fn service_code(reply: &Reply) -> Option<&str> {
     reply.header("x-ms-error-code").filter(|_| is_service(reply))
 }
@@ -210,6 +215,9 @@ impl Asked<'_> {
     }
 
     fn explain(&self, reply: &Reply, code: Option<&str>) -> (ErrorKind, String) {
+        if let Some(explained) = code.and_then(|code| self.explain_sas(reply, code)) {
+            return explained;
+        }
         let container = self.address.container;
         let foreign =
             || format!("{} does not answer as the Blob service does; is a proxy in between?", self.address.origin);
@@ -218,10 +226,6 @@ impl Asked<'_> {
             (_, Some("AuthenticationFailed")) if self.skew(reply).is_some() => {
                 let skew = self.skew(reply).unwrap_or_default();
                 (ErrorKind::ClockSkew, format!("this machine's clock is {skew}; set it right"))
-            }
-            (_, Some("AuthenticationFailed")) if self.credential.is_sas() => {
-                let hint = "the SAS token was not accepted: it may have expired, not be valid yet, or be altered";
-                (ErrorKind::Credential, self.with_detail(hint, reply))
             }
             (401, _) | (_, Some("AuthenticationFailed")) if self.credential.is_token() => {
                 let hint = "the token was not accepted: it may be of another tenant than the account's, or for another \
@@ -307,9 +311,32 @@ impl Asked<'_> {
         }
     }
 
+    /// What a SAS says of itself, as far as that is why it was refused.
+    fn explain_sas(&self, reply: &Reply, code: &str) -> Option<(ErrorKind, String)> {
+        let terms = self.credential.sas_terms()?;
+        // Azurite says the second of a SAS that is over.
+        if matches!(code, "AuthenticationFailed" | "AuthorizationFailure")
+            && let Some(hint) = terms.out_of_time(date_of(reply).unwrap_or(self.date))
+        {
+            return Some((ErrorKind::Credential, hint));
+        }
+        match code {
+            "AuthenticationFailed" => Some((ErrorKind::Credential, self.with_detail(&terms.doubts(), reply))),
+            "AuthorizationPermissionMismatch" => Some((
+                ErrorKind::PermissionDenied,
+                format!("the SAS{} lacks the right to {}", terms.permissions(), self.right()),
+            )),
+            "AuthorizationSourceIPMismatch" => Some((
+                ErrorKind::PermissionDenied,
+                format!("the SAS is for the address {} only, which is not this machine's", terms.addresses()?),
+            )),
+            _ => None,
+        }
+    }
+
     /// How far our clock is off, if it is so far that the service refuses.
     fn skew(&self, reply: &Reply) -> Option<String> {
-        let theirs = httpdate::parse_http_date(reply.header("date")?).ok()?;
+        let theirs = date_of(reply)?;
         let (off, direction) = match self.date.duration_since(theirs) {
             Ok(ahead) => (ahead, "ahead of"),
             Err(behind) => (behind.duration(), "behind"),

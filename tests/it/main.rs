@@ -16,6 +16,7 @@ mod loss;
 mod mutex;
 mod names;
 mod processes;
+mod sas;
 mod service;
 mod support;
 mod tls;

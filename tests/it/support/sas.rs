@@ -31,6 +31,15 @@ pub fn of_container(account: &str, key: &str, container: &str, permissions: &str
     query(&[("sr", "c"), ("sp", permissions), ("se", expiry)], key, &text)
 }
 
+/// A query for one blob with these permissions, for the time between these dates.
+pub fn of_blob(place: &str, permissions: &str, start: &str, expiry: &str) -> String {
+    let resource = format!("/blob/{ACCOUNT}/{place}");
+    let text = format!("{permissions}\n{start}\n{expiry}\n{resource}\n\n\n\n{VERSION}\nb\n\n\n\n\n\n\n");
+    let mut fields = vec![("sr", "b"), ("sp", permissions), ("se", expiry)];
+    fields.extend((!start.is_empty()).then_some(("st", start)));
+    query(&fields, KEY, &text)
+}
+
 fn query(fields: &[(&str, &str)], key: &str, text: &str) -> String {
     let key = STANDARD.decode(key).expect("a key in base64");
     let mac = Hmac::<Sha256>::new_from_slice(&key).expect("any length will do").chain_update(text);
