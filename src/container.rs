@@ -10,7 +10,7 @@ use crate::connection_string::{self, Parts};
 use crate::credential::environment::{ACCOUNT, CONNECTION_STRING, Environment};
 use crate::credential::{Credential, Reach};
 use crate::error::{Error, Result, quoted};
-use crate::rest::{self, Address, Exchange, Operation};
+use crate::rest::{self, Account, Address, Contact, Exchange, Operation};
 use crate::retry::Policy;
 use crate::transport::Transport;
 use crate::url::{self, Url};
@@ -137,6 +137,33 @@ impl Container {
     /// One attempt at `operation` on the lock at `place`.
     pub(crate) fn attempt(&self, place: &Place, operation: Operation, limit: Duration) -> Exchange {
         rest::attempt(&self.0.transport, &self.0.credential, &self.address(place), operation, limit)
+    }
+
+    /// The same, with what the answer tells besides.
+    pub(crate) fn attempt_and_listen(
+        &self,
+        place: &Place,
+        operation: Operation,
+        limit: Duration,
+    ) -> (Exchange, Contact) {
+        rest::attempt_and_listen(&self.0.transport, &self.0.credential, &self.address(place), operation, limit)
+    }
+
+    /// What sort of account it is in, if the service tells.
+    pub(crate) fn account(&self, place: &Place, limit: Duration) -> Option<Account> {
+        rest::account(&self.0.transport, &self.0.credential, &self.address(place), limit)
+    }
+
+    pub(crate) fn origin(&self) -> &str {
+        &self.0.origin
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    pub(crate) fn credential(&self) -> &Credential {
+        &self.0.credential
     }
 
     fn address<'a>(&'a self, place: &'a Place) -> Address<'a> {

@@ -199,6 +199,21 @@ impl Error {
         Error::about(lock, Problem::NoAnswer { kind, doing, hint: hint.into(), source })
     }
 
+    /// What `Debug` says, without the name of the lock.
+    pub(crate) fn sentence(&self) -> String {
+        let mut text = self.0.problem.to_string();
+        let mut source = self.source();
+        while let Some(cause) = source {
+            match cause.downcast_ref::<Error>() {
+                // It is about the same lock.
+                Some(error) => text.push_str(&format!(": {}", error.0.problem)),
+                None => text.push_str(&format!(": {cause}")),
+            }
+            source = cause.source();
+        }
+        text
+    }
+
     /// What sort of failure this is.
     pub fn kind(&self) -> ErrorKind {
         match &self.0.problem {
@@ -263,17 +278,10 @@ impl fmt::Display for Error {
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{self}")?;
-        let mut source = self.source();
-        while let Some(cause) = source {
-            match cause.downcast_ref::<Error>() {
-                // It is about the same lock, whose name was said.
-                Some(error) => write!(f, ": {}", error.0.problem)?,
-                None => write!(f, ": {cause}")?,
-            }
-            source = cause.source();
+        if let Some(lock) = &self.0.lock {
+            write!(f, "lock {lock:?}: ")?;
         }
-        Ok(())
+        f.write_str(&self.sentence())
     }
 }
 

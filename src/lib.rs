@@ -76,6 +76,8 @@
 //! principals and the Azure CLI; see [`Credential::from_env`](credential::Credential::from_env) for the order in which
 //! the environment is searched.
 //!
+//! [`Locker::preflight`] says whether one can lock, and if not, what is in the way: for a program's own self-test.
+//!
 //! # Numbers
 //!
 //! | | default | set by |
@@ -141,6 +143,7 @@ mod hold;
 pub mod lease;
 pub mod locker;
 mod mutex;
+pub mod preflight;
 #[cfg(any(test, fuzzing))]
 mod properties;
 mod renewal;

@@ -87,6 +87,14 @@ impl Locker {
         }
     }
 
+    pub(crate) fn mutex(&self) -> &AzureMutex {
+        &self.0.mutex
+    }
+
+    pub(crate) fn rules(&self) -> &Rules {
+        &self.0.rules
+    }
+
     /// The name of the lock.
     pub fn name(&self) -> &str {
         self.0.mutex.name()

@@ -270,6 +270,10 @@ impl AzureMutex {
         self.container.attempt(&self.place, operation, limit)
     }
 
+    pub(crate) fn place(&self) -> &Place {
+        &self.place
+    }
+
     pub(crate) fn container(&self) -> &Container {
         &self.container
     }

@@ -135,6 +135,16 @@ impl Credential {
         }
     }
 
+    /// Of which sort it is, for a person.
+    pub(crate) fn sort(&self) -> String {
+        match &*self.0 {
+            Kind::SharedKey(_) => "an account key".to_owned(),
+            Kind::Sas(sas) => sas.terms().to_string(),
+            #[cfg(feature = "entra")]
+            Kind::Tokens(cache) => format!("a token of {}", cache.source().name()),
+        }
+    }
+
     /// Whether whoever reads one request can make others, in its name.
     pub(crate) fn is_bearer(&self) -> bool {
         !matches!(*self.0, Kind::SharedKey(_))

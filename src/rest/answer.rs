@@ -13,7 +13,7 @@ use crate::transport::{Because, NoAnswer, Reply};
 pub(crate) mod properties;
 
 /// The service refuses dates that are further off than this.
-const SKEW_REFUSED: Duration = Duration::from_secs(15 * 60);
+pub(crate) const SKEW_REFUSED: Duration = Duration::from_secs(15 * 60);
 /// Room for the time between the making of our date and the service's.
 const SKEW_SLACK: Duration = Duration::from_secs(60);
 
@@ -57,12 +57,12 @@ pub(crate) fn outcome(operation: Operation, reply: &Reply, now: SystemTime) -> O
 }
 
 /// Whatever answers without a request id is not the service: a portal, a proxy, some other server on that port.
-fn is_service(reply: &Reply) -> bool {
+pub(super) fn is_service(reply: &Reply) -> bool {
     reply.header("x-ms-request-id").is_some()
 }
 
 /// What the service's clock shows.
-fn date_of(reply: &Reply) -> Option<SystemTime> {
+pub(super) fn date_of(reply: &Reply) -> Option<SystemTime> {
     httpdate::parse_http_date(reply.header("date")?).ok()
 }
 

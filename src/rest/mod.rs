@@ -3,7 +3,7 @@
 //! What a lock is, and what to do after an answer, is not known here.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::clock::{self, Moment};
 use crate::credential::Credential;
@@ -11,11 +11,14 @@ use crate::error::Error;
 use crate::lease::{LeaseId, LockStatus, Term};
 use crate::transport::Transport;
 
+mod account;
 mod answer;
 #[cfg(all(any(test, fuzzing), feature = "emulator"))]
 pub(crate) mod properties;
 mod request;
 
+pub(crate) use account::{Account, account};
+pub(crate) use answer::SKEW_REFUSED;
 #[cfg(test)]
 pub(crate) use answer::outcome;
 
@@ -82,6 +85,27 @@ pub(crate) struct Exchange {
     pub(crate) error: Option<Error>,
 }
 
+/// How far a request came.
+#[derive(Debug)]
+pub(crate) enum Contact {
+    /// There was no proof to send it with.
+    Unsent,
+    Unanswered,
+    Answered(Heard),
+}
+
+/// What an answer tells besides its outcome.
+#[derive(Debug)]
+pub(crate) struct Heard {
+    /// From the sending to the end of the answer.
+    pub(crate) took: Duration,
+    /// What our clock showed before, and what the service's showed.
+    pub(crate) ours: SystemTime,
+    pub(crate) theirs: Option<SystemTime>,
+    /// The service answered, and not whatever is in its place.
+    pub(crate) is_service: bool,
+}
+
 /// Where a lock's requests go. Paths are percent-encoded, as they are sent and signed.
 pub(crate) struct Address<'a> {
     /// Scheme and authority.
@@ -105,6 +129,17 @@ pub(crate) fn attempt(
     operation: Operation,
     limit: Duration,
 ) -> Exchange {
+    attempt_and_listen(transport, credential, address, operation, limit).0
+}
+
+/// As [`attempt`], with what the answer tells besides.
+pub(crate) fn attempt_and_listen(
+    transport: &Transport,
+    credential: &Credential,
+    address: &Address<'_>,
+    operation: Operation,
+    limit: Duration,
+) -> (Exchange, Contact) {
     let begun = clock::now();
     let date = clock::wall();
     let mut request = request::of(operation, address, date);
@@ -112,16 +147,25 @@ pub(crate) fn attempt(
         Ok(proof) => proof,
         Err(no_proof) => {
             let (outcome, error) = answer::unsent(operation, address, no_proof);
-            return Exchange { sent: clock::now(), outcome, error: Some(error) };
+            return (Exchange { sent: clock::now(), outcome, error: Some(error) }, Contact::Unsent);
         }
     };
     let sent = clock::now();
     let waited = sent.since(begun);
     let limit = if waited < AT_HAND { limit } else { limit.saturating_sub(waited) };
     let asked = answer::Asked { operation, address, credential, proof, date, limit };
-    let (outcome, error) = match transport.send(&request, limit) {
+    let reply = transport.send(&request, limit);
+    let contact = reply.as_ref().map_or(Contact::Unanswered, |reply| {
+        Contact::Answered(Heard {
+            took: clock::now().since(sent),
+            ours: date,
+            theirs: answer::date_of(reply),
+            is_service: answer::is_service(reply),
+        })
+    });
+    let (outcome, error) = match reply {
         Ok(reply) => answer::read(&asked, &reply),
         Err(no_answer) => answer::missing(&asked, no_answer),
     };
-    Exchange { sent, outcome, error }
+    (Exchange { sent, outcome, error }, contact)
 }

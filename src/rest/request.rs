@@ -52,3 +52,10 @@ pub(super) fn of(operation: Operation, address: &Address<'_>, date: SystemTime) 
     };
     Request::new(method, address.origin, path, query, headers)
 }
+
+/// The request for [Get Account Information](https://learn.microsoft.com/rest/api/storageservices/get-account-information),
+/// at the lock's blob, which whoever may use no more than that blob may ask, too.
+pub(super) fn of_account(address: &Address<'_>, date: SystemTime) -> Request {
+    let headers = vec![("x-ms-date", httpdate::fmt_http_date(date)), ("x-ms-version", VERSION.to_owned())];
+    Request::new(Method::Head, address.origin, address.blob_path, "restype=account&comp=properties", headers)
+}

@@ -6,6 +6,7 @@
 mod support;
 
 mod arguments;
+mod doctor;
 mod emulator;
 mod run;
 #[cfg(unix)]

@@ -15,6 +15,7 @@ mod locker;
 mod loss;
 mod mutex;
 mod names;
+mod preflight;
 mod processes;
 mod sas;
 mod service;

@@ -31,6 +31,7 @@ pub(crate) struct Arguments {
 #[derive(Subcommand)]
 pub(crate) enum Action {
     Run(Run),
+    Doctor(Doctor),
     /// Serves an emulator of the Blob service on this machine, until it is stopped.
     ///
     /// Prints its connection string. On the default port,
@@ -70,6 +71,26 @@ pub(crate) struct Run {
     /// What to run, and its arguments.
     #[arg(last = true, required = true, value_names = ["COMMAND", "ARGS"], num_args = 1..)]
     pub(crate) command: Vec<OsString>,
+}
+
+/// Says whether this program can lock: reaches the account, is let in, and has the rights.
+///
+/// Takes the lock NAME for a moment, if nobody has it, and leaves an empty blob of that name and its container behind.
+/// Exits with 0 if it can lock, with 4 if the credential or a right is missing or the clock is off, and with 5 otherwise.
+#[derive(Args)]
+pub(crate) struct Doctor {
+    /// Container that the lock is in; made if it does not exist.
+    #[arg(long, default_value = "locks", value_name = "NAME")]
+    pub(crate) container: String,
+    /// Use an emulator inside this process; for a first look.
+    #[arg(long)]
+    pub(crate) emulator: bool,
+    /// Whole seconds, 15 to 60, that a lease is meant to last.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    pub(crate) lease: u64,
+    /// Name of the lock.
+    #[arg(default_value = "azmutex-doctor")]
+    pub(crate) name: String,
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

@@ -36,7 +36,7 @@ impl From<Error> for Failure {
     }
 }
 
-fn code(kind: ErrorKind) -> u8 {
+pub(crate) fn code(kind: ErrorKind) -> u8 {
     match kind {
         ErrorKind::InvalidInput => USAGE,
         ErrorKind::WouldBlock | ErrorKind::TimedOut => NOT_OBTAINED,

@@ -2,6 +2,7 @@
 
 mod arguments;
 mod command;
+mod doctor;
 mod exit;
 mod run;
 mod signals;
@@ -17,6 +18,7 @@ use arguments::{Action, Arguments};
 fn main() -> ExitCode {
     let done = match Arguments::parse().action {
         Action::Run(arguments) => run::run(arguments),
+        Action::Doctor(arguments) => doctor::doctor(arguments),
         Action::Emulator { port } => store::serve(port).map(|()| 0),
     };
     ExitCode::from(done.unwrap_or_else(|failure| {

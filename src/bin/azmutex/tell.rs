@@ -9,7 +9,6 @@ pub(crate) fn note(text: impl Display) {
 }
 
 /// To stdout, at once.
-#[cfg(feature = "emulator")]
 pub(crate) fn result(text: impl Display) {
     let mut stdout = io::stdout().lock();
     let _ = writeln!(stdout, "{text}").and_then(|()| stdout.flush());

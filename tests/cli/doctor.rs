@@ -1,0 +1,70 @@
+//! Whether there could be a lock.
+
+use std::process::Output;
+
+use azmutex::emulator::Emulator;
+
+use crate::support::{NAME, assert_free, azmutex, code, locker, stderr};
+
+fn doctor(connection_string: &str, arguments: &[&str]) -> Output {
+    let mut command = azmutex();
+    command.env("AZURE_STORAGE_CONNECTION_STRING", connection_string);
+    command.arg("doctor").args(arguments).output().unwrap()
+}
+
+/// What it tells, and nothing beside it.
+fn told(output: &Output) -> String {
+    assert!(output.stderr.is_empty(), "{}", stderr(output));
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+#[test]
+fn all_is_well() {
+    let emulator = Emulator::start().unwrap();
+    for arguments in [&[][..], &[NAME], &["--lease", "60", NAME]] {
+        let output = doctor(&emulator.connection_string(), arguments);
+        let told = told(&output);
+        assert_eq!(code(&output), 0, "{told}");
+        assert!(told.contains("This program can lock here") && !told.contains("FAILED"), "{told}");
+        assert!(told.contains("Storage Blob Data Contributor") && told.contains("sp=rw"), "{told}");
+    }
+    assert_free(&emulator);
+}
+
+#[test]
+fn somebody_has_the_lock() {
+    let emulator = Emulator::start().unwrap();
+    let guard = locker(&emulator).lock().unwrap();
+    assert_eq!(code(&doctor(&emulator.connection_string(), &[NAME])), 0);
+    guard.unlock().unwrap();
+}
+
+#[test]
+fn an_emulator_of_its_own_needs_nothing_else() {
+    let output = azmutex().args(["doctor", "--emulator"]).output().unwrap();
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+}
+
+#[test]
+fn what_stands_in_the_way_is_the_exit_code() {
+    let emulator = Emulator::start().unwrap();
+    let wrong = Emulator::builder().key("c2VjcmV0").start().unwrap();
+    let output = doctor(&wrong.connection_string().replace(&wrong.url(), &emulator.url()), &[NAME]);
+    assert_eq!(code(&output), 4);
+    assert!(told(&output).contains("cannot lock here: see credential"), "{}", told(&output));
+
+    let connection_string = emulator.connection_string();
+    drop(emulator);
+    let output = doctor(&connection_string, &[NAME]);
+    assert_eq!(code(&output), 5);
+    assert!(told(&output).contains("cannot lock here: see endpoint"), "{}", told(&output));
+}
+
+#[test]
+fn what_cannot_be_asked_with_is_told_as_of_a_run() {
+    let emulator = Emulator::start().unwrap();
+    for arguments in [&["a//b"][..], &["--lease", "5"], &["--container", "Not A Container"]] {
+        assert_eq!(code(&doctor(&emulator.connection_string(), arguments)), 2, "{arguments:?}");
+    }
+    assert_eq!(code(&doctor("AccountName=me", &[])), 4);
+}

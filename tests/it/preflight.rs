@@ -1,0 +1,307 @@
+//! What a preflight finds, and what it leaves behind.
+
+use std::time::{Duration, SystemTime};
+
+use azmutex::credential::Credential;
+use azmutex::preflight::{Preflight, Status, Subject};
+use azmutex::{AzureMutex, Container, ErrorKind, Locker};
+
+use crate::on_both_servers;
+use crate::service::{always, key, mutex_with, policy, well, within};
+use crate::support::http::{Operation, http_date};
+use crate::support::peer::{Peer, Reply, answer, leased, response, service_error};
+use crate::support::sas::{self, ACCOUNT, FAR};
+use crate::support::server::Server;
+use crate::support::unique;
+
+const SOON: Duration = Duration::from_secs(30);
+
+on_both_servers!(
+    on_a_fresh_account_all_is_well_and_the_lock_is_free_again,
+    somebody_s_lock_stays_theirs,
+    somebody_s_blob_stays_as_it_is,
+    the_least_rights_are_enough,
+    a_missing_right_stands_in_the_way,
+    a_missing_container_stands_in_the_way,
+);
+
+fn status(report: &Preflight, subject: Subject) -> Status {
+    report.check(subject).unwrap().status()
+}
+
+#[track_caller]
+fn stands_in_the_way(report: &Preflight, subject: Subject, kind: ErrorKind, text: &str) {
+    let check = report.obstacle().unwrap_or_else(|| panic!("{report}"));
+    assert_eq!(check.subject(), subject, "{report}");
+    assert_eq!(check.error().map(azmutex::Error::kind), Some(kind), "{report}");
+    assert!(check.sentence().contains(text), "{report}");
+    assert!(!report.can_lock());
+    assert!(report.to_string().contains(&format!("cannot lock here: see {subject}")), "{report}");
+}
+
+fn on_a_fresh_account_all_is_well_and_the_lock_is_free_again(server: &Server) {
+    let locker = server.container(&unique("preflight")).locker("job").unwrap();
+    for is_fresh in [true, false] {
+        let report = locker.preflight();
+        assert!(report.can_lock(), "{report}");
+        for check in report.checks() {
+            let may_be_left_out = match check.subject() {
+                // The emulator does not say.
+                Subject::Account => server.as_emulator().is_some(),
+                Subject::Create => !is_fresh,
+                _ => false,
+            };
+            assert!(check.is_ok() || may_be_left_out && check.status() == Status::NotTried, "{report}");
+        }
+        let sas = report.least_sas();
+        assert!(sas.contains("sr=b") && sas.contains("sp=rw") && sas.contains("srt=co") == is_fresh, "{report}");
+        assert!(report.least_role().contains("Storage Blob Data Contributor"), "{report}");
+        locker.try_lock().unwrap().unlock().unwrap();
+    }
+}
+
+fn somebody_s_lock_stays_theirs(server: &Server) {
+    let container = server.container(&unique("preflight"));
+    let guard = container.locker("job").unwrap().lock().unwrap();
+    let report = container.locker("job").unwrap().preflight();
+    assert!(report.can_lock(), "{report}");
+    assert_eq!(status(&report, Subject::Acquire), Status::Ok);
+    for subject in [Subject::Renew, Subject::Release] {
+        assert_eq!(status(&report, subject), Status::NotTried, "{report}");
+    }
+    guard.unlock().unwrap();
+}
+
+fn somebody_s_blob_stays_as_it_is(server: &Server) {
+    let name = unique("preflight");
+    server.create_container(&name);
+    server.put_blob(&name, "data.csv", b"1,2,3", &[("owner", "somebody")]);
+    let before = server.blob_headers(&name, "data.csv");
+    let report = server.container(&name).locker("data.csv").unwrap().preflight();
+    assert!(report.can_lock(), "{report}");
+    assert_eq!(server.blob_body(&name, "data.csv"), b"1,2,3");
+    assert_eq!(server.blob_headers(&name, "data.csv").header("etag"), before.header("etag"));
+}
+
+/// The report of one who has these permissions for one blob.
+fn with(server: &Server, container: &str, permissions: &str) -> Preflight {
+    let query = sas::of_blob(&format!("{container}/job"), permissions, "", FAR);
+    let url = format!("http://127.0.0.1:{}/{ACCOUNT}/{container}/job?{query}", server.port());
+    let report = Locker::new(AzureMutex::from_sas_url(&url).unwrap()).preflight();
+    let credential = report.check(Subject::Credential).unwrap().sentence();
+    let wanted = format!("a service SAS for one blob (`sp={permissions}`) until {FAR}");
+    assert!(credential.starts_with(&wanted), "{credential}");
+    let signature = query.rsplit_once("sig=").unwrap().1;
+    assert!(!format!("{report} {report:?}").contains(&signature[..20]), "{report:?}");
+    report
+}
+
+// Scenario 25.
+fn the_least_rights_are_enough(server: &Server) {
+    let name = unique("preflight");
+    server.create_container(&name);
+    let report = with(server, &name, "w");
+    assert!(report.can_lock(), "{report}");
+    assert_eq!(status(&report, Subject::Create), Status::Ok, "{report}");
+    let read = report.check(Subject::Read).unwrap();
+    assert_eq!(read.status(), Status::Failed, "{report}");
+    assert!(read.sentence().contains("lacks the right to read (`r`)"), "{report}");
+    let report = with(server, &name, "rw");
+    assert!(report.can_lock(), "{report}");
+    assert_eq!(status(&report, Subject::Read), Status::Ok, "{report}");
+}
+
+// Scenario 25.
+fn a_missing_right_stands_in_the_way(server: &Server) {
+    let name = unique("preflight");
+    server.create_container(&name);
+    let report = with(server, &name, "r");
+    stands_in_the_way(&report, Subject::Acquire, ErrorKind::PermissionDenied, "lacks the right to write (`w`)");
+    for (subject, expected) in [
+        (Subject::Credential, Status::Ok),
+        (Subject::Container, Status::Ok),
+        (Subject::Read, Status::Ok),
+        (Subject::RoundTrip, Status::Ok),
+        (Subject::Renew, Status::NotTried),
+        (Subject::Release, Status::NotTried),
+    ] {
+        assert_eq!(status(&report, subject), expected, "{report}");
+    }
+}
+
+fn a_missing_container_stands_in_the_way(server: &Server) {
+    let name = unique("preflight");
+    let report = with(server, &name, "rw");
+    stands_in_the_way(&report, Subject::Container, ErrorKind::PermissionDenied, "create containers");
+
+    let url = format!("http://127.0.0.1:{}/{ACCOUNT}/{name}", server.port());
+    let key = Credential::shared_key(ACCOUNT, sas::KEY).unwrap();
+    let container = Container::builder(&url, key).never_create_container().build().unwrap();
+    let report = container.locker("job").unwrap().preflight();
+    stands_in_the_way(&report, Subject::Container, ErrorKind::NotFound, "there is no container");
+}
+
+/// What a service that answers so comes to, within bounds.
+fn report(peer: &Peer, credential: Credential) -> Preflight {
+    let mutex = mutex_with(peer, credential, policy());
+    within(SOON, "a preflight", move || Locker::new(mutex).preflight())
+}
+
+fn dated(reply: Reply, date: SystemTime) -> Reply {
+    match reply {
+        Reply::Answer(mut response) => {
+            response.headers.retain(|(name, _)| name != "date");
+            response.headers.push(("date".to_owned(), http_date(date)));
+            Reply::Answer(response)
+        }
+        other => other,
+    }
+}
+
+#[test]
+fn a_clock_that_is_off_is_told_before_it_is_refused() {
+    let minutes = |count: u64| Duration::from_secs(count * 60 + 5);
+    let peer = Peer::start(move |received| dated(well(received), SystemTime::now() + minutes(7)));
+    let told = report(&peer, key());
+    assert!(told.can_lock(), "{told}");
+    let clock = told.check(Subject::Clock).unwrap();
+    assert!(clock.sentence().contains("7 min behind the service's"), "{told}");
+
+    let peer =
+        Peer::start(move |_| dated(service_error(403, "AuthenticationFailed"), SystemTime::now() - minutes(180)));
+    let told = report(&peer, key());
+    stands_in_the_way(&told, Subject::Clock, ErrorKind::ClockSkew, "180 min ahead of the service's");
+    assert_eq!(peer.received().len(), 1);
+}
+
+#[test]
+fn an_account_that_refuses_whatever_is_asked_is_told_once() {
+    for (status, code, kind, text) in [
+        (403, "KeyBasedAuthenticationNotPermitted", ErrorKind::PermissionDenied, "Entra ID"),
+        (403, "AccountIsDisabled", ErrorKind::PermissionDenied, "disabled"),
+        (400, "AccountRequiresHttps", ErrorKind::PermissionDenied, "https only"),
+        (404, "ResourceNotFound", ErrorKind::NotFound, "no such account"),
+    ] {
+        let peer = Peer::start(move |_| service_error(status, code));
+        let told = report(&peer, key());
+        stands_in_the_way(&told, Subject::Account, kind, text);
+        assert_eq!(peer.received().len(), 1, "{told}");
+    }
+}
+
+#[test]
+fn a_firewall_is_told_apart_from_a_missing_right() {
+    let peer = Peer::start(|_| service_error(403, "AuthorizationFailure"));
+    let told = report(&peer, key());
+    stands_in_the_way(&told, Subject::Account, ErrorKind::PermissionDenied, "firewall");
+    assert_eq!(status(&told, Subject::Credential), Status::NotTried, "{told}");
+
+    let peer = always(Operation::Acquire, service_error(403, "AuthorizationFailure"));
+    let told = report(&peer, key());
+    stands_in_the_way(&told, Subject::Acquire, ErrorKind::PermissionDenied, "write (`w`)");
+}
+
+#[test]
+fn a_credential_that_is_not_accepted_is_told_once() {
+    let peer = Peer::start(|_| service_error(403, "AuthenticationFailed"));
+    let told = report(&peer, key());
+    stands_in_the_way(&told, Subject::Credential, ErrorKind::Credential, "an account key: could not look at the lock");
+    assert_eq!(peer.received().len(), 1, "{told}");
+}
+
+#[test]
+#[cfg(feature = "entra")]
+fn a_token_that_cannot_be_had_is_told() {
+    use azmutex::credential::entra::{AccessToken, TokenError};
+
+    for (passing, kind) in [(false, ErrorKind::Credential), (true, ErrorKind::Unavailable)] {
+        let none = move || -> Result<AccessToken, TokenError> {
+            Err(if passing {
+                TokenError::passing("the vault is shut")
+            } else {
+                TokenError::definite("the vault is shut")
+            })
+        };
+        let peer = Peer::start(well);
+        let told = report(&peer, Credential::token_source(none));
+        stands_in_the_way(&told, Subject::Credential, kind, "the vault is shut");
+        assert!(peer.received().is_empty(), "{told}");
+    }
+}
+
+#[test]
+fn a_service_that_is_not_there_is_told() {
+    let peer = Peer::start(|_| answer(200, &[]));
+    let mutex = mutex_with(&peer, key(), policy());
+    drop(peer);
+    let told = within(SOON, "a preflight", move || Locker::new(mutex).preflight());
+    stands_in_the_way(&told, Subject::Endpoint, ErrorKind::Unavailable, "nothing listens");
+
+    let portal = Peer::start(|_| {
+        let mut page = response(200, &[("x-ms-lease-state", "available")], b"<h1>Log in</h1>".to_vec());
+        page.headers.retain(|(name, _)| name != "x-ms-request-id");
+        Reply::Answer(page)
+    });
+    stands_in_the_way(&report(&portal, key()), Subject::Endpoint, ErrorKind::Unexpected, "proxy");
+}
+
+#[cfg(any(feature = "rustls", feature = "platform-verifier"))]
+#[test]
+fn an_account_whose_name_is_unknown_is_told() {
+    let container = Container::builder("https://acct.blob.invalid/locks", key()).build().unwrap();
+    let told = within(SOON, "a preflight", move || container.locker("job").unwrap().preflight());
+    stands_in_the_way(&told, Subject::Endpoint, ErrorKind::Unavailable, "https://acct.blob.invalid");
+}
+
+#[test]
+fn a_service_that_falls_silent_ends_it_and_is_asked_for_the_release() {
+    for (operation, subject, requests) in [
+        (Operation::Look, Subject::Endpoint, vec![Operation::Look]),
+        (Operation::Acquire, Subject::Acquire, vec![Operation::Look, Operation::Acquire, Operation::Release]),
+        (
+            Operation::Renew,
+            Subject::Renew,
+            vec![Operation::Look, Operation::Acquire, Operation::Renew, Operation::Release],
+        ),
+    ] {
+        let peer = always(operation, Reply::Hang);
+        let mutex = mutex_with(&peer, key(), policy().attempt_limit(Duration::from_secs(2)));
+        let told = within(SOON, "a preflight", move || Locker::new(mutex).preflight());
+        stands_in_the_way(&told, subject, ErrorKind::Unavailable, "no answer");
+        let asked: Vec<_> = peer.received().iter().map(|received| received.request.operation()).collect();
+        assert_eq!(asked, requests, "{told}");
+    }
+}
+
+#[test]
+fn a_grant_to_somebody_else_is_none_and_is_undone() {
+    let peer = always(Operation::Acquire, leased(201, "99999999-9999-4999-8999-999999999999"));
+    let told = report(&peer, key());
+    assert_eq!(told.obstacle().map(|check| check.subject()), Some(Subject::Acquire), "{told}");
+    assert_eq!(peer.count(Operation::Release), 1);
+}
+
+#[test]
+fn the_account_s_kind_is_told() {
+    for (kind, sku, expected, text) in [
+        ("StorageV2", "Standard_LRS", Status::Ok, "StorageV2 Standard_LRS with a hierarchical namespace"),
+        ("StorageV2", "Standard_RAGZRS", Status::Ok, "failover"),
+        ("BlockBlobStorage", "Premium_LRS", Status::Ok, "Premium_LRS"),
+        ("StorageV2", "Premium_LRS", Status::Failed, "no block blobs"),
+        ("FileStorage", "Premium_ZRS", Status::Failed, "no block blobs"),
+    ] {
+        let peer = Peer::start(move |received| {
+            if received.request.query("restype").as_deref() == Some("account") {
+                let headers = [("x-ms-account-kind", kind), ("x-ms-sku-name", sku), ("x-ms-is-hns-enabled", "true")];
+                return answer(200, &headers);
+            }
+            well(received)
+        });
+        let told = report(&peer, key());
+        let account = told.check(Subject::Account).unwrap();
+        assert_eq!(account.status(), expected, "{told}");
+        assert!(account.sentence().contains(text), "{told}");
+        assert_eq!(told.can_lock(), expected == Status::Ok);
+        assert!(peer.received().len() <= 12);
+    }
+}
