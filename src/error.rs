@@ -330,7 +330,7 @@ pub(crate) fn tidy(text: &str, secrets: &[&str]) -> String {
 
 /// A name that was refused, for the error that says so; unless it may be a secret in the wrong place.
 pub(crate) fn quoted(name: &str) -> String {
-    if name.len() <= 63 && !name.contains(['=', '&', '?', '@']) {
+    if name.len() <= 63 && !name.contains(['=', '&', '?', '@', '~']) {
         format!("{name:?}")
     } else {
         "what was given".to_owned()
