@@ -18,6 +18,8 @@ mod names;
 mod preflight;
 mod processes;
 mod sas;
+#[cfg(all(unix, feature = "entra"))]
+mod secrets;
 mod service;
 mod support;
 mod tls;

@@ -23,7 +23,7 @@ const LEASE: Duration = Duration::from_secs(15);
 const MS: Duration = Duration::from_millis(1);
 const STRANGER: &str = "99999999-9999-4999-8999-999999999999";
 const KEY: &str = "c2VjcmV0";
-const SAS: &str = "sv=2021-12-02&sr=c&sp=racw&se=2099-01-01T00%3A00%3A00Z&sig=iDXz%2Bg%3D";
+const SAS: &str = "sv=2021-12-02&sr=c&sp=racw&se=2099-01-01T00%3A00%3A00Z&sig=Kn0wnToNone%2Bg%3D";
 
 /// A limit that a busy machine does not reach by itself, and pauses that cost the tests nothing.
 pub(crate) fn policy() -> Policy {

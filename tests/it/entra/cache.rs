@@ -143,7 +143,7 @@ fn a_service_that_takes_no_token_is_asked_twice() {
         assert_eq!((error.kind(), error.http_status()), (ErrorKind::Credential, Some(code)), "{error:?}");
         assert_eq!((storage.received().len(), tokens.issued()), (2, 2));
         let text = prints(&error);
-        assert!(!text.contains("ey.token"), "{text}");
+        assert!(!text.contains("Kn0wnToNone"), "{text}");
         if code == 401 {
             assert!(text.contains("of tenant 72f988bf-0000-0000-0000-000000000000"), "{text}");
             assert!(text.contains("Lifetime validation failed"), "{text}");
@@ -267,11 +267,11 @@ fn a_token_that_a_server_sends_back_is_not_shown() {
         let headers = [("x-ms-error-code", "AuthenticationFailed"), ("x-ms-request-id", &*token)];
         Reply::Answer(response(403, &headers, body.into_bytes()))
     });
-    let source = || -> Result<AccessToken, TokenError> { Ok(AccessToken::new("ey.secret.token", LEASE)) };
+    let source = || -> Result<AccessToken, TokenError> { Ok(AccessToken::new("ey.Kn0wnToNone.x", LEASE)) };
     let mutex = mutex(&storage, Credential::token_source(source));
     let error = mutex.acquire(LEASE).unwrap_err();
     let text = format!("{} {:?} {mutex:?}", prints(&error), error.request_id());
-    assert!(text.contains("<redacted>") && !text.contains("ey.secret.token"), "{text}");
+    assert!(text.contains("<redacted>") && !text.contains("ey.Kn0wnToNone.x"), "{text}");
 }
 
 #[test]

@@ -28,10 +28,10 @@ fn child() {
 }
 
 /// A directory with a program `az` in it.
-pub(super) struct Az(PathBuf);
+pub(crate) struct Az(PathBuf);
 
 impl Az {
-    pub(super) fn new(script: &str) -> Az {
+    pub(crate) fn new(script: &str) -> Az {
         let directory = std::env::temp_dir().join(unique("az"));
         fs::create_dir(&directory).unwrap();
         // By another process: while one of this process's children is between fork and exec, it has open what we have,
@@ -47,7 +47,7 @@ impl Az {
         Az(directory)
     }
 
-    pub(super) fn path(&self) -> &str {
+    pub(crate) fn path(&self) -> &str {
         self.0.to_str().unwrap()
     }
 
@@ -64,7 +64,7 @@ impl Drop for Az {
 }
 
 /// A script that gives `token`, and writes down each run's arguments.
-pub(super) fn gives(token: &str) -> String {
+pub(crate) fn gives(token: &str) -> String {
     let end = SystemTime::now().duration_since(UNIX_EPOCH).unwrap() + 3600 * SECOND;
     format!(
         "echo \"$@\" >> arguments\n\

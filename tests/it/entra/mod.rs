@@ -3,12 +3,12 @@
 mod cache;
 mod child;
 #[cfg(unix)]
-mod cli;
+pub(crate) mod cli;
 mod end_to_end;
 #[cfg(unix)]
 mod environment;
 mod identity;
-mod login;
+pub(crate) mod login;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -29,7 +29,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const LEASE: Duration = Duration::from_secs(15);
 const TENANT: &str = "contoso.onmicrosoft.com";
 const CLIENT: &str = "00001111-aaaa-2222-bbbb-3333cccc4444";
-const SECRET: &str = "s3cr~t/+value=";
+const SECRET: &str = "Kn0wnToNone~t/+value=";
 const CHALLENGE: &str = "Bearer authorization_uri=https://login.microsoftonline.com/72f988bf-0000-0000-0000-000000000000/\
                          oauth2/authorize resource_id=https://storage.azure.com";
 
@@ -46,7 +46,7 @@ struct Issued {
 impl Tokens {
     /// A new one, good for this long.
     fn issue(&self, life: Duration) -> String {
-        let token = format!("ey.token.{}", self.0.count.fetch_add(1, Ordering::Relaxed));
+        let token = format!("ey.Kn0wnToNone.{}", self.0.count.fetch_add(1, Ordering::Relaxed));
         self.0.good.lock().unwrap().insert(token.clone(), Instant::now() + life);
         token
     }
