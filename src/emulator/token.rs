@@ -46,10 +46,13 @@ impl Tokens {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::emulator::guid::Guids;
 
     const SECOND: Duration = Duration::from_secs(1);
     const VERSION: Option<&str> = Some("2021-12-02");
+
+    fn guid(digits: u8) -> Guid {
+        Guid::parse(&format!("{digits:032x}")).unwrap()
+    }
 
     fn detail(result: Result<(), Refusal>) -> (Code, String) {
         let refusal = result.unwrap_err();
@@ -58,10 +61,9 @@ mod tests {
 
     #[test]
     fn a_token_is_good_from_its_issue_to_its_end() {
-        let (tokens, guids) = (Tokens::default(), Guids::default());
-        let short = tokens.issue(guids.next(), SECOND, 2 * SECOND);
-        let long = tokens.issue(guids.next(), SECOND, Duration::MAX);
-        assert_ne!(short, long);
+        let tokens = Tokens::default();
+        let short = tokens.issue(guid(1), SECOND, 2 * SECOND);
+        let long = tokens.issue(guid(2), SECOND, Duration::MAX);
         assert!(tokens.check(&short, VERSION, 3 * SECOND - Duration::from_nanos(1)).is_ok());
         let (code, text) = detail(tokens.check(&short, VERSION, 3 * SECOND));
         assert_eq!(code, Code::InvalidToken);
@@ -75,7 +77,7 @@ mod tests {
     #[test]
     fn versions_before_there_were_tokens_take_none() {
         let tokens = Tokens::default();
-        let token = tokens.issue(Guids::default().next(), Duration::ZERO, SECOND);
+        let token = tokens.issue(guid(1), Duration::ZERO, SECOND);
         assert!(tokens.check(&token, Some(FIRST_VERSION), Duration::ZERO).is_ok());
         for version in [Some("2017-07-29"), None] {
             assert_eq!(detail(tokens.check(&token, version, Duration::ZERO)).0, Code::AuthenticationFailed);
