@@ -290,7 +290,9 @@ fn survives(site: &Site, trouble: Trouble, outage: Duration) {
     let (renewed, _) = log.renewals().pop().unwrap();
     assert!(renewed.elapsed() > SECOND, "the token outlived its end");
     let failures = log.failures();
-    assert!(failures.iter().all(|event| event.contains("no token from")), "{failures:?}");
+    // A request with the token's last breath may arrive too late.
+    let expected = |event: &String| event.contains("no token from") || event.contains("The token is expired");
+    assert!(failures.iter().all(expected), "{failures:?}");
     thread::sleep(LIFE + SECOND);
     assert!(guard.remaining() > LEASE - 5 * SECOND, "it is renewed again: {:?}", guard.remaining());
     guard.unlock().unwrap();
