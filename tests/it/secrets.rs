@@ -156,6 +156,9 @@ fn keep(prints: &Prints, occasion: &str, mutex: AzureMutex) {
     prints.debug(occasion, &builder);
     let locker = builder.build().unwrap();
     prints.debug(occasion, &locker);
+    let preflight = locker.preflight();
+    prints.debug(occasion, &preflight);
+    prints.add(occasion, preflight.to_string());
     prints.result(occasion, locker.try_lock());
     prints.result(occasion, locker.lock_timeout(20 * MS));
     let cancel = Cancel::new();
