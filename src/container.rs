@@ -588,6 +588,7 @@ mod tests {
         }
     }
 
+    // Scenario 26.
     #[test]
     fn blob_names_that_the_service_refuses_or_changes_are_refused() {
         let segments = |count: usize| vec!["s"; count].join("/");

@@ -5,6 +5,7 @@
 
 mod support;
 
+// Scenario 29, between these.
 mod arguments;
 mod doctor;
 mod emulator;

@@ -23,6 +23,7 @@ const B: &str = "bbbbbbbb-1111-4222-8333-444444444444";
 /// More than the shortest lease, and than the service may be late by.
 const EXPIRY: Duration = Duration::from_secs(18);
 
+// Scenario 31.
 /// What Azurite answers otherwise than the service: the step, its answer, and why that is so.
 const AZURITE: &[(&str, &str, &str)] = &[
     ("put with a lease id on no blob", "201", "looks at leases of blobs that exist alone"),

@@ -44,6 +44,7 @@ fn held(server: &Server, container: &str) -> LockGuard {
     quick(&server.container(container), "job").build().unwrap().lock().unwrap()
 }
 
+// Scenario 9, and 10 for a lease that is broken by force.
 fn assert_lost(guard: LockGuard, why: Lost) {
     let start = Instant::now();
     let lost = guard.lost().recv_timeout(5 * SECOND);

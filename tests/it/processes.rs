@@ -29,6 +29,7 @@ fn child() {
     for line in std::io::stdin().lines() {
         match &*line.unwrap() {
             "check" => say(if guard.is_held() { "ours" } else { "lost" }),
+            "id" => say(&guard.lease_id().to_string()),
             "unlock" => break,
             other => panic!("{other}"),
         }
@@ -37,16 +38,24 @@ fn child() {
 }
 
 /// A process that holds the lock, and a locker of our own for it.
-fn holder(server: &Server, prefix: &str) -> (Process, Locker, Instant) {
-    let container = unique(prefix);
-    let before = Instant::now();
+struct Holder {
+    process: Process,
+    locker: Locker,
+    container: String,
+    /// Before it began.
+    before: Instant,
+}
+
+fn holder(server: &Server, prefix: &str) -> Holder {
+    let (container, before) = (unique(prefix), Instant::now());
     let mut process = Process::start("processes::child", &server.connection_string(), &container);
     assert_eq!(process.says().0, "held");
-    (process, quick(&server.container(&container), "job").build().unwrap(), before)
+    let locker = quick(&server.container(&container), "job").build().unwrap();
+    Holder { process, locker, container, before }
 }
 
 fn another_process_gets_it_after_the_first_lets_go(server: &Server) {
-    let (mut process, locker, _) = holder(server, "letgo");
+    let Holder { mut process, locker, .. } = holder(server, "letgo");
     let waiter = thread::spawn(move || {
         let guard = locker.lock().unwrap();
         (Instant::now(), guard)
@@ -62,7 +71,7 @@ fn another_process_gets_it_after_the_first_lets_go(server: &Server) {
 
 // Scenario 3.
 fn another_process_gets_it_after_the_first_is_killed_and_its_lease_is_over(server: &Server) {
-    let (process, locker, before) = holder(server, "killed");
+    let Holder { process, locker, before, .. } = holder(server, "killed");
     process.signal(Signal::KILL);
     let killed = Instant::now();
     // The dead have no clock that this could be too early for.
@@ -80,13 +89,20 @@ fn another_process_gets_it_after_the_first_is_killed_and_its_lease_is_over(serve
 #[test]
 fn a_process_stopped_for_longer_than_its_lease_sees_the_loss_at_its_first_check() {
     let Some(server) = Server::azurite() else { return };
-    let (mut process, locker, _) = holder(&server, "stopped");
+    let Holder { mut process, locker, container, .. } = holder(&server, "stopped");
     assert_eq!(process.ask("check"), "ours");
+    let id = process.ask("id");
+    let write = || {
+        let headers = [("x-ms-blob-type", "BlockBlob"), ("x-ms-lease-id", &*id)];
+        server.raw("PUT", &format!("{container}/job"), &headers, b"work").status
+    };
+    assert_eq!(write(), 201);
     process.signal(Signal::STOP);
     let second = locker.lock().unwrap();
     process.signal(Signal::CONT);
     assert_eq!(process.ask("check"), "lost");
     assert_eq!(process.ask("unlock"), "not unlocked");
+    assert_eq!(write(), 412, "the lease's id fences the locked blob itself");
     second.ensure_held().unwrap();
     second.unlock().expect("the loser's release is not ours");
 }
@@ -95,7 +111,7 @@ fn a_process_stopped_for_longer_than_its_lease_sees_the_loss_at_its_first_check(
 #[test]
 fn a_process_stopped_for_half_its_lease_still_has_it() {
     let Some(server) = Server::azurite() else { return };
-    let (mut process, locker, _) = holder(&server, "paused");
+    let Holder { mut process, locker, .. } = holder(&server, "paused");
     process.signal(Signal::STOP);
     thread::sleep(LEASE / 2);
     process.signal(Signal::CONT);

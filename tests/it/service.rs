@@ -584,6 +584,7 @@ fn renewed(reply: Reply) -> (Error, Lease, Peer) {
     (error, lease, peer)
 }
 
+// Scenario 9.
 #[test]
 fn a_definite_word_on_the_lease_is_its_loss_with_its_reason() {
     let cases = [
@@ -602,6 +603,7 @@ fn a_definite_word_on_the_lease_is_its_loss_with_its_reason() {
     }
 }
 
+// Scenario 9, where nothing is lost.
 #[test]
 fn a_refused_credential_leaves_the_lease_ours_until_its_deadline() {
     let cases = [
