@@ -1,6 +1,7 @@
 //! Other processes: this test program, run again with one test's name.
 
 use std::env;
+use std::fs;
 use std::io::{BufRead, BufReader, Lines, Write};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::Instant;
@@ -27,6 +28,15 @@ pub fn given() -> Option<(Container, String)> {
 /// In such a process, a word for the one that started it.
 pub fn say(line: &str) {
     println!("\n{MARK}{line}");
+}
+
+/// The library's threads in this process, by their names.
+#[cfg(target_os = "linux")]
+pub fn threads() -> Vec<String> {
+    let tasks = fs::read_dir("/proc/self/task").expect("a process has threads");
+    // A thread may end while it is looked at.
+    let names = tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("comm")).ok());
+    names.filter(|name| name.starts_with("azmutex")).collect()
 }
 
 impl Process {

@@ -1,0 +1,170 @@
+//! Hundreds of waiters and a thousand holders: how much they ask for, and what they cost. On the emulator, which can
+//! bear them, and in a target of its own, for cargo runs one after the other.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::disallowed_methods)]
+
+use std::collections::HashMap;
+use std::fs;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use azmutex::crossbeam_channel::bounded;
+use azmutex::emulator::{Emulator, Operation, Request};
+use azmutex::{Container, Locker};
+
+#[path = "../it/support/mod.rs"]
+mod support;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+// Scenario 22.
+#[test]
+fn two_hundred_waiters_keep_to_their_budget_and_none_starves() {
+    const WAITERS: usize = 200;
+    const WATCHED: Duration = Duration::from_secs(10);
+    // A look every 0.75 s on average, and for each an acquire when it saw the lock free; and a tenth.
+    const BUDGET: usize = (WAITERS * 10 * 4 / 3 + WAITERS) * 11 / 10;
+    let emulator = Emulator::start().unwrap();
+    // A client of its own for each, as other processes have.
+    let locker =
+        || Container::from_connection_string(&emulator.connection_string(), "locks").unwrap().locker("job").unwrap();
+    let guard = locker().lock().unwrap();
+    let (is_first, (taken, released)) = (AtomicBool::new(true), bounded(1));
+    let wait = |locker: Locker| {
+        let guard = locker.lock_timeout(120 * SECOND).unwrap();
+        if is_first.swap(false, Ordering::SeqCst) {
+            taken.send(()).unwrap();
+            thread::sleep(WATCHED);
+        }
+        guard.ensure_held().unwrap();
+        guard.unlock().unwrap();
+        Instant::now()
+    };
+    thread::scope(|scope| {
+        let waiters: Vec<_> = (0..WAITERS).map(|_| locker()).map(|locker| scope.spawn(|| wait(locker))).collect();
+        let count = |wanted| emulator.requests().iter().filter(|request| request.operation == wanted).count();
+        let start = Instant::now();
+        while count(Operation::AcquireLease) < WAITERS {
+            assert!(start.elapsed() < 60 * SECOND, "not all have come");
+            thread::sleep(Duration::from_millis(20));
+        }
+        // Until their pauses have grown.
+        thread::sleep(3 * SECOND);
+        let before = emulator.requests().last().unwrap().at;
+        guard.unlock().unwrap();
+        released.recv_timeout(60 * SECOND).unwrap();
+        thread::sleep(WATCHED);
+        let since = emulator.requests().iter().filter(|request| request.at > before).count();
+        let free = Instant::now();
+        let ends: Vec<_> = waiters.into_iter().map(|waiter| waiter.join().unwrap()).collect();
+        println!(
+            "{since} requests in {WATCHED:?}, of {BUDGET}; all had it {:?} later",
+            *ends.iter().max().unwrap() - free
+        );
+        assert!(since <= BUDGET, "{since} requests");
+    });
+}
+
+#[cfg(target_os = "linux")]
+mod holders {
+    use super::*;
+    use support::process::{self, Process, say, threads};
+
+    const LOCKS: usize = 1_000;
+    const INTERVAL: Duration = Duration::from_secs(5);
+    /// What a lock may cost, with its thread, in a build without optimization.
+    const MOST_KIB: usize = 160;
+
+    /// Not a test of its own, but what the other process does: takes a thousand locks, and says what that costs.
+    #[test]
+    fn child() {
+        let Some((container, _)) = process::given() else { return };
+        let lock = |i: usize| {
+            let locker = Locker::builder(container.mutex(&i.to_string()).unwrap());
+            locker.lease(15 * SECOND).renew_every(INTERVAL).build().unwrap().lock().unwrap()
+        };
+        let _first = lock(LOCKS);
+        let before = resident();
+        let guards = Mutex::new(Vec::new());
+        let take = |i| {
+            let guard = lock(i);
+            guards.lock().unwrap().push(guard);
+        };
+        thread::scope(|scope| {
+            for first in 0..20 {
+                let take = &take;
+                scope.spawn(move || (first..LOCKS).step_by(20).for_each(take));
+            }
+        });
+        let each = (resident() - before) / LOCKS;
+        // And the watchdog, and the first lock's.
+        assert_eq!(threads().len(), LOCKS + 2);
+        assert!(each <= MOST_KIB, "{each} KiB each");
+        say(&format!("{LOCKS} locks, {} threads, {each} KiB each", LOCKS + 2));
+        thread::sleep(INTERVAL * 5 / 4);
+        let mut guards = guards.into_inner().unwrap();
+        thread::scope(|scope| {
+            while !guards.is_empty() {
+                let some = guards.split_off(guards.len().saturating_sub(LOCKS / 20));
+                scope.spawn(|| some.into_iter().for_each(|guard| guard.unlock().unwrap()));
+            }
+        });
+    }
+
+    /// In KiB.
+    fn resident() -> usize {
+        let status = fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
+    /// When each lock was acquired, and when it was renewed for the first time.
+    #[derive(Default)]
+    struct Seen {
+        acquired: HashMap<String, Duration>,
+        renewed: HashMap<String, Duration>,
+    }
+
+    impl Seen {
+        /// Again and again, for the emulator forgets the oldest.
+        fn look(&mut self, emulator: &Emulator) {
+            for Request { operation, path, at, .. } in emulator.requests() {
+                match operation {
+                    // The first finds out that the blob is missing.
+                    Operation::AcquireLease => drop(self.acquired.insert(path, at)),
+                    Operation::RenewLease => drop(self.renewed.entry(path).or_insert(at)),
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    // Scenario 23.
+    #[test]
+    fn a_thousand_locks_are_held_and_their_renewals_are_spread() {
+        const PARTS: usize = 5;
+        let emulator = Emulator::start().unwrap();
+        let mut process = Process::start("holders::child", &emulator.connection_string(), "locks");
+        let mut seen = Seen::default();
+        let child = thread::spawn(move || (process.says().0, process.ends_well()));
+        while !child.is_finished() {
+            thread::sleep(SECOND / 2);
+            seen.look(&emulator);
+        }
+        let (said, is_well) = child.join().unwrap();
+        println!("{said}");
+        assert!(is_well);
+
+        // How many come in each part of the tenth of an interval by which they are early at random.
+        let mut parts = [0; PARTS];
+        for (path, renewed) in seen.renewed {
+            let after = renewed - seen.acquired[&path];
+            let early = after.saturating_sub(INTERVAL * 9 / 10).div_duration_f64(INTERVAL / 10);
+            parts[((early * PARTS as f64) as usize).min(PARTS - 1)] += 1;
+        }
+        println!("renewals in each part of a tenth of the interval: {parts:?}");
+        assert!(parts.iter().all(|part| *part >= LOCKS / PARTS / 2), "{parts:?}");
+    }
+}
