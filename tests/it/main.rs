@@ -1,4 +1,40 @@
 //! The lock against a real server, one file a topic.
+//!
+//! What a lock must survive, and where a test that carries the number shows it:
+//!
+//! | | | |
+//! | --- | --- | --- |
+//! | 1 | a counter that nothing else protects | tests/crowd |
+//! | 2 | millions of random events, and nobody is told what is not so | src/sim |
+//! | 3 | the holder is killed | tests/it/processes.rs |
+//! | 4 | the holder is stopped for longer than its lease | tests/it/processes.rs |
+//! | 5 | the holder is stopped for half its lease | tests/it/processes.rs |
+//! | 6 | renewals vanish | tests/it/faults |
+//! | 7 | an answer comes late | tests/it/faults |
+//! | 8 | one or two renewals fail | tests/it/faults |
+//! | 9 | a renewal is told that the lease is gone | tests/it/loss.rs, tests/it/service.rs |
+//! | 10 | an operator breaks the lease | tests/it/loss.rs |
+//! | 11 | a suspend, and a wall clock that is set | src/locker |
+//! | 12 | granted, and the answer is lost | tests/it/faults |
+//! | 13 | granted, and the caller gives up | tests/it/faults |
+//! | 14 | released, and the answer is lost | tests/it/faults |
+//! | 15 | granted, and what follows fails | tests/it/faults |
+//! | 16 | requests arrive twice | tests/it/faults |
+//! | 17 | an unlock beside a renewal; a thousand quick rounds | tests/it/faults, src/locker, tests/crowd |
+//! | 18 | a drop while the store is down | tests/it/faults |
+//! | 19 | panics of the holder and of the observer | tests/it/faults |
+//! | 20 | the lock's thread dies | src/renewal.rs, src/locker |
+//! | 21 | of a process's threads one at a time asks the service | not yet: each asks for itself |
+//! | 22 | two hundred wait | tests/scale |
+//! | 23 | a thousand locks are held | tests/scale |
+//! | 24 | the lock's blob is somebody's data | tests/it/names.rs |
+//! | 25 | a credential that may do little | tests/it/names.rs, tests/it/sas.rs |
+//! | 26 | names of every kind | tests/it/names.rs, src/container.rs |
+//! | 27 | a token expires while the lock is held | tests/it/entra |
+//! | 28 | fencing tokens grow, whatever happens | not yet: there are none |
+//! | 29 | the command line (a terminal's ^C is a signal like the others) | tests/cli |
+//! | 30 | random faults on Azurite, for as long as is wished | tests/chaos |
+//! | 31 | one script for all servers | tests/it/conformance.rs |
 
 // A test that meets what it did not expect is to panic.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
@@ -18,6 +54,7 @@ mod names;
 mod preflight;
 mod processes;
 mod sas;
+mod scenarios;
 #[cfg(all(unix, feature = "entra"))]
 mod secrets;
 mod service;
