@@ -3,7 +3,7 @@
 
 use std::thread;
 
-use crossbeam_channel::{RecvTimeoutError, unbounded};
+use crossbeam_channel::{RecvTimeoutError, bounded, unbounded};
 
 use super::*;
 use crate::clock::settable::SettableClock;
@@ -218,8 +218,11 @@ fn a_suspend_between_the_decision_to_renew_and_its_sending_revives_nothing() {
     let test = a_suspend_between_the_decision_to_renew_and_its_sending_revives_nothing;
     let Some(Rig { clock, mutex, emulator: _emulator }) = Rig::alone(test) else { return };
     let (locker, events) = hear(Locker::builder(mutex).lease(LEASE).renew_every(10 * MS));
+    // However soon the renewal comes, the lock has been handed over before it.
+    let (obtained, handed_over) = bounded::<()>(0);
     let attempt = move |operation, _| {
         if matches!(operation, Operation::Renew { .. }) {
+            let _ = handed_over.recv();
             clock.suspend(PAST_THE_DEADLINE);
         }
         let sent = clock::now();
@@ -230,6 +233,7 @@ fn a_suspend_between_the_decision_to_renew_and_its_sending_revives_nothing() {
         Exchange { sent, outcome, error: None }
     };
     let guard = locker.obtain_by(attempt, LeaseId::random().unwrap(), Wait::Forever, Duration::MAX, &never()).unwrap();
+    drop(obtained);
     until(&events, is_lost);
     assert_lost(&guard);
     assert_eq!(guard.unlock().unwrap_err().lost_because(), Some(Lost::Expired));

@@ -330,7 +330,8 @@ fn renewals_that_fail_at_once_are_not_repeated_without_measure_until_the_deadlin
         println!("{tries} renewals were tried");
         assert!((4..=40).contains(&tries), "{tries}");
         assert_eq!(kind_of(guard.unlock()), ErrorKind::LeaseLost);
-        assert_eq!(rig.proxy.count(Renew), tries);
+        // One may have been on its way to the proxy when the deadline passed.
+        assert!((tries..=tries + 1).contains(&rig.proxy.count(Renew)));
         rig.assert_free_for_others();
     });
 }
