@@ -273,7 +273,7 @@ mod tests {
         assert_eq!(query(&[], |identity| identity), "");
         assert_eq!(query(&[], |identity| identity.client_id("a")), "&client_id=a");
         assert_eq!(query(&[], |identity| identity.object_id("a")), "&object_id=a");
-        assert_eq!(query(&[], |identity| identity.resource_id("/a&b")), "&msi_res_id=%2Fa%26b");
+        assert_eq!(query(&[], |identity| identity.resource_id("/a(b)")), "&msi_res_id=%2Fa%28b%29");
         assert_eq!(query(&app, |identity| identity.client_id("a")), "&client_id=a");
         assert_eq!(query(&app, |identity| identity.object_id("a")), "&principal_id=a");
         assert_eq!(query(&app, |identity| identity.resource_id("/a")), "&mi_res_id=%2Fa");
