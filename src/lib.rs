@@ -138,6 +138,9 @@ pub mod credential;
 pub mod emulator;
 mod error;
 pub mod event;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod guard;
 mod hold;
 pub mod lease;

@@ -7,7 +7,7 @@ use percent_encoding::percent_decode_str;
 
 use super::{Builder, Container};
 use crate::credential::Credential;
-use crate::credential::environment::{ACCOUNT, CONNECTION_STRING, Environment, KEY, SAS_TOKEN};
+use crate::credential::environment::Environment;
 use crate::error::Result;
 use crate::properties::{self, prints, shows_no_secret};
 use crate::transport;
@@ -31,20 +31,19 @@ pub(crate) fn sound(builder: Result<Builder>) {
     let again = Container::builder(&url, credential.clone()).allow_http().build();
     assert!(again.is_ok_and(|again| again.0.origin == *origin && again.0.path == *path), "{url}");
     // A path is no place for a secret, and has to be told of.
-    if ![properties::KEY, properties::SAS].iter().any(|secret| url.contains(secret)) {
-        shows_no_secret(&format!("{container:?}"));
-    }
+    shows_no_secret(&format!("{container:?}").replace(&url, ""));
 }
 
 /// Of any text at all.
 pub(crate) fn any_url(text: &str) {
     sound(Ok(Container::builder(text, Credential::sas(properties::SAS).unwrap())));
+    sound(Builder::from_sas_url(text));
+    sound(Builder::from_blob_sas_url(text).map(|(builder, _)| builder));
 }
 
-/// The connection string, the account, the key and the token.
-pub(crate) fn any_environment(values: &[Option<OsString>; 4]) {
-    let names = [CONNECTION_STRING, ACCOUNT, KEY, SAS_TOKEN];
-    let variable = |name: &str| values[names.iter().position(|other| *other == name)?].clone();
+/// Of any variables.
+pub(crate) fn any_environment(variables: &[(String, OsString)]) {
+    let variable = |name: &str| variables.iter().find(|(other, _)| other == name).map(|(_, value)| value.clone());
     sound(Builder::from_variables(&Environment(&variable), "locks"));
 }
 
@@ -63,6 +62,8 @@ pub(crate) fn any_name(name: &str) {
     assert_eq!(as_the_service_reads(&place.path), format!("devstoreaccount1/locks/{name}"));
     assert_eq!(*place.url, format!("{}{}", container.0.origin, place.path));
     transport::properties::sent_as_written(&container.0.origin, &place.path, "comp=lease");
+    let (_, blob) = Builder::from_blob_sas_url(&format!("{}?{}", place.url, properties::SAS)).unwrap();
+    assert_eq!(blob, name);
     #[cfg(feature = "emulator")]
     for credential in [&container.0.credential, &Credential::sas(ACCOUNT_SAS).unwrap()] {
         rest::properties::any_lock(&container.address(&place), credential);
@@ -147,17 +148,51 @@ mod tests {
             any_url(&format!("{scheme}://{authority}{path}{name}"));
             any_url(&format!("{scheme}://{authority}/{path}{name}"));
         });
-        holds(pieces(), |path| any_url(&format!("http://127.0.0.1:10000/{path}/locks")));
+        holds((pieces(), pieces()), |(path, end)| {
+            any_url(&format!("http://127.0.0.1:10000/{path}/locks"));
+            any_url(&format!("http://127.0.0.1:10000/{path}/locks/{end}?{}", properties::SAS));
+        });
     }
 
-    fn variable() -> impl Strategy<Value = Option<OsString>> {
-        let known = ["", "me", "UseDevelopmentStorage=true", properties::KEY, properties::SAS, "sig=x", "AAAA"];
-        option::of(prop_oneof![
-            4 => select(known.map(OsString::from).to_vec()),
+    const VARIABLES: [&str; 15] = [
+        "AZURE_STORAGE_CONNECTION_STRING",
+        "AZURE_STORAGE_ACCOUNT",
+        "AZURE_STORAGE_KEY",
+        "AZURE_STORAGE_SAS_TOKEN",
+        "AZURE_STORAGE_SERVICE_ENDPOINT",
+        "AZURE_TOKEN_CREDENTIALS",
+        "AZURE_TENANT_ID",
+        "AZURE_CLIENT_ID",
+        "AZURE_CLIENT_SECRET",
+        "AZURE_FEDERATED_TOKEN_FILE",
+        "AZURE_AUTHORITY_HOST",
+        "IDENTITY_ENDPOINT",
+        "IDENTITY_HEADER",
+        "IDENTITY_SERVER_THUMBPRINT",
+        "AZURE_POD_IDENTITY_AUTHORITY_HOST",
+    ];
+    const VALUES: [&str; 12] = [
+        "",
+        "me",
+        "UseDevelopmentStorage=true",
+        properties::KEY,
+        properties::SAS,
+        "sig=x",
+        "AAAA",
+        "http://127.0.0.1:10000/me",
+        "prod",
+        "ManagedIdentityCredential",
+        "WorkloadIdentityCredential",
+        "EnvironmentCredential",
+    ];
+
+    fn value() -> impl Strategy<Value = OsString> {
+        prop_oneof![
+            9 => select(VALUES.map(OsString::from).to_vec()),
             1 => ".{0,20}".prop_map(OsString::from),
             1 => Just(not_unicode()),
             1 => Just(format!("AccountName=me;AccountKey={}", properties::KEY).into()),
-        ])
+        ]
     }
 
     #[cfg(unix)]
@@ -172,6 +207,10 @@ mod tests {
 
     #[test]
     fn any_environment_is_used_or_refused() {
-        holds([variable(), variable(), variable(), variable()], |values| any_environment(&values));
+        let account = option::of(Just(("AZURE_STORAGE_ACCOUNT".to_owned(), OsString::from("me"))));
+        let variable = (select(VARIABLES.map(str::to_owned).to_vec()), value());
+        holds((account, vec(variable, 0..8)), |(account, variables)| {
+            any_environment(&account.into_iter().chain(variables).collect::<Vec<_>>());
+        });
     }
 }

@@ -18,6 +18,8 @@ mod shared_key;
 mod token_cache;
 
 use sas::Sas;
+#[cfg(fuzzing)]
+pub(crate) use sas::properties::any_token as any_sas;
 pub(crate) use sas::{Reach, Terms};
 use secret::Secret;
 use shared_key::SharedKey;

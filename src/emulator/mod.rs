@@ -102,6 +102,8 @@ use clock::Clock;
 pub use fault::Fault;
 pub use operation::Operation;
 pub use record::Request;
+#[cfg(fuzzing)]
+pub(crate) use sas::properties::any_query as any_sas;
 use server::{Server, Shared, locked};
 use service::Service;
 

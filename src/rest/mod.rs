@@ -21,6 +21,8 @@ pub(crate) use account::{Account, account};
 pub(crate) use answer::SKEW_REFUSED;
 #[cfg(test)]
 pub(crate) use answer::outcome;
+#[cfg(fuzzing)]
+pub(crate) use answer::properties::any_bytes as any_answer;
 
 /// What the service can be asked to do. Each is one request.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]

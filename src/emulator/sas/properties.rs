@@ -22,6 +22,7 @@ const NOW: Duration = Duration::from_secs(1_767_225_600);
 /// Of any query: signed, it gives a right to what was signed until its end, if any; otherwise, none.
 pub(crate) fn any_query(query: &str) {
     let Some(mut job) = address("job", query) else { return };
+    job.query.iter().for_each(|(_, value)| any_date(value));
     assert!(!allows(&job, NOW), "unsigned");
     let account = Account::new(ACCOUNT, KEY).unwrap();
     let is_of_account = job.parameter("ss").is_some();
@@ -64,7 +65,7 @@ fn signature(text: &str) -> String {
 }
 
 /// Of any text where a date should be: what is read is what is written.
-pub(crate) fn any_date(text: &str) {
+fn any_date(text: &str) {
     let Some(date) = parse_date(text) else { return };
     let (day, time) = text.split_once('T').unwrap_or((text, "00:00Z"));
     let time = time.trim_end_matches('Z').split('.').next().unwrap();
