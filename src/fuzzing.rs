@@ -29,6 +29,12 @@ pub fn sas(text: &str) {
     credential::any_sas(text);
 }
 
+/// Any bytes as the answer of an endpoint that gives tokens, or of the Azure CLI.
+#[cfg(feature = "entra")]
+pub fn token(bytes: &[u8]) {
+    credential::entra::any_answer(bytes);
+}
+
 /// Any bytes as the answer to whatever can be asked.
 pub fn answer(bytes: &[u8]) {
     rest::any_answer(bytes);

@@ -8,6 +8,9 @@ use super::{AccessToken, LONGEST_LIFE};
 use crate::clock::Moment;
 use crate::error::tidy;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod properties;
+
 const CLI_LEAST_LIFE: Duration = Duration::from_secs(5 * 60);
 
 /// The token of a good answer, for which was asked at `asked`:

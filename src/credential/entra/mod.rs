@@ -47,6 +47,8 @@ use crate::clock::{self, Moment};
 use crate::error::{Error, Result};
 use crate::retry::Backoff;
 
+#[cfg(fuzzing)]
+pub(crate) use answer::properties::any_bytes as any_answer;
 pub use azure_cli::AzureCli;
 pub(super) use azure_cli::find as find_cli;
 pub use managed_identity::ManagedIdentity;

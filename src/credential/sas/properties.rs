@@ -1,5 +1,7 @@
 //! What holds for every shared access signature.
 
+use std::time::{Duration, SystemTime};
+
 use percent_encoding::percent_decode_str;
 
 use super::Sas;
@@ -12,6 +14,7 @@ pub(crate) fn any_token(token: &str) {
         Ok(sas) => sas,
         Err(error) => return shows_no_secret(&prints(&error)),
     };
+    is_fit_to_print(&sas);
     for first in ["", "comp=lease"] {
         let mut query = first.to_owned();
         let signature = sas.append_to(&mut query).reveal().to_owned();
@@ -26,6 +29,17 @@ pub(crate) fn any_token(token: &str) {
     }
 }
 
+/// What it says of itself, on one line and of bounded length, whatever is in it.
+fn is_fit_to_print(sas: &Sas) {
+    let terms = sas.terms();
+    let times = [SystemTime::UNIX_EPOCH, SystemTime::UNIX_EPOCH + Duration::from_secs(1 << 40)];
+    let told = times.map(|now| terms.out_of_time(now).unwrap_or_default()).concat();
+    let text =
+        format!("{terms}{}{}{}{told}", terms.doubts(), terms.permissions(), terms.addresses().unwrap_or_default());
+    assert!(text.len() < 1024 && text.chars().all(|c| c.is_ascii_graphic() || c == ' '), "{text}");
+    shows_no_secret(&text);
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::collection::vec;
@@ -34,7 +48,15 @@ mod tests {
     use super::*;
     use crate::properties::{SAS, holds};
 
-    const PIECES: [&str; 16] = [
+    const PIECES: [&str; 24] = [
+        "se=2026-01-02T03:04:05Z",
+        "ske=9999-12-31",
+        "st=1970-01-01T24:00Z",
+        "skoid=x",
+        "si=policy",
+        "sp=rw%0A",
+        "sip=10.0.0.1",
+        "srt=sco",
         "sig=",
         "sig=x",
         "SIG=x",

@@ -183,6 +183,7 @@ fn days(year: u64, month: u64, day: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::properties::holds;
 
     fn date(http: &str) -> SystemTime {
         httpdate::parse_http_date(http).unwrap()
@@ -206,6 +207,18 @@ mod tests {
             assert_eq!(at(text), date(http), "{text}");
         }
         assert_eq!(Date::parse("2026-01-02T03:04Z").unwrap().to_string(), "2026-01-02T03:04:00Z");
+    }
+
+    #[test]
+    fn any_date_is_the_one_that_is_written() {
+        holds(0..253_402_300_800_u64, |seconds| {
+            let at = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+            let http = httpdate::fmt_http_date(at);
+            let months = "JanFebMarAprMayJunJulAugSepOctNovDec";
+            let month = months.find(&http[8..11]).unwrap() / 3 + 1;
+            let text = format!("{}-{month:02}-{}T{}Z", &http[12..16], &http[5..7], &http[17..25]);
+            assert_eq!(Date::parse(&text), Some(Date { at, text }));
+        });
     }
 
     #[test]
