@@ -233,6 +233,9 @@ impl Ledger {
         if current {
             self.token = None;
             self.forced = true;
+            // While it served, there was more time between two tries.
+            let pause = self.failure.as_ref().map(|error| error.pause(self.failures, Duration::ZERO, 0));
+            self.not_before = self.not_before.min(now.after(pause.unwrap_or_default()));
         }
         true
     }
@@ -371,6 +374,27 @@ mod tests {
         let later = now.after(FORCE_AGAIN);
         assert!(ledger.refused(later, &second), "much may have changed since");
         assert!(ledger.begin(later));
+    }
+
+    #[test]
+    fn a_refused_token_is_replaced_soon_whatever_failed_while_it_served() {
+        let mut ledger = with(HOUR);
+        let now = start().after(HOUR / 2);
+        ledger.failures = 100;
+        assert!(ledger.begin(now));
+        ledger.fetched(now, Err(TokenError::passing("down")));
+        let token = have(&ledger, now).unwrap();
+        assert!(ledger.refused(now, &token));
+        assert!(!ledger.begin(now), "it has just failed");
+        assert!(ledger.begin(now.after(2 * SECOND)), "a lease is running out");
+
+        let mut ledger = with(HOUR);
+        assert!(ledger.begin(now));
+        ledger.fetched(now, Err(TokenError::passing("busy").retry_after(30 * SECOND)));
+        let token = have(&ledger, now).unwrap();
+        assert!(ledger.refused(now.after(10 * SECOND), &token));
+        assert!(!ledger.begin(now.after(29 * SECOND)), "it asked to be left alone");
+        assert!(ledger.begin(now.after(30 * SECOND)), "and for no longer than that");
     }
 
     #[test]
