@@ -108,8 +108,9 @@ impl TokenCache {
 impl Shared {
     /// Starts the fetch that has just begun.
     fn fetch(self: &Arc<Shared>, ledger: &mut Ledger) {
-        let fetch = Fetch(self.clone());
+        let shared = self.clone();
         let run = move || {
+            let fetch = Fetch(shared);
             let result = fetch.0.source.fetch();
             fetch.0.ledger().fetched(clock::now(), result);
         };
@@ -124,7 +125,7 @@ impl Shared {
     }
 }
 
-/// Ends a fetch, whatever way.
+/// Ends a fetch, whatever way; on its own thread, since it locks the ledger.
 struct Fetch(Arc<Shared>);
 
 impl Drop for Fetch {
