@@ -14,7 +14,7 @@ use azmutex::lease::{Break, LockStatus, Lost};
 use azmutex::{Container, ErrorKind, LockGuard};
 
 use super::{LEASE, MS, SECOND, authority, by_secret, eager, form, json};
-use crate::support::peer::{Peer, Reply, answer};
+use crate::support::peer::{Peer, Reply};
 use crate::support::sas::{ACCOUNT, KEY};
 use crate::support::{quick, unique};
 
@@ -94,6 +94,7 @@ mod azurite {
     use super::super::child::{Child, given, say};
     use super::*;
     use crate::support::azurite::{CERTIFICATE, azurite_https};
+    use crate::support::peer::answer;
 
     const PORT: &str = "AZMUTEX_TEST_OAUTH_PORT";
 
