@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::authority::check_tenant;
+use super::command::End;
 use super::{AccessToken, SCOPE, TokenError, TokenSource, answer, check_scope, command, resource};
 use crate::clock;
 use crate::credential::Credential;
@@ -100,10 +101,12 @@ impl TokenSource for AzureCli {
             finished.map_err(|error| TokenError::definite(format!("{} cannot be run: {error}", program.display())))?;
         let stderr = without_tokens(&String::from_utf8_lossy(&finished.stderr));
         let said = if stderr.trim().is_empty() { String::new() } else { format!(": {}", tidy(stderr.trim(), &[])) };
-        match finished.status {
-            None => Err(TokenError::passing(format!("`az` did not end within {:?}{said}", self.limit))),
-            Some(status) if !status.success() => Err(TokenError::definite(format!("`az` ended with {status}{said}"))),
-            Some(_) => answer::cli_token(&finished.stdout, asked)
+        match finished.end {
+            End::OutOfTime => Err(TokenError::passing(format!("`az` did not end within {:?}{said}", self.limit))),
+            End::Of(status) if !status.success() => {
+                Err(TokenError::definite(format!("`az` ended with {status}{said}")))
+            }
+            End::Of(_) | End::Unseen => answer::cli_token(&finished.stdout, asked)
                 .ok_or_else(|| TokenError::definite(format!("`az` gave something that is no token{said}"))),
         }
     }

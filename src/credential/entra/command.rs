@@ -18,10 +18,18 @@ const AFTERWARDS: Duration = Duration::from_millis(500);
 
 /// How it went.
 pub(super) struct Finished {
-    /// `None`: it did not end in time, and was ended, with all that it had started.
-    pub(super) status: Option<ExitStatus>,
+    pub(super) end: End,
     pub(super) stdout: Zeroizing<Vec<u8>>,
     pub(super) stderr: Zeroizing<Vec<u8>>,
+}
+
+#[derive(Debug)]
+pub(super) enum End {
+    Of(ExitStatus),
+    /// It ended, but something else in this process asked for the status of all its children, and has it now.
+    Unseen,
+    /// It did not end in time, and was ended, with all that it had started.
+    OutOfTime,
 }
 
 /// Runs `command` with nothing to read, for no longer than `limit`.
@@ -33,32 +41,34 @@ pub(super) fn run(command: &mut Command, limit: Duration) -> io::Result<Finished
     let (stdout, stderr) = match (Output::of(child.stdout.take()), Output::of(child.stderr.take())) {
         (Ok(stdout), Ok(stderr)) => (stdout, stderr),
         (Err(error), _) | (_, Err(error)) => {
-            kill(&mut child)?;
+            kill(&mut child);
             return Err(error);
         }
     };
-    let status = loop {
+    let end = loop {
         match child.try_wait() {
             Ok(None) if clock::now() < end => clock::sleep(LOOK_EVERY),
-            Ok(Some(status)) => break Some(status),
-            Ok(None) | Err(_) => {
-                kill(&mut child)?;
-                break None;
+            Ok(None) => {
+                kill(&mut child);
+                break End::OutOfTime;
             }
+            Ok(Some(status)) => break End::Of(status),
+            Err(_) => break End::Unseen,
         }
     };
-    Ok(Finished { status, stdout: stdout.take(), stderr: stderr.take() })
+    Ok(Finished { end, stdout: stdout.take(), stderr: stderr.take() })
 }
 
-fn kill(child: &mut Child) -> io::Result<()> {
+fn kill(child: &mut Child) {
     #[cfg(unix)]
     {
         use rustix::process::{Pid, Signal, kill_process_group};
         // The Azure CLI is a shell's child, which would go on without that shell.
         let _ = kill_process_group(Pid::from_child(child), Signal::KILL);
     }
-    child.kill()?;
-    child.wait().map(drop)
+    if child.kill().is_ok() {
+        let _ = child.wait();
+    }
 }
 
 /// What comes out of a pipe, read as it comes.
@@ -122,7 +132,7 @@ mod tests {
     fn both_outputs_and_the_status() {
         let finished = shell("cat; echo out; echo err >&2; exit 3", 30 * SECOND);
         assert_eq!((&**finished.stdout, &**finished.stderr), (&b"out\n"[..], &b"err\n"[..]));
-        assert_eq!(finished.status.unwrap().code(), Some(3));
+        assert!(matches!(finished.end, End::Of(status) if status.code() == Some(3)), "{:?}", finished.end);
     }
 
     #[test]
@@ -130,8 +140,8 @@ mod tests {
         let beats = std::env::temp_dir().join(format!("azmutex-beats-{}", std::process::id()));
         let script = format!("echo waiting >&2; (while :; do echo . >> '{}'; sleep 0.02; done); true", beats.display());
         let begun = clock::now();
-        let finished = shell(&script, SECOND / 2);
-        assert!(finished.status.is_none() && &**finished.stderr == b"waiting\n");
+        let finished = shell(&script, 2 * SECOND);
+        assert!(matches!(finished.end, End::OutOfTime) && &**finished.stderr == b"waiting\n");
         assert!(clock::now().since(begun) < 10 * SECOND);
         let count = || std::fs::read(&beats).unwrap().len();
         let counted = count();
@@ -144,14 +154,14 @@ mod tests {
     fn too_much_output_is_read_and_not_kept() {
         let finished = shell("head -c 10000000 /dev/zero; echo done >&2", 60 * SECOND);
         assert_eq!(finished.stdout.len(), LONGEST_OUTPUT);
-        assert!(finished.status.unwrap().success() && &**finished.stderr == b"done\n");
+        assert!(matches!(finished.end, End::Of(status) if status.success()) && &**finished.stderr == b"done\n");
     }
 
     #[test]
     fn who_leaves_a_process_behind_has_ended_all_the_same() {
         let begun = clock::now();
         let finished = shell("sleep 20 & echo out", 60 * SECOND);
-        assert!(finished.status.unwrap().success() && &**finished.stdout == b"out\n");
+        assert!(matches!(finished.end, End::Of(status) if status.success()) && &**finished.stdout == b"out\n");
         assert!(clock::now().since(begun) < 15 * SECOND);
     }
 }

@@ -4,9 +4,11 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use azmutex::credential::entra::AzureCli;
+use rustix::process::WaitOptions;
 
 use super::child::{Child, given, take_the_lock};
 use super::{SECOND, TENANT, Tokens, eager};
@@ -17,6 +19,9 @@ use crate::support::unique;
 #[test]
 fn child() {
     let Some(storage) = given("AZMUTEX_TEST_STORAGE") else { return };
+    if given("AZMUTEX_TEST_REAPER").is_some() {
+        thread::spawn(reap);
+    }
     let mut cli = AzureCli::new();
     if given("AZMUTEX_TEST_HASTE").is_some() {
         cli = cli.limit(SECOND);
@@ -25,6 +30,16 @@ fn child() {
         cli = cli.tenant(&tenant);
     }
     take_the_lock(&storage, cli.build().unwrap(), eager());
+}
+
+/// What the first process of a container does: it asks for the end of any child, and so takes it from whoever waits
+/// for that one.
+fn reap() {
+    loop {
+        if rustix::process::wait(WaitOptions::empty()).is_err() {
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
 }
 
 /// A directory with a program `az` in it.
@@ -95,6 +110,18 @@ fn whoever_is_logged_in_gets_the_lock() {
 }
 
 #[test]
+fn a_program_in_which_another_asks_for_the_end_of_all_children_gets_the_lock_too() {
+    let tokens = Tokens::default();
+    let storage = tokens.storage();
+    let az = Az::new(&gives(&tokens.issue(3600 * SECOND)));
+    let reaping = |az: &Az| locking(&storage, az.path()).env("AZMUTEX_TEST_REAPER", "1").says();
+    assert_eq!(reaping(&az), "locked");
+    let az = Az::new("echo \"ERROR: Please run 'az login' to setup account.\" >&2; exit 1");
+    let said = reaping(&az);
+    assert!(said.starts_with("Credential: ") && said.contains("Please run 'az login'"), "{said}");
+}
+
+#[test]
 fn whoever_is_not_is_told_what_the_cli_says() {
     let storage = Tokens::default().storage();
     let az = Az::new("echo \"ERROR: Please run 'az login' to setup account.\" >&2; exit 1");
@@ -115,7 +142,7 @@ fn a_cli_that_hangs_is_ended_and_its_last_words_are_told() {
     assert!(said.starts_with("Unavailable: "), "{said}");
     assert!(said.contains("did not end within 1s: Waiting for the broker"), "{said}");
     let beats = az.wrote("beats");
-    std::thread::sleep(SECOND / 2);
+    thread::sleep(SECOND / 2);
     assert!(!beats.is_empty() && az.wrote("beats") == beats, "what it started goes on");
 }
 
