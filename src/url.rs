@@ -71,10 +71,10 @@ impl Url {
         self.is_loopback() || self.host.parse().is_ok_and(near)
     }
 
-    /// Whether its path is sent as it stands.
+    /// Whether its path, which may end with a slash, is sent as it stands.
     #[cfg(feature = "entra")]
     pub(crate) fn has_good_path(&self) -> bool {
-        is_good_path(&self.path)
+        is_good_path(self.path.strip_suffix('/').unwrap_or(&self.path))
     }
 
     /// Whether this build can speak to it.

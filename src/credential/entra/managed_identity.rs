@@ -122,7 +122,7 @@ impl ManagedIdentity {
             Platform::App { endpoint, .. } => (endpoint, ENDPOINT, &Backoff::TOKENS),
             Platform::Metadata { host } => (host, METADATA_HOST, &Backoff::METADATA),
         };
-        let url = Url::parse(address.trim_end_matches('/')).ok().filter(Url::has_good_path);
+        let url = Url::parse(address).ok().filter(Url::has_good_path);
         let url = url.ok_or_else(|| Error::input(format!("{name} in the environment is no URL of an endpoint")))?;
         let endpoint = Endpoint::near(&url, backoff)?;
         let source = Source {
@@ -138,7 +138,7 @@ impl ManagedIdentity {
     fn path(&self, url: &Url) -> String {
         match self.platform {
             Platform::App { .. } => url.path.clone(),
-            Platform::Metadata { .. } => format!("{}{METADATA_PATH}", url.path),
+            Platform::Metadata { .. } => format!("{}{METADATA_PATH}", url.path.trim_end_matches('/')),
         }
     }
 

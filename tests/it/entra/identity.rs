@@ -216,6 +216,21 @@ fn what_an_app_s_endpoint_refuses_is_told_without_its_secret() {
     }
 }
 
+/// Some have a slash at their end, and who knows whether they mean it.
+#[test]
+fn an_app_s_endpoint_is_asked_as_it_is_given() {
+    for path in ["", "/msi/token", "/msi/token/"] {
+        let tokens = Tokens::default();
+        let storage = tokens.storage();
+        let app = Peer::start(move |_| app_token(&tokens, 3600 * SECOND));
+        let endpoint = format!("{}{path}", app.url());
+        let child = locking(&storage).env("IDENTITY_ENDPOINT", &endpoint).env("IDENTITY_HEADER", HEADER);
+        assert_eq!(child.says(), "locked", "{path}");
+        let asked = app.received()[0].request.path().to_owned();
+        assert_eq!(asked, if path.is_empty() { "/" } else { path });
+    }
+}
+
 #[test]
 fn a_redirect_takes_no_header_along() {
     let elsewhere = Peer::start(|_| answer(200, &[]));
