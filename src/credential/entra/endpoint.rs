@@ -1,5 +1,6 @@
 //! One question to an endpoint that gives tokens.
 
+use std::error::Error as StdError;
 use std::time::Duration;
 
 use super::answer::{self, Refusal};
@@ -12,6 +13,14 @@ use crate::url::Url;
 
 /// As for a request to the storage service. Nobody waits for the whole of it: see the token cache.
 const LIMIT: Duration = Duration::from_secs(5);
+
+/// There was no answer.
+#[derive(Debug, thiserror::Error)]
+#[error("{hint}")]
+struct Unreached {
+    hint: String,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
 
 pub(super) struct Endpoint {
     origin: String,
@@ -74,10 +83,11 @@ impl Endpoint {
         let asked = clock::now();
         let reply = match self.transport.send(request, LIMIT) {
             Ok(reply) => reply,
-            Err(no_answer) if no_answer.because == Because::Tls => {
-                return Err(TokenError::definite(no_answer.hint(&self.origin, LIMIT)));
+            Err(no_answer) => {
+                let passing = no_answer.because != Because::Tls;
+                let unreached = Unreached { hint: no_answer.hint(&self.origin, LIMIT), source: no_answer.source };
+                return Err(if passing { self.passing(unreached) } else { TokenError::definite(unreached) });
             }
-            Err(no_answer) => return Err(self.passing(no_answer.hint(&self.origin, LIMIT))),
         };
         if reply.status == 200 {
             return answer::token(reply.bytes(), asked)
@@ -101,7 +111,7 @@ impl Endpoint {
         }
     }
 
-    fn passing(&self, text: String) -> TokenError {
-        TokenError { backoff: self.backoff, ..TokenError::passing(text) }
+    fn passing(&self, cause: impl Into<Box<dyn StdError + Send + Sync>>) -> TokenError {
+        TokenError { backoff: self.backoff, ..TokenError::passing(cause) }
     }
 }

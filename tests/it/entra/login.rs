@@ -254,6 +254,7 @@ fn an_endpoint_that_is_not_there() {
     let error = mutex(&storage, credential.build().unwrap()).acquire(LEASE).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
     assert!(error.to_string().contains("nothing listens"), "{error}");
+    assert!(std::error::Error::source(&error).is_some_and(|cause| cause.to_string().contains("refused")), "{error:?}");
 }
 
 #[test]
