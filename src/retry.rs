@@ -135,9 +135,9 @@ pub(crate) fn shortened(pause: Duration, part: u32, jitter: u32) -> Duration {
     pause - Duration::from_nanos(u64::try_from(cut).unwrap_or(u64::MAX)).min(share)
 }
 
-/// When a source of tokens that failed is asked again.
+/// When a source of tokens that failed is asked again. The greater one asks less often.
 #[cfg(feature = "entra")]
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Backoff {
     first: Duration,
     /// While the old token still serves.

@@ -1,7 +1,6 @@
 //! The first source that has a token.
 
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use super::{AccessToken, TokenError, TokenSource};
 use crate::credential::{Credential, Kind};
@@ -74,18 +73,20 @@ impl TokenSource for Chain {
 fn all_failed(errors: &[(String, TokenError)]) -> TokenError {
     let text = errors.iter().map(|(name, error)| format!("{name}: {error}")).collect::<Vec<_>>().join("; ");
     let passing: Vec<_> = errors.iter().map(|(_, error)| error).filter(|error| error.is_passing()).collect();
-    match passing.iter().map(|error| error.retry_after.unwrap_or_default()).max() {
-        None => TokenError::definite(text),
-        Some(Duration::ZERO) => TokenError::passing(text),
-        Some(pause) => TokenError::passing(text).retry_after(pause),
-    }
+    let Some(backoff) = passing.iter().map(|error| error.backoff).max() else {
+        return TokenError::definite(text);
+    };
+    let retry_after = passing.iter().filter_map(|error| error.retry_after).max();
+    TokenError { backoff, retry_after, ..TokenError::passing(text) }
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;
+    use std::time::Duration;
 
     use super::*;
+    use crate::retry::Backoff;
 
     struct Scripted(&'static str, Mutex<Vec<Result<AccessToken, TokenError>>>);
 
@@ -133,6 +134,17 @@ mod tests {
         assert_eq!((error.to_string().as_str(), error.is_passing()), ("a: down; b: gone", true));
         assert_eq!(error.retry_after, Some(pause));
         assert!(!chain.fetch().unwrap_err().is_passing());
+    }
+
+    #[test]
+    fn whoever_wants_to_be_left_alone_for_longest_is() {
+        let updating = TokenError { backoff: &Backoff::METADATA, ..TokenError::passing("updating") };
+        let first = scripted("a", vec![Err(updating)]);
+        let second = scripted("b", vec![Err(TokenError::passing("down"))]);
+        let error = chain(vec![first, second]).fetch().unwrap_err();
+        let pause = |backoff: &Backoff| backoff.pause(1, Duration::ZERO, None, 0);
+        assert_eq!(error.pause(1, Duration::ZERO, 0), pause(&Backoff::METADATA));
+        assert!(pause(&Backoff::METADATA) > pause(&Backoff::TOKENS));
     }
 
     #[test]
