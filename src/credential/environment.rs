@@ -112,21 +112,22 @@ impl Environment<'_> {
         }
         Err(Error::no_credential(format!(
             "the environment has no credential: looked for {CONNECTION_STRING}, {KEY}, {SAS_TOKEN}; for {} or {}, each \
-             with {} and {}; for {} with {}; and for `az` on the PATH. On a virtual machine with a managed identity set \
-             {TOKEN_CREDENTIALS}=ManagedIdentityCredential",
+             with {} and {}; for {} with {}; for {}; and for `az` on the PATH. On a virtual machine with a managed \
+             identity set {TOKEN_CREDENTIALS}=ManagedIdentityCredential",
             variable::SECRET,
             variable::TOKEN_FILE,
             variable::TENANT,
             variable::CLIENT,
             variable::ENDPOINT,
             variable::HEADER,
+            variable::METADATA_HOST,
         )))
     }
 
     fn service_principal(&self) -> Result<Credential> {
         let names = [variable::TENANT, variable::CLIENT, variable::SECRET];
         let [tenant, client_id, secret] = self.all(names, "a service principal")?;
-        let principal = ServicePrincipal::secret(&tenant, &client_id, &secret);
+        let principal = ServicePrincipal::secret(&tenant, &client_id, Secret::new(secret).reveal());
         match self.text(variable::AUTHORITY)? {
             Some(authority) => principal.authority(&authority).build(),
             None => principal.build(),
@@ -262,6 +263,8 @@ mod tests {
         {
             assert!(error.to_string().contains(name), "{error}");
         }
+        #[cfg(feature = "entra")]
+        assert!(error.to_string().contains(variable::METADATA_HOST), "{error}");
     }
 
     #[cfg(feature = "entra")]
@@ -314,10 +317,9 @@ mod tests {
             assert_eq!(error.kind(), ErrorKind::Credential);
             assert!(error.to_string().contains(missing), "{error}");
         }
-        // Of a platform whose identities cannot be used.
-        assert_eq!(
-            chosen(&[(variable::ENDPOINT, "http://localhost:40342/x")]).unwrap_err().kind(),
-            ErrorKind::Credential
-        );
+        let foreign = (variable::ENDPOINT, "http://localhost:40342/x");
+        assert!(chosen(&[foreign]).unwrap_err().to_string().contains("looked for"), "no managed identity of ours");
+        let error = chosen(&[foreign, (TOKEN_CREDENTIALS, "ManagedIdentityCredential")]).unwrap_err();
+        assert!(error.kind() == ErrorKind::Credential && error.to_string().contains("Azure Arc"), "{error}");
     }
 }

@@ -22,8 +22,8 @@
 //! service refuses a token that should be good, one more is fetched at once.
 //!
 //! Tokens and secrets are in no text that this crate makes, and are wiped from memory when they are done with. They go
-//! over https or to this machine, never after a redirect, and to the endpoints of managed identities never through a
-//! proxy.
+//! over https or to this machine, and never after a redirect. Only a platform's endpoint for managed identities may be
+//! plain http next to this machine, at a link-local or private address; no proxy comes between.
 
 mod answer;
 mod authority;
@@ -92,7 +92,8 @@ pub trait TokenSource: Send + Sync + 'static {
     /// Whether it makes sense to try again: see [`TokenError`].
     fn fetch(&self) -> Result<AccessToken, TokenError>;
 
-    /// What it is, for error texts and `Debug`: `no token from <name>`. No secrets. Defaults to
+    /// What it is, for error texts and `Debug`: `no token from <name>`. No secrets. It must not block, on what
+    /// [`fetch`](TokenSource::fetch) has locked for example: whoever holds a lock asks for it. Defaults to
     /// `the program's own source`.
     fn name(&self) -> String {
         "the program's own source".to_owned()
