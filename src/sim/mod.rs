@@ -30,7 +30,7 @@ use tally::{Count, Tally};
 use world::World;
 
 /// How many events are simulated, unless the environment says otherwise.
-const EVENTS: u64 = if cfg!(debug_assertions) { 2_000_000 } else { 20_000_000 };
+const EVENTS: u64 = if cfg!(debug_assertions) { 500_000 } else { 20_000_000 };
 /// In so many events each thing that can go wrong has.
 const ENOUGH: u64 = 10_000_000;
 

@@ -465,13 +465,14 @@ fn check(clients: usize, faults: u8, horizon: Duration) {
 }
 
 #[test]
-fn two_clients_and_two_faults_in_all_orders() {
-    check(2, 2, 20 * S);
+fn two_clients_and_one_fault_in_all_orders() {
+    check(2, 1, 30 * S);
 }
 
 #[test]
-fn three_clients_and_one_fault_in_all_orders() {
-    check(3, 1, 15 * S);
+#[cfg_attr(debug_assertions, ignore = "takes long: `cargo test --release --lib sim::`")]
+fn two_clients_and_two_faults_in_all_orders() {
+    check(2, 2, 40 * S);
 }
 
 #[test]
