@@ -1,10 +1,10 @@
 //! What each process does: takes its lock again and again, works under it, and writes down what it was told.
 
 use std::env;
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::process;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -22,6 +22,9 @@ const JOURNAL: &str = "AZMUTEX_CHAOS_JOURNAL";
 const LOCK: &str = "AZMUTEX_CHAOS_LOCK";
 const NUMBER: &str = "AZMUTEX_CHAOS_NUMBER";
 const DICE: &str = "AZMUTEX_CHAOS_DICE";
+
+/// The name of the number in the blob's metadata, and of its header.
+pub(crate) const NUMBER_NAME: &str = "number";
 const META: &str = "x-ms-meta-number";
 
 /// Mostly the shortest that there is, so that a death is over soon.
@@ -281,7 +284,7 @@ impl Held {
     }
 }
 
-/// The number that the contenders of a lock add to.
+/// The number that the contenders of a lock add to. The driver begins it with 0.
 pub(crate) enum Number {
     File(PathBuf),
     Blob { account: Account, path: String },
@@ -295,20 +298,12 @@ impl Number {
         }
     }
 
-    /// 0, as long as nobody has written.
     pub(crate) fn read(&self) -> io::Result<u64> {
         let text = match self {
-            Number::File(path) => match fs::read_to_string(path) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
-                read => read?,
-            },
+            Number::File(path) => fs::read_to_string(path)?,
             Number::Blob { account, path } => {
                 let answer = account.try_raw("HEAD", path, &[], b"")?;
-                match answer.header(META) {
-                    _ if answer.status != 200 => return Err(unexpected(&answer)),
-                    None => return Ok(0),
-                    Some(number) => number.to_owned(),
-                }
+                answer.header(META).ok_or_else(|| unexpected(&answer))?.to_owned()
             }
         };
         text.parse().map_err(io::Error::other)
@@ -335,14 +330,14 @@ fn unexpected(answer: &Response) -> io::Error {
     io::Error::other(format!("{} {:?}", answer.status, answer.code()))
 }
 
-/// At once or not at all, however this process ends; and right after a look at the lock, since on a busy machine even
-/// who is not stopped may stand still for seconds.
+/// Right after a look at the lock, and with nothing to wait for, since this resource refuses nobody. So few bytes are
+/// written at once or not at all, however this process ends.
 fn write_under(held: &Held, path: &Path, number: u64) -> io::Result<bool> {
-    let new = path.with_extension(process::id().to_string());
-    fs::write(&new, number.to_string())?;
+    let file = OpenOptions::new().write(true).open(path)?;
+    let text = format!("{number:020}");
     let still = held.is_held();
     if still {
-        fs::rename(&new, path)?;
+        file.write_all_at(text.as_bytes(), 0)?;
     }
     Ok(still)
 }

@@ -8,10 +8,10 @@
 //! - two holders at a time: see [`history`] for what that means where a process may be stopped between any two of its
 //!   instructions;
 //! - a lost update: the contenders of a lock add to a number, and each sum is written once. Half of the locks have
-//!   the number in a file, which takes any write: their contenders are killed and cut off but never stopped, since a
-//!   lease is no fence and a holder that is stopped before a write may do it when the lock is another's. The others
-//!   have it in the locked blob's metadata, which takes writes with the lease's id and no others: their contenders are
-//!   stopped, too, and what they write too late must be refused;
+//!   the number in a file, which takes any write: their contenders look at the lock right before they write, and are
+//!   killed and cut off but never stopped, since a lease is no fence and a holder that is stopped before a write may do
+//!   it when the lock is another's. The others have it in the locked blob's metadata, which takes writes with the
+//!   lease's id and no others: their contenders are stopped, too, and what they write too late must be refused;
 //! - a lease left beyond its bound: the store is asked for each lease whose holder has let go, lost it or died. It must
 //!   be over one lease and the longest delay of a packet later, or at once, if it was released in the calm. In the end
 //!   each lock can be had by somebody else;

@@ -7,8 +7,9 @@ use crate::journal::{Left, Time};
 use crate::network::LATEST;
 use crate::support::account::Account;
 
-/// What there may be of a lease beyond the time it was taken for: the margin that is promised, and what we are late by.
-pub(crate) const BEYOND_LEASE: Duration = Duration::from_secs(3);
+/// What there may be of a lease beyond the time it was taken for: 2 s and a pause of 1 s, as promised, and what we are
+/// late by.
+pub(crate) const BEYOND_LEASE: Duration = Duration::from_secs(5);
 /// The store has more to do than to answer us.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
@@ -78,10 +79,10 @@ impl<'a> Orphans<'a> {
         self.next_look = Instant::now() + LOOK_EVERY;
         let Orphans { account, container, waiting, .. } = self;
         waiting.retain(|Orphan { lock, lease_id, since, bound, is_of_dead }| {
+            let time = Time::now().since(*since);
             // Refused unless that lease is in force.
             let path = format!("{container}/{lock}");
             let Ok(answer) = account.try_raw("HEAD", &path, &[("x-ms-lease-id", lease_id)], b"") else { return true };
-            let time = Time::now().since(*since);
             if answer.status == 200 && time > *bound {
                 violations.push(format!("{lock} is still taken by {lease_id}, {time:.1?} after its holder was gone"));
             } else if answer.status != 200 && *is_of_dead {

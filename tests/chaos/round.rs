@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::contender::{LONGEST_LEASE, Number, Orders, Resource};
+use crate::contender::{LONGEST_LEASE, NUMBER_NAME, Number, Orders, Resource};
 use crate::dice::{Deck, Dice};
 use crate::history::{self, Hold, Record};
 use crate::journal::Time;
@@ -92,7 +92,7 @@ pub(crate) struct Round<'a> {
 impl<'a> Round<'a> {
     pub(crate) fn new(account: &'a Account, tally: Arc<Mutex<Tally>>, seed: u64) -> Round<'a> {
         let container = unique("chaos");
-        let files = env::temp_dir().join(&container);
+        let files = memory().join(&container);
         fs::create_dir(&files).unwrap();
         account.create_container(&container);
         let mut dice = Dice::new(seed);
@@ -119,7 +119,10 @@ impl<'a> Round<'a> {
     /// What it found that must not be.
     pub(crate) fn run(mut self, disturbed: Duration) -> Vec<String> {
         for lock in 0..LOCKS {
-            self.account.put_blob(&self.container, &name(lock), b"", &[]);
+            self.account.put_blob(&self.container, &name(lock), b"", &[(NUMBER_NAME, "0")]);
+            if let Resource::File(path) = self.resource(lock) {
+                fs::write(path, "0").unwrap();
+            }
         }
         for number in 0..LOCKS * CONTENDERS {
             let way = self.network.way_to(self.account.port());
@@ -394,6 +397,12 @@ impl<'a> Round<'a> {
         }
         println!("*** the journals, the requests and a diary are in {}", self.files.display());
     }
+}
+
+/// A folder in the memory, if there is one: a disk can have a writer wait for seconds, just when its lock runs out.
+fn memory() -> PathBuf {
+    let memory = PathBuf::from("/dev/shm");
+    if memory.is_dir() { memory } else { env::temp_dir() }
 }
 
 pub(crate) fn name(lock: usize) -> String {

@@ -147,9 +147,9 @@ impl Round<'_> {
     fn break_lease(&mut self, seat: usize) -> bool {
         self.have_stay(seat);
         let path = format!("{}/{}?comp=lease", self.container, name(self.seats[seat].lock));
-        let answer = self.account.raw("PUT", &path, &[("x-ms-lease-action", "break")], b"");
+        let answer = self.account.try_raw("PUT", &path, &[("x-ms-lease-action", "break")], b"");
         // The holder may have let go in between.
-        let broken = answer.status == 202;
+        let broken = answer.is_ok_and(|answer| answer.status == 202);
         if broken {
             self.tally().count(Deed::BreakLease);
         }
