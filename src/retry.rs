@@ -236,6 +236,43 @@ mod tests {
     }
 
     #[test]
+    fn a_policy_has_what_it_was_given() {
+        let policy = Policy::default().retries(7).patience(MS);
+        assert_eq!((policy.retries, policy.patience), (7, MS));
+        assert_eq!(Policy { retries: 3, patience: 30_000 * MS, ..policy }, Policy::default());
+    }
+
+    #[test]
+    fn retry_after_is_seconds_a_date_or_azures_milliseconds() {
+        let now = SystemTime::UNIX_EPOCH + 1_000 * MS;
+        let of = |name: &str, text: &'static str| super::retry_after(|asked| (asked == name).then_some(text), now);
+        assert_eq!(of("retry-after", "7"), Some(7_000 * MS));
+        assert_eq!(of("retry-after", "Thu, 01 Jan 1970 00:00:04 GMT"), Some(3_000 * MS));
+        assert_eq!(of("retry-after", "Thu, 01 Jan 1970 00:00:00 GMT"), None, "that is over");
+        assert_eq!(of("retry-after", "soon"), None);
+        assert_eq!(of("retry-after-ms", "7"), Some(7 * MS));
+        assert_eq!(of("x-ms-retry-after-ms", "7"), Some(7 * MS));
+        assert_eq!(of("date", "7"), None);
+    }
+
+    #[test]
+    fn pauses_have_bounds_that_are_within_them() {
+        for (first, longest) in [(MS, MS), (MS, 60_000 * MS), (60_000 * MS, 60_000 * MS)] {
+            assert!(check_pauses(first, longest).is_ok(), "{first:?}, {longest:?}");
+        }
+        for (first, longest) in [(MS / 2, MS), (2 * MS, MS), (MS, 60_001 * MS)] {
+            assert!(check_pauses(first, longest).is_err(), "{first:?}, {longest:?}");
+        }
+    }
+
+    #[test]
+    fn a_pause_is_shortened_by_as_much_as_the_jitter_says() {
+        assert_eq!(shortened(100 * MS, 2, 0), 100 * MS);
+        assert_eq!(shortened(100 * MS, 2, 1 << 31), 75 * MS);
+        assert_eq!(shortened(100 * MS, 10, 1 << 31), 95 * MS);
+    }
+
+    #[test]
     fn a_policy_is_checked() {
         assert!(Policy::default().check().is_ok());
         assert!(Policy::default().attempt_limit(Duration::ZERO).check().is_err());
