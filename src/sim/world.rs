@@ -386,7 +386,10 @@ impl World {
             }
         }
         if !self.setting.lawful {
-            self.break_lease(Some(0));
+            // Also what is taken by an acquire on its way: a lease without an end has nobody to release it.
+            for time in [self.now, self.all_arrived] {
+                self.schedule(time, Event::Trouble(Trouble::ForceBreak, Duration::ZERO));
+            }
         }
         let awake = self.clients.iter().map(|client| client.still_until).max().unwrap_or_default();
         let verdict = self.now.max(self.all_arrived).max(awake) + SOON;
