@@ -181,7 +181,10 @@ struct Tenure {
 /// On the way out.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
 struct Release {
-    until: Moment,
+    /// No request reaches past that: two limits after the first one, or the lease's end. Not known before the first, so
+    /// that one is made however long the thread was held up on its way to it.
+    until: Option<Moment>,
+    ends: Moment,
     rest_until: Moment,
     retries: u32,
     failures: u32,
@@ -242,10 +245,9 @@ impl Hold {
         ends: Moment,
         lost: Option<Lost>,
         perhaps_released: bool,
-        now: Moment,
     ) -> Hold {
         let mut hold = Hold { perhaps_released, ..Hold::resume(rules, id, Moment::PAST, ends) };
-        let release = hold.release(now, Moment::NEVER, hold.rules.policy.retries, false);
+        let release = hold.release(Moment::NEVER, hold.rules.policy.retries, false);
         hold.state = State::Releasing(Release { lost, ..release });
         hold
     }
@@ -326,7 +328,7 @@ impl Hold {
             // A lease under an id that is not ours, or an answer that this question does not have.
             _ => {
                 seek.unsure |= matches!(outcome, Outcome::Leased(_));
-                self.give_up(seek, Why::Failed, now)
+                self.give_up(seek, Why::Failed)
             }
         }
     }
@@ -339,12 +341,12 @@ impl Hold {
     /// What comes next on the way to the lock, if it is still wanted.
     fn seek_on(&mut self, mut seek: Seek, now: Moment) -> Do {
         if self.leaving {
-            return self.give_up(seek, Why::GivenUp, now);
+            return self.give_up(seek, Why::GivenUp);
         }
         let mut limit = self.rules.policy.attempt_limit;
         if let Wait::Until(deadline) = seek.wait {
             if now >= deadline {
-                return self.give_up(seek, Why::TimedOut, now);
+                return self.give_up(seek, Why::TimedOut);
             }
             // A request that hangs must leave room for the last try.
             let room = deadline.before(LAST_TRY).left(now);
@@ -381,7 +383,7 @@ impl Hold {
             return self.stumble(seek, Ask::Acquire, now, None, jitter);
         }
         if self.leaving {
-            self.state = State::Releasing(self.release(now, self.ends, self.rules.policy.retries, true));
+            self.state = State::Releasing(self.release(self.ends, self.rules.policy.retries, true));
             return Do::Tell(Told::NotObtained(Why::GivenUp));
         }
         self.state = if self.once { State::Over } else { State::Held(tenure) };
@@ -401,7 +403,7 @@ impl Hold {
     /// Somebody else has it.
     fn busy(&mut self, mut seek: Seek, now: Moment, jitter: u32) -> Do {
         if seek.wait == Wait::Never {
-            return self.give_up(seek, Why::Busy, now);
+            return self.give_up(seek, Why::Busy);
         }
         let pause = retry::growing(self.rules.first_pause, self.rules.longest_pause, seek.busy, jitter);
         let then = if seek.unsure || seek.blind { Ask::Acquire } else { Ask::Look };
@@ -438,7 +440,7 @@ impl Hold {
             Wait::Until(_) => (true, pause),
             Wait::Forever => (now.since(since) < policy.patience, pause.min(policy.patience)),
         };
-        if patient { self.rest(seek, ask, pause, now) } else { self.give_up(seek, Why::Failed, now) }
+        if patient { self.rest(seek, ask, pause, now) } else { self.give_up(seek, Why::Failed) }
     }
 
     /// Says that something failed, and puts the question after a pause.
@@ -451,12 +453,12 @@ impl Hold {
         Do::Tell(Told::Retrying)
     }
 
-    fn give_up(&mut self, seek: Seek, why: Why, now: Moment) -> Do {
+    fn give_up(&mut self, seek: Seek, why: Why) -> Do {
         // One release, in case an acquire was carried out, or is before it arrives. More where nothing else would ever
         // free the lock.
         let retries = if self.rules.term == Term::Infinite { self.rules.policy.retries } else { 0 };
         self.state =
-            if seek.unsure { State::Releasing(self.release(now, Moment::NEVER, retries, true)) } else { State::Over };
+            if seek.unsure { State::Releasing(self.release(Moment::NEVER, retries, true)) } else { State::Over };
         Do::Tell(Told::NotObtained(why))
     }
 
@@ -484,7 +486,7 @@ impl Hold {
             }
         }
         if self.leaving {
-            self.state = State::Releasing(self.release(now, self.ends, self.rules.policy.retries, false));
+            self.state = State::Releasing(self.release(self.ends, self.rules.policy.retries, false));
             return self.step(now, Input::Go, jitter);
         }
         let limit = self.rules.policy.attempt_limit.min(tenure.valid_until.left(now) / 2);
@@ -522,22 +524,15 @@ impl Hold {
     fn lapsed(&mut self, lost: Lost, now: Moment) -> Do {
         if self.leaving {
             // One release, so that a renewal which is still on its way does not revive the lease.
-            let release = Release { lost: Some(lost), ..self.release(now, Moment::NEVER, 0, false) };
+            let release = Release { lost: Some(lost), ..self.release(Moment::NEVER, 0, false) };
             self.state = State::Releasing(release);
             return self.step(now, Input::Go, 0);
         }
         if self.once { Do::End } else { Do::Sleep { until: Moment::NEVER } }
     }
 
-    fn release(&self, now: Moment, ends: Moment, retries: u32, silent: bool) -> Release {
-        Release {
-            until: now.after(self.rules.policy.attempt_limit * 2).min(ends),
-            rest_until: Moment::PAST,
-            retries,
-            failures: 0,
-            silent,
-            lost: None,
-        }
+    fn release(&self, ends: Moment, retries: u32, silent: bool) -> Release {
+        Release { until: None, ends, rest_until: Moment::PAST, retries, failures: 0, silent, lost: None }
     }
 
     fn releasing(&mut self, mut release: Release, now: Moment, input: Input, jitter: u32) -> Do {
@@ -569,8 +564,9 @@ impl Hold {
             release.rest_until = now.after(self.rules.policy.pause(release.failures, retry_after, jitter));
         }
         let policy = &self.rules.policy;
-        let limit = policy.attempt_limit.min(release.until.left(now));
-        if limit < LEAST_LIMIT || release.rest_until >= release.until {
+        let until = *release.until.get_or_insert(now.after(policy.attempt_limit * 2).min(release.ends));
+        let limit = policy.attempt_limit.min(until.left(now));
+        if limit < LEAST_LIMIT || release.rest_until >= until {
             return self.released(release, Released::Failed);
         }
         self.state = State::Releasing(release);

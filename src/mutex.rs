@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::clock::{self, Moment};
+use crate::clock;
 use crate::container::{self, Container, Place};
 use crate::error::{Error, Result};
 use crate::hold::{Do, Hold, Input, Released, Rules, Told, Why};
@@ -159,7 +159,7 @@ impl AzureMutex {
         // One after the other, so that each knows what came of the one before.
         let _turn = lease.release_turn();
         let kept = lease.let_go();
-        let Some(mut hold) = release(self.rules(lease.term), lease.id, &kept, clock::now()) else {
+        let Some(mut hold) = release(self.rules(lease.term), lease.id, &kept) else {
             return Ok(());
         };
         let (told, error) = self.run(&mut hold);
@@ -302,12 +302,12 @@ pub(crate) fn renewed(kept: &mut Kept, hold: &Hold, told: Option<Told>) {
 }
 
 /// To release a lease that was kept like this before; `None` if that has been done.
-pub(crate) fn release(rules: Rules, id: LeaseId, kept: &Kept, now: Moment) -> Option<Hold> {
+pub(crate) fn release(rules: Rules, id: LeaseId, kept: &Kept) -> Option<Hold> {
     if kept.released {
         return None;
     }
     let mut hold = if kept.let_go || kept.lost.is_some() {
-        Hold::release_again(rules, id, kept.ends, kept.lost, kept.perhaps_released, now)
+        Hold::release_again(rules, id, kept.ends, kept.lost, kept.perhaps_released)
     } else {
         Hold::resume(rules, id, kept.valid_until, kept.ends)
     };

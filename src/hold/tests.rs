@@ -741,7 +741,7 @@ fn a_break_that_may_have_been_carried_out_is_not_repeated() {
 
 #[test]
 fn a_release_that_is_repeated_by_its_caller_takes_a_lease_that_is_gone_for_released() {
-    let again = |lost, perhaps| Play::new(Hold::release_again(rules(), ours(), at(30 * S), lost, perhaps, start()));
+    let again = |lost, perhaps| Play::new(Hold::release_again(rules(), ours(), at(30 * S), lost, perhaps));
     let mut play = again(None, true);
     play.exchange(release(), Outcome::NotOurs);
     play.tells(Told::Released(Released::Done));
@@ -1459,6 +1459,24 @@ fn who_leaves_while_the_acquire_is_unanswered_or_granted_too_late_releases_once(
         play.answers(outcome);
         play.tells(Told::NotObtained(Why::GivenUp));
         play.exchange(release(), NO_ANSWER);
+        play.ends();
+    }
+}
+
+#[test]
+fn what_was_begun_is_undone_however_long_the_thread_was_held_up() {
+    let mut gave_up = unsure(Wait::Until(at(9 * S)));
+    gave_up.passes(9 * S);
+    gave_up.tells(Told::NotObtained(Why::TimedOut));
+    let mut left = Play::waiting(Wait::Forever);
+    left.sends(acquire());
+    left.leaves();
+    left.answers(Outcome::Leased(ours()));
+    left.tells(Told::NotObtained(Why::GivenUp));
+    for mut play in [gave_up, left] {
+        play.passes(11 * S);
+        assert_eq!(play.sends(release()), 5 * S);
+        play.answers(Outcome::Done);
         play.ends();
     }
 }

@@ -299,7 +299,7 @@ impl World {
         if let Some(kept) = &mut claim.kept {
             kept.let_go = true;
         }
-        let hold = mutex::release(claim.rules.clone(), claim.id, &before, local);
+        let hold = mutex::release(claim.rules.clone(), claim.id, &before);
         self.facts[self.clients[who].claim().number].left = Some(self.now);
         match hold {
             Some(hold) => {

@@ -108,7 +108,7 @@ flaws! {
         "hold.rs": "if seek.unsure { State::Releasing(" => "if seek.unsure && self.once { State::Releasing("
     }
     "a lock granted to a caller who has left is kept" {
-        "hold.rs": "self.state = State::Releasing(self.release(now, self.ends, self.rules.policy.retries, true));" =>
+        "hold.rs": "self.state = State::Releasing(self.release(self.ends, self.rules.policy.retries, true));" =>
             "self.state = State::Over;"
     }
     "a lock that was lost is left to itself" {
@@ -123,8 +123,8 @@ flaws! {
         "hold.rs": "if now >= tenure.valid_until {" => "if now >= tenure.valid_until && !self.leaving {"
     }
     "a repeated release forgets that the lease was lost" {
-        "mutex.rs": "Hold::release_again(rules, id, kept.ends, kept.lost, kept.perhaps_released, now)" =>
-            "Hold::release_again(rules, id, kept.ends, None, kept.perhaps_released, now)"
+        "mutex.rs": "Hold::release_again(rules, id, kept.ends, kept.lost, kept.perhaps_released)" =>
+            "Hold::release_again(rules, id, kept.ends, None, kept.perhaps_released)"
     }
     "a lease that is being broken counts as free" {
         "lease.rs": "matches!(self, LockStatus::Leased | LockStatus::LeasedForever | LockStatus::Breaking)" =>
