@@ -32,7 +32,7 @@ pub(super) struct Client {
     pub(super) life: u32,
     pub(super) still_until: Time,
     pub(super) frozen_until: Time,
-    /// Until when it felt something that went wrong.
+    /// When it last met something that went wrong.
     pub(super) touched: Time,
     claim: Option<Claim>,
 }
@@ -133,7 +133,11 @@ impl Client {
 
     pub(super) fn stand_still(&mut self, now: Time, until: Time) {
         self.still_until = until.max(self.still_until).max(now);
-        self.touched = self.touched.max(self.still_until);
+        self.touch(self.still_until);
+    }
+
+    pub(super) fn touch(&mut self, time: Time) {
+        self.touched = self.touched.max(time);
     }
 
     pub(super) fn die(&mut self) {
@@ -345,7 +349,8 @@ impl World {
         let hiccup = self.random.up_to(3 * S);
         if hiccup > HELD_UP {
             self.tally.add(Count::Preempted);
-            self.mark(who, self.now + hiccup);
+            let until = self.now + hiccup;
+            self.clients[who].touch(until);
         }
         hiccup
     }

@@ -127,29 +127,27 @@ impl World {
             back: Some(self.random.between(MS / 5, 30 * MS)),
         };
         let mut out = self.random.between(MS / 5, 30 * MS);
-        // Until when the client feels it.
-        let mut felt = self.now;
+        if fault != Fault::None {
+            // Now, and not when the client gives up: for how long a request may hang is the client's business.
+            self.clients[who].touch(self.now);
+        }
         let count = match fault {
             Fault::None => None,
             Fault::Cut => {
-                felt = gives_up;
-                self.mark(who, felt);
                 self.tally.add(Count::Cut);
                 return;
             }
             Fault::AnswerCut => {
-                (packet.back, felt) = (None, gives_up);
+                packet.back = None;
                 Some(Count::AnswerCut)
             }
             Fault::Slow => {
                 out = self.random.up_to(limit * 3 / 2);
-                let back = self.random.up_to(limit);
-                (packet.back, felt) = (Some(back), gives_up.min(self.now + out + back));
+                packet.back = Some(self.random.up_to(limit));
                 Some(Count::Slow)
             }
             Fault::Late => {
                 out = limit + self.random.up_to(180 * S);
-                felt = gives_up;
                 Some(Count::Late)
             }
             Fault::Twice | Fault::TwiceSwapped => {
@@ -157,14 +155,12 @@ impl World {
                 let mut copy = Packet { back: None, ..packet };
                 if fault == Fault::TwiceSwapped {
                     (copy.back, packet.back) = (packet.back, None);
-                    felt = gives_up.min(self.now + out + after + S);
                 }
-                self.facts[claim].doubled = true;
+                self.facts[claim].doubled |= operation != Operation::Look;
                 self.send(out + after, copy);
                 Some(if fault == Fault::Twice { Count::Twice } else { Count::TwiceSwapped })
             }
             Fault::Refused => {
-                self.mark(who, self.now + out);
                 self.tally.add(Count::ConnectionRefused);
                 self.schedule_for(who, self.now + out, Event::Refused { call });
                 return;
@@ -215,9 +211,6 @@ impl World {
         };
         if let Some(count) = count {
             self.tally.add(count);
-            let answered = self.now + out + packet.back.unwrap_or_default();
-            felt = felt.max(answered.min(gives_up));
-            self.mark(who, felt);
         }
         self.send(out, packet);
     }
@@ -227,12 +220,6 @@ impl World {
         debug_assert!(out <= LATEST);
         self.all_arrived = self.all_arrived.max(arrives + packet.back.unwrap_or_default());
         self.schedule(arrives, Event::Arrive(packet));
-    }
-
-    /// The client feels a fault until then.
-    pub(super) fn mark(&mut self, who: usize, until: Time) {
-        let touched = &mut self.clients[who].touched;
-        *touched = until.max(*touched);
     }
 
     pub(super) fn arrive(&mut self, packet: Packet) {

@@ -361,6 +361,9 @@ impl World {
         }
         self.note(format_args!("client {who} is killed"));
         self.tally.add(Count::Crashed);
+        if let Some(claim) = self.clients[who].claim_number() {
+            self.facts[claim].left.get_or_insert(self.now);
+        }
         self.clients[who].die();
         let back = self.now + self.random.up_to(30 * S);
         self.schedule_for(who, back, Event::Begin);
