@@ -206,6 +206,9 @@ mod tests {
     use super::*;
     use crossbeam_channel::{bounded, unbounded};
 
+    /// For what comes at once, however busy the machine is. A panic's backtrace alone takes seconds on such a one.
+    const PATIENCE: Duration = Duration::from_secs(60);
+
     fn waiting(name: &str) -> Event {
         Event::Waiting { lock: name.into() }
     }
@@ -223,7 +226,7 @@ mod tests {
             observer.tell(waiting(&i.to_string()));
         }
         drop(go);
-        observer.flush(Duration::from_secs(5));
+        observer.flush(PATIENCE);
         let lines: Vec<String> = events.try_iter().collect();
         assert!(lines.iter().any(|line| line.ends_with("events were dropped")), "{lines:?}");
         assert!(lines.last().unwrap().contains(&format!("\"{}\"", QUEUE + 9)));
@@ -242,8 +245,7 @@ mod tests {
         .unwrap();
         observer.tell(waiting("bad"));
         observer.tell(waiting("good"));
-        // A panic prints a backtrace, which takes seconds on a busy machine.
-        observer.flush(Duration::from_secs(60));
+        observer.flush(PATIENCE);
         events.try_iter().count()
     }
 
@@ -272,6 +274,6 @@ mod tests {
         .unwrap();
         observer.tell(waiting("last"));
         drop(observer);
-        assert!(gone.recv_timeout(Duration::from_secs(5)).is_err_and(|error| error.is_disconnected()));
+        assert!(gone.recv_timeout(PATIENCE).is_err_and(|error| error.is_disconnected()));
     }
 }
