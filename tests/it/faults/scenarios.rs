@@ -326,12 +326,14 @@ fn renewals_that_fail_at_once_are_not_repeated_without_measure_until_the_deadlin
         let deadline = Deadline::of(&guard);
         assert_eq!(guard.wait_lost(LEASE), Some(Lost::Expired));
         deadline.assert_told(Instant::now());
+        // Some may have been on their way to the proxy when the deadline passed: each has half of what is left.
+        thread::sleep(SLACK);
         let tries = rig.proxy.count(Renew);
         println!("{tries} renewals were tried");
         assert!((4..=40).contains(&tries), "{tries}");
+        thread::sleep(SECOND);
+        assert_eq!(rig.proxy.count(Renew), tries, "what was lost is still renewed");
         assert_eq!(kind_of(guard.unlock()), ErrorKind::LeaseLost);
-        // One may have been on its way to the proxy when the deadline passed.
-        assert!((tries..=tries + 1).contains(&rig.proxy.count(Renew)));
         rig.assert_free_for_others();
     });
 }
