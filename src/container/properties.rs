@@ -133,6 +133,7 @@ mod tests {
         prop_oneof![vec(select(&PIECES[..]), 0..12).prop_map(|pieces| pieces.concat()), ".{0,40}"]
     }
 
+    // Scenario 26.
     #[test]
     fn a_name_is_refused_or_is_a_path_of_its_own() {
         holds(pieces(), |name| any_name(&name));
