@@ -352,6 +352,14 @@ mod tests {
     }
 
     #[test]
+    fn jitter_is_that_of_the_published_algorithm_but_for_the_last_bit() {
+        let mut jitter = Jitter::new(0);
+        for published in [0xe220_a839_u32, 0x6e78_9e6a, 0x06c4_5d18, 0xf88b_b8a8] {
+            assert_eq!(jitter.next() >> 1, published >> 1);
+        }
+    }
+
+    #[test]
     fn jitter_spreads() {
         let mut jitter = Jitter::new(7);
         let numbers: Vec<u32> = (0..1000).map(|_| jitter.next()).collect();
