@@ -632,10 +632,14 @@ fn a_wait_makes_a_last_try_a_quarter_of_a_second_before_its_end() {
     let mut tries = Vec::new();
     let told = loop {
         match play.step() {
-            Do::Sleep { until } => play.now = until,
+            Do::Sleep { until } => {
+                assert!(until > play.now, "a sleep until now spins");
+                play.now = until;
+            }
             Do::Send { limit, .. } => {
                 assert!(play.now.after(limit) <= at(5 * S));
                 tries.push(play.now);
+                assert!(tries.len() <= 50, "no pause");
                 play.answers(Outcome::Seen(LockStatus::Leased));
             }
             Do::Tell(told) => break told,
