@@ -780,6 +780,23 @@ fn a_moment_too_short_for_an_answer_is_slept_through_and_not_cut_off() {
 }
 
 #[test]
+fn the_least_time_that_an_answer_takes_is_not_too_short() {
+    let mut play = Play::until(S);
+    play.sends(acquire());
+    play.passes(995 * MS);
+    play.answers(Outcome::NoBlob);
+    assert_eq!(play.sends(Operation::CreateBlob), 5 * MS);
+
+    let mut play = Play::held();
+    play.now = at(10 * S);
+    play.leaves();
+    play.exchange(release(), NO_ANSWER);
+    play.sleeps();
+    play.now = at(20 * S - 5 * MS);
+    assert_eq!(play.sends(release()), 5 * MS);
+}
+
+#[test]
 fn failures_do_not_end_a_wait_before_its_time() {
     let mut play = Play::until(600 * S);
     let mut tries = 0;
@@ -943,6 +960,18 @@ fn what_vanishes_again_and_again_is_not_made_for_ever_nor_without_a_pause() {
         let (sends, when, why) = vanishing(Wait::Forever, container);
         assert!(why == Why::Failed && when <= at(40 * S) && sends <= 200, "{why:?} after {sends}");
     }
+}
+
+#[test]
+fn what_vanishes_is_made_anew_four_times_without_a_pause() {
+    let mut play = Play::waiting(Wait::Forever);
+    for _ in 0..4 {
+        play.exchange(acquire(), Outcome::NoBlob);
+        play.exchange(Operation::CreateBlob, Outcome::Done);
+    }
+    play.exchange(acquire(), Outcome::NoBlob);
+    play.tells(Told::Retrying);
+    assert_eq!(play.sleeps(), 200 * MS);
 }
 
 // Ours.
