@@ -1301,6 +1301,16 @@ fn a_first_release_that_finds_no_lease_of_ours_says_that_it_was_lost() {
 }
 
 #[test]
+fn the_release_of_an_infinite_lease_that_is_gone_is_not_repeated() {
+    let infinite = Rules { term: Term::Infinite, ..rules() };
+    let mut play = Play::new(Hold::resume(infinite, ours(), Moment::NEVER, Moment::NEVER));
+    play.leaves();
+    play.exchange(release(), Outcome::NotOurs);
+    play.tells(Told::Released(Released::Lost(Lost::Taken)));
+    play.ends();
+}
+
+#[test]
 fn a_release_that_finds_the_lease_gone_after_one_without_an_answer_has_worked() {
     for gone in [Outcome::NotOurs, Outcome::NoLease] {
         let mut play = Play::held();
@@ -1312,6 +1322,17 @@ fn a_release_that_finds_the_lease_gone_after_one_without_an_answer_has_worked() 
         play.exchange(release(), gone);
         play.tells(Told::Released(Released::Done));
         play.ends();
+    }
+}
+
+#[test]
+fn a_release_that_was_sent_and_not_answered_may_have_been_carried_out() {
+    for (outcome, perhaps) in [(NOT_SENT, false), (NO_ANSWER, true)] {
+        let mut play = Play::held();
+        play.leaves();
+        play.exchange(release(), outcome);
+        play.sleeps();
+        assert_eq!(play.hold.perhaps_released(), perhaps, "{outcome:?}");
     }
 }
 
@@ -1480,6 +1501,17 @@ fn who_leaves_while_the_acquire_is_granted_gives_it_back_silently() {
         play.exchange(release(), Outcome::Done);
         play.ends();
     }
+}
+
+#[test]
+fn what_is_to_be_given_back_and_is_gone_needs_no_second_try() {
+    let mut play = Play::waiting(Wait::Forever);
+    play.sends(acquire());
+    play.leaves();
+    play.answers(Outcome::Leased(ours()));
+    play.tells(Told::NotObtained(Why::GivenUp));
+    play.exchange(release(), Outcome::NotOurs);
+    play.ends();
 }
 
 #[test]
