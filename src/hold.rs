@@ -116,7 +116,7 @@ pub(crate) enum Released {
 pub(crate) struct Hold {
     rules: Rules,
     id: LeaseId,
-    /// One call of `AzureMutex`: end after the first thing done, and leave the lease alone.
+    /// One call of `AzureMutex` about a lease: end after the first thing done, and leave the lease alone.
     once: bool,
     leaving: bool,
     /// When the service frees the lease by itself, if it carried out all that was asked of it as soon as it was sent.
@@ -255,7 +255,7 @@ impl Hold {
     /// To ask something that has nothing to do with a lease of ours.
     pub(crate) fn ask(rules: Rules, id: LeaseId, operation: Operation) -> Hold {
         let question = Question { operation, rest_until: Moment::PAST, failures: 0 };
-        Hold { once: true, ..Hold::new(rules, id, State::Asking(question)) }
+        Hold::new(rules, id, State::Asking(question))
     }
 
     fn new(rules: Rules, id: LeaseId, state: State) -> Hold {
