@@ -585,14 +585,14 @@ impl Hold {
     fn asking(&mut self, mut question: Question, now: Moment, input: Input, jitter: u32) -> Do {
         let policy = &self.rules.policy;
         if let Input::Answer { outcome, .. } = input {
+            question.failures += 1;
             match outcome {
                 // A break names no lease: one that was carried out unheard would, repeated, hit the next holder.
                 Outcome::Failed { applied, retry_after }
                     if (applied == Applied::No || question.operation == Operation::Look)
-                        && question.failures < policy.retries
-                        && policy.pause(question.failures + 1, retry_after, jitter) <= policy.longest_pause =>
+                        && question.failures <= policy.retries
+                        && policy.pause(question.failures, retry_after, jitter) <= policy.longest_pause =>
                 {
-                    question.failures += 1;
                     question.rest_until = now.after(policy.pause(question.failures, retry_after, jitter));
                 }
                 _ => {
