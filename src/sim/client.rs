@@ -10,9 +10,10 @@ use crate::mutex;
 use crate::rest::{Applied, Operation, Outcome};
 use crate::retry::{Jitter, Policy};
 
+use super::conduct::Record;
 use super::network::Packet;
 use super::random::Random;
-use super::rules::{Facts, TOLD_WITHIN, is_locked};
+use super::rules::{Facts, TOLD_WITHIN};
 use super::service::{Answer, Time};
 use super::tally::Count;
 use super::time::Clock;
@@ -34,6 +35,8 @@ pub(super) struct Client {
     pub(super) frozen_until: Time,
     /// When it last met something that went wrong.
     pub(super) touched: Time,
+    /// Until when it, or a thread of its, did not get the processor.
+    pub(super) held_up: Time,
     claim: Option<Claim>,
 }
 
@@ -42,20 +45,22 @@ pub(super) struct Claim {
     pub(super) number: usize,
     /// By calls of `AzureMutex`, and not by a `Locker`.
     pub(super) one_shot: bool,
-    rules: Rules,
+    pub(super) rules: Rules,
+    pub(super) wait: Wait,
     id: LeaseId,
-    run: Option<Run>,
+    pub(super) run: Option<Run>,
     /// What the guard says.
     standing: Option<Standing>,
     /// What the `Lease` says.
     kept: Option<Kept>,
-    valid_until: Option<Moment>,
+    pub(super) valid_until: Option<Moment>,
+    /// It was told that it does not get the lock.
+    pub(super) failed: bool,
     /// The caller has left, or let go of its guard.
     pub(super) left: bool,
-    lost_told: bool,
+    pub(super) lost_told: Option<Lost>,
     /// Whether the lock was held until it was let go, by the client's own clock.
     held_at_last: Option<bool>,
-    pub(super) saw_it_locked: bool,
     releases: u32,
 }
 
@@ -64,6 +69,7 @@ pub(super) struct Run {
     hold: Hold,
     jitter: Jitter,
     purpose: Purpose,
+    pub(super) record: Record,
     /// The hold knows that its caller has left.
     pub(super) left: bool,
     /// Of the event that the thread is waiting for.
@@ -100,14 +106,14 @@ impl Client {
         let drift = random.pick(&[-10_000, 10_000, 0, some]);
         let clock = Clock { offset: random.between(1_000 * S, 1_000_000 * S), drift, missed: Duration::ZERO };
         let never = Duration::ZERO;
-        Client { clock, life: 0, still_until: never, frozen_until: never, touched: never, claim: None }
+        Client { clock, life: 0, still_until: never, frozen_until: never, touched: never, held_up: never, claim: None }
     }
 
     pub(super) fn claim(&self) -> &Claim {
         self.claim.as_ref().expect("nothing is claimed")
     }
 
-    fn claim_mut(&mut self) -> &mut Claim {
+    pub(super) fn claim_mut(&mut self) -> &mut Claim {
         self.claim.as_mut().expect("nothing is claimed")
     }
 
@@ -133,7 +139,12 @@ impl Client {
 
     pub(super) fn stand_still(&mut self, now: Time, until: Time) {
         self.still_until = until.max(self.still_until).max(now);
-        self.touch(self.still_until);
+        self.hold_up(self.still_until);
+    }
+
+    pub(super) fn hold_up(&mut self, until: Time) {
+        self.held_up = self.held_up.max(until);
+        self.touch(until);
     }
 
     pub(super) fn touch(&mut self, time: Time) {
@@ -158,6 +169,10 @@ impl Claim {
         self.standing.is_some()
     }
 
+    pub(super) fn is_obtained(&self) -> bool {
+        self.standing.is_some() || self.kept.is_some()
+    }
+
     pub(super) fn run(&self) -> &Run {
         self.run.as_ref().expect("nothing is carried out")
     }
@@ -166,7 +181,8 @@ impl Claim {
 impl Run {
     fn new(hold: Hold, purpose: Purpose, left: bool) -> Run {
         let jitter = Jitter::new(hold.id().seed());
-        Run { hold, jitter, purpose, left, token: 0, sleeping: false, call: None, last_call: 0, told: None }
+        let record = Record::default();
+        Run { hold, jitter, purpose, record, left, token: 0, sleeping: false, call: None, last_call: 0, told: None }
     }
 }
 
@@ -174,8 +190,8 @@ fn rules(random: &mut Random) -> Rules {
     let seconds = random.pick(&[15, 15, 30, 30, 60, 47]);
     let term = Duration::from_secs(seconds.into());
     let policy = Policy {
-        attempt_limit: random.pick(&[S, 5 * S, 5 * S, 60 * S]),
-        retries: random.pick(&[0, 3, 3, 10]),
+        attempt_limit: random.pick(&[200 * MS, S, 5 * S, 5 * S, 60 * S]),
+        retries: random.pick(&[0, 0, 3, 10]),
         first_pause: random.pick(&[MS, 200 * MS, 200 * MS]),
         longest_pause: random.pick(&[S, 5 * S, 5 * S]),
         patience: random.pick(&[Duration::ZERO, 30 * S, 30 * S, 3_600 * S]),
@@ -183,7 +199,7 @@ fn rules(random: &mut Random) -> Rules {
     let first_pause = random.pick(&[100 * MS, S, S]);
     Rules {
         term: Term::Seconds(seconds),
-        renew_every: random.pick(&[term / 3, term / 3, term / 2, term / 5]),
+        renew_every: random.pick(&[term / 3, term / 3, term / 2, term / 5, S]),
         first_pause,
         longest_pause: first_pause * random.pick(&[1, 10]),
         create_container: true,
@@ -227,15 +243,16 @@ impl World {
             number,
             one_shot,
             rules,
+            wait,
             id,
             run: Some(Run::new(hold, purpose, false)),
             standing: None,
             kept: None,
             valid_until: None,
+            failed: false,
             left: false,
-            lost_told: false,
+            lost_told: None,
             held_at_last: None,
-            saw_it_locked: false,
             releases: 0,
         });
         let leaves = match wait {
@@ -254,7 +271,10 @@ impl World {
         let client = &mut self.clients[who];
         let Some(claim) = client.claim.as_mut().filter(|claim| claim.number == number) else { return };
         match does {
-            Caller::Leave if !claim.left && claim.standing.is_none() => self.leave(who),
+            Caller::Leave if !claim.left && claim.standing.is_none() => {
+                self.check_wait(who);
+                self.leave(who);
+            }
             Caller::Unlock if !claim.left => {
                 if let Some(standing) = &mut claim.standing {
                     claim.held_at_last = Some(standing.check(local).is_ok());
@@ -334,7 +354,7 @@ impl World {
 
 /// The thread that carries out a hold.
 impl World {
-    fn clock(&self, who: usize) -> Moment {
+    pub(super) fn clock(&self, who: usize) -> Moment {
         self.clients[who].clock.at(self.now)
     }
 
@@ -350,7 +370,7 @@ impl World {
         if hiccup > HELD_UP {
             self.tally.add(Count::Preempted);
             let until = self.now + hiccup;
-            self.clients[who].touch(until);
+            self.clients[who].hold_up(until);
         }
         hiccup
     }
@@ -378,7 +398,8 @@ impl World {
         let local = self.clock(who);
         let Some(claim) = self.awaited(who, token) else { return };
         let left = claim.left;
-        let run = claim.run.as_mut().expect("it is awaited");
+        self.take_down(who, input);
+        let run = self.clients[who].claim_mut().run.as_mut().expect("it is awaited");
         run.sleeping = false;
         if left && !run.left {
             run.left = true;
@@ -387,6 +408,7 @@ impl World {
         let jitter = run.jitter.next();
         let step = run.hold.step(local, input, jitter);
         self.note(format_args!("client {who}: {input:?} -> {step:?}"));
+        self.check_step(who, input, step);
         let token = self.fresh();
         self.clients[who].claim_mut().run.as_mut().expect("it is awaited").token = token;
         let time = self.now + self.hiccup(who);
@@ -416,7 +438,6 @@ impl World {
         let client = &mut self.clients[who];
         let gives_up = client.clock.when(sent.after(limit)).unwrap_or(Duration::MAX);
         let claim = client.claim_mut();
-        claim.saw_it_locked = false;
         let run = claim.run.as_mut().expect("it is awaited");
         run.call = Some((number, operation, sent));
         let (claim, purpose) = (claim.number, run.purpose);
@@ -467,7 +488,6 @@ impl World {
     }
 
     fn hear(&mut self, who: usize, sent: Moment, outcome: Outcome) {
-        self.clients[who].claim_mut().saw_it_locked = is_locked(outcome);
         self.go(who, Input::Answer { sent, outcome });
     }
 
@@ -505,17 +525,25 @@ impl World {
             }
             Told::RenewalFailed { .. } => self.tally.add(Count::RenewalFailed),
             Told::Lost(lost) => {
-                if let Some(standing) = &mut self.clients[who].claim_mut().standing {
-                    let lost = standing.lose(lost);
-                    self.hear_loss(who, lost);
+                let claim = self.clients[who].claim_mut();
+                match &mut claim.standing {
+                    Some(standing) => {
+                        let lost = standing.lose(lost);
+                        self.hear_loss(who, lost);
+                        self.check_is_lost(who);
+                    }
+                    None => claim.lost_told = Some(lost),
                 }
             }
-            Told::NotObtained(why) => self.tally.add(match why {
-                Why::Busy => Count::Busy,
-                Why::TimedOut => Count::TimedOut,
-                Why::GivenUp => Count::GivenUp,
-                Why::Failed => Count::Failed,
-            }),
+            Told::NotObtained(why) => {
+                self.clients[who].claim_mut().failed = true;
+                self.tally.add(match why {
+                    Why::Busy => Count::Busy,
+                    Why::TimedOut => Count::TimedOut,
+                    Why::GivenUp => Count::GivenUp,
+                    Why::Failed => Count::Failed,
+                });
+            }
             Told::Released(how) => self.released(who, how),
             Told::Answered(_) => {}
         }
@@ -564,19 +592,20 @@ impl World {
         let claim = self.clients[who].claim_mut();
         let number = claim.number;
         let (purpose, told) = (claim.run().purpose, claim.run().told);
-        let obtained = claim.standing.is_some() || claim.kept.is_some();
-        self.check_end(who, purpose, obtained);
+        self.check_end(who, purpose);
+        self.check_parting(who);
         let claim = self.clients[who].claim_mut();
         let run = claim.run.take().expect("it ends");
         match (purpose, &mut claim.kept) {
             (Purpose::Renew, Some(kept)) => {
                 mutex::renewed(kept, &run.hold, told);
                 claim.valid_until = Some(kept.valid_until);
+                self.check_is_lost(who);
                 self.plan(who, number);
             }
             (Purpose::Release, Some(kept)) => {
                 mutex::released(kept, &run.hold, told);
-                let again = !kept.released && claim.releases < 3;
+                let again = claim.releases < 3;
                 if again && self.random.one_in(2) {
                     self.tally.add(Count::ReleasedAgain);
                     let then = self.now + self.random.up_to(20 * S);
@@ -615,7 +644,13 @@ impl World {
     fn hear_loss(&mut self, who: usize, lost: Lost) {
         let client = &mut self.clients[who];
         let claim = client.claim.as_mut().expect("it is lost");
-        if claim.left || std::mem::replace(&mut claim.lost_told, true) {
+        if claim.left {
+            return;
+        }
+        if let Some(first) = claim.lost_told.replace(lost) {
+            if first != lost {
+                self.breach("the first reason of a loss stays", format_args!("client {who}: {first:?}, then {lost:?}"));
+            }
             return;
         }
         self.tally.add(match lost {

@@ -98,22 +98,24 @@ impl World {
         }
     }
 
-    fn fault_for(&mut self, who: usize) -> Fault {
+    fn fault_for(&mut self, who: usize, operation: Operation) -> Fault {
         if self.setting.calm || self.is_peace() {
             return Fault::None;
         }
+        // There are so many of the others.
+        let rarely = if matches!(operation, Operation::Release { .. }) { 10 } else { 200 };
         let now = self.now;
         let met = self.storms.iter().find(|storm| storm.until > now && storm.clients >> who & 1 == 1);
         match met.map(|storm| storm.fault) {
             Some(fault) if !self.random.one_in(6) => fault,
-            _ if self.random.one_in(200) => self.fault(),
+            _ if self.random.one_in(rarely) => self.fault(),
             _ => Fault::None,
         }
     }
 
     /// Sends a request of the client's claim, which it gives up at `gives_up`.
     pub(super) fn transmit(&mut self, who: usize, call: u64, operation: Operation, gives_up: Time) {
-        let fault = self.fault_for(who);
+        let fault = self.fault_for(who, operation);
         let limit = gives_up - self.now;
         let claim = self.clients[who].claim().number;
         let mut packet = Packet {

@@ -40,12 +40,14 @@ pub(super) struct Facts {
     pub(super) broken: bool,
     /// A request of its was carried out twice.
     pub(super) doubled: bool,
-    /// An answer named somebody else's lease as its own.
+    /// It got an answer that was for somebody else.
     pub(super) misled: bool,
     /// An acquire was sent.
     pub(super) asked: bool,
     pub(super) release_sent: bool,
     pub(super) release_done: bool,
+    /// A release had no answer, and may have been carried out.
+    pub(super) perhaps_released: bool,
     /// The calls that got or renewed the lease, and until when.
     leased: Vec<(u64, Time)>,
     /// Since when its client wants it no more, or is dead.
@@ -78,7 +80,7 @@ impl World {
             Operation::Acquire { .. } | Operation::Renew { .. } if leaving => {
                 self.breach("who has left asks for nothing", format_args!("client {who}: {operation:?}"));
             }
-            Operation::Acquire { .. } if claim.saw_it_locked => {
+            Operation::Acquire { .. } if claim.run().record.saw_it_locked() => {
                 self.breach("nobody knocks at a locked door", format_args!("client {who}"));
             }
             Operation::Release { .. } if claim.is_guarded() && !claim.left => {
@@ -162,6 +164,7 @@ impl World {
                 if let Some(other) = self.another_yes(claim).filter(|_| self.now < end) {
                     self.breach("never two holders", format_args!("clients {other} and {who}"));
                 }
+                self.check_rhythm(who, valid_until);
             }
             Told::Lost(lost) => self.check_lost(who, lost),
             _ => {}
@@ -177,48 +180,72 @@ impl World {
     /// Nothing is lost without a reason.
     pub(super) fn check_lost(&mut self, who: usize, lost: Lost) {
         let claim = self.clients[who].claim().number;
-        let facts = &self.facts[claim];
-        let container_gone = self.tally.of(Count::ContainerDeleted) + self.tally.of(Count::FailedOver) > 0;
         let reason = match lost {
             Lost::Expired => {
                 let client = &self.clients[who];
                 let deadline = client.deadline().and_then(|moment| client.clock.when(moment));
                 client.claim().one_shot || deadline.is_none_or(|end| client.touched + QUIET >= end)
             }
-            Lost::Taken => facts.misled || !self.setting.lawful,
-            Lost::Broken => facts.broken,
-            Lost::BlobDeleted => container_gone || self.tally.of(Count::BlobDeleted) > 0,
-            Lost::ContainerDeleted => container_gone,
-            _ => false,
+            Lost::Taken => self.facts[claim].misled || !self.setting.lawful,
+            _ => self.has_happened(claim, lost),
         };
         if !reason {
             self.breach("no false loss", format_args!("client {who}: {lost:?}"));
         }
     }
 
+    /// Whether somebody did this to a claim.
+    fn has_happened(&self, claim: usize, lost: Lost) -> bool {
+        let container_gone = self.tally.of(Count::ContainerDeleted) + self.tally.of(Count::FailedOver) > 0;
+        match lost {
+            Lost::Broken => self.facts[claim].broken,
+            Lost::BlobDeleted => container_gone || self.tally.of(Count::BlobDeleted) > 0,
+            Lost::ContainerDeleted => container_gone,
+            _ => false,
+        }
+    }
+
     /// When a release has said how it ended. `held`: until it was begun, by the client's own clock.
     pub(super) fn check_released(&mut self, who: usize, how: Released, held: bool) {
-        let facts = &self.facts[self.clients[who].claim().number];
-        match how {
-            Released::Done if !held => self.breach("unlock is Ok only if held", format_args!("client {who}")),
-            // One that ran out, or was broken, while a renewal was under way or the process stood still, is told as lost.
-            Released::Lost(lost)
-                if lost == Lost::Taken && held && facts.release_done && !facts.doubled && self.setting.lawful =>
-            {
-                self.breach("its own release is no loss", format_args!("client {who}: {lost:?}"));
+        let local = self.clock(who);
+        let client = &self.clients[who];
+        let claim = client.claim();
+        let facts = &self.facts[claim.number];
+        let breach = match how {
+            Released::Done if !held => Some("unlock is Ok only if held"),
+            Released::Done => {
+                let released = facts.release_done || facts.perhaps_released || facts.misled;
+                (!released).then_some("unlock is Ok only if it was released")
             }
-            _ => {}
+            Released::Failed => {
+                facts.left.is_some_and(|left| client.touched < left).then_some("no release fails without a reason")
+            }
+            Released::Lost(_) if !held => None,
+            // While a renewal was under way, or the process stood still.
+            Released::Lost(Lost::Expired) => {
+                claim.valid_until.is_some_and(|end| local < end).then_some("no false loss")
+            }
+            Released::Lost(Lost::Taken) => {
+                (facts.release_done && !facts.doubled && self.setting.lawful).then_some("its own release is no loss")
+            }
+            Released::Lost(lost) => (!self.has_happened(claim.number, lost)).then_some("no false loss"),
+        };
+        if let Some(rule) = breach {
+            self.breach(rule, format_args!("client {who}: {how:?}"));
         }
     }
 
     /// When nothing more will be done for a claim.
-    pub(super) fn check_end(&mut self, who: usize, purpose: Purpose, obtained: bool) {
+    pub(super) fn check_end(&mut self, who: usize, purpose: Purpose) {
         self.service.settle(self.now);
-        let claim = self.clients[who].claim().number;
-        self.facts[claim].ended |= !(purpose == Purpose::Acquire && obtained || purpose == Purpose::Renew);
-        let facts = &self.facts[claim];
-        let left_behind = matches!(self.service.lease, Lease::Leased { id, .. } if self.owners[&id] == claim);
-        if facts.ended && left_behind && !facts.release_sent && !facts.doubled {
+        let claim = self.clients[who].claim();
+        let facts = &mut self.facts[claim.number];
+        facts.ended |= !(purpose == Purpose::Acquire && claim.is_obtained() || purpose == Purpose::Renew);
+        let has_it = matches!(self.service.lease, Lease::Leased { id, .. } if self.owners[&id] == claim.number);
+        let left_behind = facts.ended && has_it && !facts.doubled;
+        // Who has left lets a lease run out that is nearly over.
+        let unsure = claim.run().record.unsure && !claim.is_obtained() && !claim.left;
+        if (left_behind || unsure) && !facts.release_sent {
             self.breach("what was begun is undone", format_args!("client {who} left its lease behind"));
         }
     }
