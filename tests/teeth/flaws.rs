@@ -150,4 +150,56 @@ flaws! {
         "hold.rs": "self.perhaps_released |= applied == Applied::Perhaps;" =>
             "let _ = applied;"
     }
+    "a renewal that hangs takes all of the time that is left" {
+        "hold.rs": "attempt_limit.min(tenure.valid_until.left(now) / 2);" =>
+            "attempt_limit.min(tenure.valid_until.left(now));"
+    }
+    "the lock is renewed at the last moment" {
+        "hold.rs": "            renew_at: sent.after(retry::shortened(self.rules.renew_every, 10, jitter))," =>
+            "            renew_at: self.rules.term.valid_until(sent).before(Duration::from_millis((jitter >> 22).into())),"
+    }
+    "a holder is not told at once that its lease was broken" {
+        "hold.rs": "                Outcome::Broken => return self.lose(Lost::Broken),\n" => ""
+    }
+    "a lease that was lost is still held, says its owner" {
+        "mutex.rs": "        Some(Told::Lost(lost)) => kept.lost = Some(lost),\n" => ""
+    }
+    "a lease is renewed after its loss" {
+        "mutex.rs": "kept.lost.or(kept.let_go.then_some(Lost::Released))" => "kept.let_go.then_some(Lost::Released)"
+    }
+    "the release of what somebody else took is Ok" {
+        "hold.rs": "(_, Some(_)) if self.perhaps_released =>" => "(_, Some(_)) if self.perhaps_released || gone == Some(Lost::Taken) =>"
+    }
+    "unlocking waits for the next renewal" {
+        "hold.rs": "        if self.leaving {\n            self.state = State::Releasing(self.release(self.ends, self.rules.policy.retries, false));" =>
+            "        if self.leaving && now >= tenure.renew_at {\n            self.state = State::Releasing(self.release(self.ends, self.rules.policy.retries, false));"
+    }
+    "a wait reaches past its end" {
+        "hold.rs": "    let until = now.after(pause);\n    match wait {" =>
+            "    let until = now.after(pause);\n    match Some(wait).filter(|_| until < now).unwrap_or(Wait::Forever) {"
+    }
+    "the pauses of a wait grow without a bound" {
+        "hold.rs": "retry::growing(self.rules.first_pause, self.rules.longest_pause, seek.busy, jitter)" =>
+            "retry::growing(self.rules.first_pause, Duration::MAX, seek.busy, jitter)"
+    }
+    "who waits knocks instead of looking" {
+        "hold.rs": "if seek.unsure || seek.blind { Ask::Acquire } else { Ask::Look }" => "Ask::Acquire"
+    }
+    "who may not look gives up" {
+        "hold.rs": "                seek.blind = true;\n" => "                return self.give_up(seek, Why::Failed);\n"
+    }
+    "a wait bears no failure" {
+        "hold.rs": "Wait::Forever => (now.since(since) < policy.patience, pause" => "Wait::Forever => (now < since, pause"
+    }
+    "who does not want to wait tries without end" {
+        "hold.rs": "(seek.failures <= policy.retries && pause <= policy.longest_pause, pause)" =>
+            "(pause <= policy.longest_pause, pause)"
+    }
+    "Retry-After is ignored" {
+        "retry.rs": "own.max(retry_after.unwrap_or_default().min(LONGEST_RETRY_AFTER))" =>
+            "own.max(retry_after.unwrap_or_default().min(Duration::ZERO.min(LONGEST_RETRY_AFTER)))"
+    }
+    "the last reason of a loss is told, not the first" {
+        "hold.rs": "*self.lost.get_or_insert(lost)" => "*self.lost.insert(lost)"
+    }
 }
