@@ -77,6 +77,11 @@ mod tests {
     }
 
     #[test]
+    fn its_terms_are_those_of_the_token() {
+        assert_eq!(Sas::new(TOKEN).unwrap().terms(), &Terms::read(TOKEN));
+    }
+
+    #[test]
     fn what_is_no_sas_is_refused_without_being_shown() {
         let bad = ["", "?", "sv=1&sp=w", "sig=", "sig=a b", "https://x.test/c?sig=abc", "sig=a#b", "sig=é", "SIG=abc"];
         for token in bad {

@@ -184,6 +184,11 @@ mod tests {
     }
 
     #[test]
+    fn a_key_says_whose_it_is() {
+        assert_eq!(SharedKey::new("me", "AAAA").unwrap().account(), "me");
+    }
+
+    #[test]
     fn a_bad_key_is_refused_without_being_shown() {
         let error = SharedKey::new("me", "not base64!").err().unwrap();
         assert!(!format!("{error:?}").contains("not base64!"));

@@ -226,7 +226,8 @@ mod tests {
         let bad = ["", "soon", "2026", "2026-13-01", "2026-00-01", "2026-01-32", "0000-01-01", "1969-12-31"];
         let worse =
             ["2026-01-02T25:00Z", "2026-01-02T03", "2026-01-02T03:04:05+02:00", "99999999999999-01-01", "é-01-01"];
-        for text in bad.into_iter().chain(worse) {
+        let odd = ["2026-01-02T03:60Z", "2026-01-02T03:04:60Z", "2026-1-02", "2026-+1-02"];
+        for text in bad.into_iter().chain(worse).chain(odd) {
             assert_eq!(Date::parse(text), None, "{text}");
             assert_eq!(Terms::read(&format!("se={text}&sig=x")), Terms::default(), "{text}");
         }
@@ -249,6 +250,21 @@ mod tests {
         assert!(terms.out_of_time(at("2026-01-02")).unwrap().contains("before 2026-01-03"));
         assert!(terms.out_of_time(at("2026-01-06")).unwrap().contains("expired at 2026-01-05"));
         assert_eq!(terms.to_string(), "a user delegation SAS for one blob (`sp=rw`) until 2026-01-05T00:00:00Z");
+    }
+
+    #[test]
+    fn what_may_be_wrong_with_a_token_that_is_in_time() {
+        let any =
+            "the SAS token was not accepted: it may have been altered, or signed with a key that was rotated since";
+        for (query, more) in [
+            ("sr=c&se=2026-01-02", ""),
+            ("sr=b&se=2026-01-02", ", or be for another blob than the lock's"),
+            ("sr=c&se=2026-01-02&skoid=o", ", or its user delegation key may have been revoked"),
+            ("sr=c&si=policy-1", ", or its stored access policy may have ended"),
+            ("sr=c", "; it says no time when it expires"),
+        ] {
+            assert_eq!(Terms::read(&format!("{query}&sig=x")).doubts(), format!("{any}{more}"), "{query}");
+        }
     }
 
     #[test]
