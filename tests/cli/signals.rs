@@ -1,8 +1,9 @@
 //! Signals, and the loss of the lock in mid-run.
 
 use std::fs;
-use std::io::Read;
+use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -145,7 +146,11 @@ struct Family {
 
 impl Family {
     fn start(emulator: &Emulator, text: &str) -> Family {
-        let mut child = script(emulator, &["--lease", "15"], text).spawn().unwrap();
+        Family::of(&mut script(emulator, &["--lease", "15"], text))
+    }
+
+    fn of(azmutex: &mut Command) -> Family {
+        let mut child = azmutex.spawn().unwrap();
         let (line, stdout) = first_line(&mut child);
         let members: Vec<_> = line.split(' ').map(pid).collect();
         assert!(members.iter().copied().all(is_alive), "{line}");
@@ -175,6 +180,30 @@ fn lost_in_mid_run(command: &str, child: &str) -> String {
     assert!(told.contains("broke"), "{told}");
     assert_free(&emulator);
     said
+}
+
+/// A pipe that is full, and that nobody reads.
+fn clogged() -> (PipeReader, PipeWriter) {
+    let (reader, writer) = io::pipe().unwrap();
+    let mut filler = writer.try_clone().unwrap();
+    let (wrote, written) = mpsc::channel();
+    // Stands still when there is no more room, and ends with the reader.
+    thread::spawn(move || while filler.write_all(&[b'.'; 512]).is_ok() && wrote.send(()).is_ok() {});
+    while written.recv_timeout(Duration::from_secs(1)).is_ok() {}
+    (reader, writer)
+}
+
+#[test]
+fn a_loss_ends_the_family_though_nobody_reads_what_is_said_of_it() {
+    for options in [&["--lease", "15"][..], &["--lease", "15", "--verbose"]] {
+        let emulator = Emulator::start().unwrap();
+        let (unread, full) = clogged();
+        let family = Family::of(script(&emulator, options, &family(POLITE, POLITE)).stderr(full));
+        break_lock(&emulator);
+        eventually("the end of the family", || family.living() == 0);
+        drop(unread);
+        family.end();
+    }
 }
 
 #[test]

@@ -171,14 +171,17 @@ fn pause(guard: &LockGuard, command: &mut Command) {
 }
 
 fn end(guard: LockGuard, mut command: Command) -> Failure {
-    if let Err(error) = guard.ensure_held() {
-        tell::note(format_args!("{error:?}"));
-    }
-    if let Err(error) = command.end() {
-        tell::note(format_args!("could not wait for the command: {error}"));
-    }
+    let lost = guard.ensure_held().err();
+    let ended = command.end();
     // Now that the command is gone: a renewal that is still under way must not keep the lock from the others.
     drop(guard);
+    // Not before: nobody may be reading.
+    if let Some(error) = lost {
+        tell::note(format_args!("{error:?}"));
+    }
+    if let Err(error) = ended {
+        tell::note(format_args!("could not wait for the command: {error}"));
+    }
     Failure::new(exit::LOST, "the command was ended, because the lock was lost")
 }
 
