@@ -80,15 +80,20 @@ impl<'a> Orphans<'a> {
         let Orphans { account, container, waiting, .. } = self;
         waiting.retain(|Orphan { lock, lease_id, since, bound, is_of_dead }| {
             let time = Time::now().since(*since);
-            // Refused unless that lease is in force.
+            // 200 while that lease is in force, 412 when it is not.
             let path = format!("{container}/{lock}");
             let Ok(answer) = account.try_raw("HEAD", &path, &[("x-ms-lease-id", lease_id)], b"") else { return true };
-            if answer.status == 200 && time > *bound {
-                violations.push(format!("{lock} is still taken by {lease_id}, {time:.1?} after its holder was gone"));
-            } else if answer.status != 200 && *is_of_dead {
-                longest = longest.max(time);
+            if answer.status == 412 {
+                if *is_of_dead {
+                    longest = longest.max(time);
+                }
+                return false;
             }
-            answer.status == 200 && time <= *bound
+            if time > *bound {
+                let status = answer.status;
+                violations.push(format!("{lock}: {status} to {lease_id}, {time:.1?} after its holder was gone"));
+            }
+            time <= *bound
         });
         (longest, violations)
     }

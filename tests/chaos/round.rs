@@ -28,8 +28,9 @@ const SECOND: Duration = Duration::from_secs(1);
 pub(crate) const LOCKS: usize = 12;
 /// Of each lock.
 pub(crate) const CONTENDERS: usize = 3;
-/// The client gives up a request after 5 s; so long after the last fault no call suffers from one.
-const OVERHANG: Duration = Duration::from_secs(6);
+/// The client gives up a request after 5 s, and the network is through with it later: so long after the last fault no
+/// call suffers from one.
+const OVERHANG: Duration = LATEST.saturating_add(SECOND);
 /// Longer than the shortest lease, so that a lock which is not renewed would be lost.
 const CALM: Duration = Duration::from_secs(16);
 /// How long one call of the library takes at most while the network is ill, and a little.

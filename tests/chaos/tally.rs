@@ -145,6 +145,20 @@ impl Tally {
         DEEDS.iter().filter(|(deed, _)| self.times(*deed) == 0).map(|(_, words)| *words).collect()
     }
 
+    /// What came of it, and was not seen once: without it the checks would have had nothing to find.
+    pub(crate) fn unseen(&self) -> Vec<&'static str> {
+        let seen = [
+            ("a hand-over", self.hand_overs > 0),
+            ("a hold in the calm", self.calm_holds > 0),
+            ("a loss in the middle of a hold", !self.losses.is_empty()),
+            ("an update of a file", self.written_to_files > 0),
+            ("an update of a blob", self.written_to_blobs > 0),
+            // No lease is renewed later than with two thirds of its time left.
+            ("the lease of a dead holder, in force", self.longest_orphan > Duration::from_secs(5)),
+        ];
+        seen.into_iter().filter(|(_, seen)| !seen).map(|(what, _)| what).collect()
+    }
+
     pub(crate) fn raise(longest: &mut Duration, time: Duration) {
         *longest = (*longest).max(time);
     }
