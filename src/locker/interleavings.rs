@@ -292,6 +292,7 @@ impl Tally {
 #[cfg(not(shuttle))]
 fn play(lanes: u32, wanted: &[Came], round: impl Fn(&mut Chance) -> Came + Send + Sync + 'static) {
     use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     const FEWEST_OF_A_LANE: u32 = 750;
     const MOST: u32 = 20_000;
@@ -300,17 +301,27 @@ fn play(lanes: u32, wanted: &[Came], round: impl Fn(&mut Chance) -> Came + Send 
     println!("AZMUTEX_RACES_SEED={seed}");
     let round = Arc::new(round);
     let (sender, outcomes) = unbounded();
+    let is_enough = Arc::new(AtomicBool::new(false));
     for lane in 0..lanes {
-        let (round, sender) = (round.clone(), sender.clone());
+        let (round, sender, is_enough) = (round.clone(), sender.clone(), is_enough.clone());
         let mut chance = Chance(Jitter::new(seed.wrapping_add(lane.into())));
         let mut play = move || catch_unwind(AssertUnwindSafe(|| round(&mut chance))).ok();
-        thread::spawn(move || while sender.send(play()).is_ok() {});
+        thread::spawn(move || while sender.send(play()).is_ok() && !is_enough.load(Ordering::Relaxed) {});
     }
+    drop(sender);
     let mut tally = Tally::default();
     while tally.rounds() < FEWEST_OF_A_LANE * lanes.min(4) || !tally.is_enough(wanted) {
         tally.count(outcomes.recv_timeout(SOON).expect("no round hangs").expect("no round fails"));
         assert!(tally.rounds() < MOST, "{wanted:?} are to be seen, not {:?}", tally.0);
     }
+    is_enough.store(true, Ordering::Relaxed);
+    let end = loop {
+        match outcomes.recv_timeout(SOON) {
+            Ok(came) => tally.count(came.expect("no round fails")),
+            Err(end) => break end,
+        }
+    };
+    assert_eq!(end, RecvTimeoutError::Disconnected, "a round of one of the lanes hangs");
     println!("{} rounds: {:?}", tally.rounds(), tally.0);
 }
 
