@@ -254,8 +254,11 @@ mod tests {
         let (worker, watch) = started(obliging);
         assert!(matches!(next(&worker), Some(Report::Granted)));
         let first = watch.check().unwrap();
-        clock::sleep(Duration::from_millis(200));
-        assert!(watch.check().unwrap() > first, "renewed");
+        let end = clock::now().after(PATIENCE);
+        while watch.check().unwrap() == first {
+            assert!(clock::now() < end, "it is not renewed");
+            clock::sleep(Duration::from_millis(1));
+        }
         let Worker { stay, reports } = worker;
         drop(stay);
         assert!(matches!(reports.recv_timeout(PATIENCE), Ok(Report::Released(Ok(())))));
@@ -319,15 +322,17 @@ mod tests {
     #[test]
     fn an_unlock_beside_a_thread_that_hangs_comes_back_within_its_bound() {
         let (_go, gate) = bounded::<()>(0);
+        let (begun, hangs) = unbounded();
         let (worker, watch) = started(move |operation| match operation {
             Operation::Renew { .. } => {
+                let _ = begun.send(());
                 let _ = gate.recv();
                 Outcome::Failed { applied: Applied::Perhaps, retry_after: None }
             }
             operation => obliging(operation),
         });
         assert!(matches!(next(&worker), Some(Report::Granted)));
-        clock::sleep(Duration::from_millis(100));
+        hangs.recv_timeout(PATIENCE).unwrap();
         let attempt = Duration::from_millis(50);
         let guard = crate::LockGuard::new(LeaseId::random().unwrap(), watch, worker, attempt, SECOND);
         guard.ensure_held().unwrap();

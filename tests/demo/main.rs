@@ -18,6 +18,8 @@ const NAME: &str = "AZMUTEX_DEMO_NAME";
 const STORE: &str = "AZMUTEX_DEMO_STORE";
 const STEPS: &str = "AZMUTEX_DEMO_STEPS";
 const STEP: Duration = Duration::from_millis(500);
+/// For what takes milliseconds, on a machine that has much else to do.
+const LONGEST_START: Duration = Duration::from_secs(60);
 
 fn main() {
     // Asked for a list of its tests, as some test runners do, it has none to name.
@@ -60,7 +62,9 @@ fn stage() {
     let start = Instant::now();
     let (mut first, lines) = process("first", 4, &store);
     let first_lines = follow("first", start, lines);
-    while lock(&store).inspect().is_ok_and(|status| !status.is_locked()) {
+    while !lock(&store).inspect().is_ok_and(|status| status.is_locked()) {
+        assert!(first.try_wait().unwrap().is_none(), "the first is gone");
+        assert!(start.elapsed() < LONGEST_START, "the first does not get the lock");
         thread::sleep(Duration::from_millis(20));
     }
     let (mut second, lines) = process("second", 60, &store);

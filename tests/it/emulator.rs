@@ -681,7 +681,7 @@ fn dropping_it_ends_what_is_under_way() {
     let port = emulator.port();
     let start = Instant::now();
     drop(emulator);
-    assert!(start.elapsed() < SECOND, "{:?}", start.elapsed());
+    assert!(start.elapsed() < SOON, "{:?}", start.elapsed());
     assert!(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err());
     drop((idle, half));
     for thread in waiting {
@@ -795,7 +795,7 @@ mod alone {
             // The system may still be clearing away what has ended.
             let start = Instant::now();
             while counts() != before {
-                assert!(start.elapsed() < SECOND, "{:?}, and before {before:?}", counts());
+                assert!(start.elapsed() < SOON, "{:?}, and before {before:?}", counts());
             }
         }
         assert!(taken < 10, "{taken} ports were not free again: more than other programs may have taken");

@@ -1,6 +1,5 @@
 //! `AzureMutex`: one call at a time.
 
-use std::thread;
 use std::time::Duration;
 
 use azmutex::lease::{Break, LockStatus, Lost};
@@ -69,11 +68,12 @@ fn a_lease_that_was_let_go_is_not_held_whatever_came_of_the_release(server: &Ser
 
     // On its way for longer than its caller waited: it will free the lease, and no renewal may come before it.
     let mut lease = mutex.acquire(LEASE).unwrap();
+    proxy.forget();
     proxy.next(Operation::Release, Fault::Late(Duration::from_secs(2)));
     assert_eq!(mutex.release(&lease).unwrap_err().kind(), ErrorKind::Unavailable);
     assert!(!lease.is_held());
     assert_eq!(mutex.renew(&mut lease).unwrap_err().lost_because(), Some(Lost::Released));
-    thread::sleep(Duration::from_millis(2_500));
+    assert!(proxy.wait_for_status(Operation::Release, 1, LEASE));
     let next = mutex.acquire(LEASE).unwrap();
     mutex.release(&next).unwrap();
 }
