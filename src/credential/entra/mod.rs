@@ -21,8 +21,8 @@
 //! own, at half of its life, while the one at hand goes on serving; failures are repeated with growing pauses. When the
 //! service refuses a token that should be good, one more is fetched at once.
 //!
-//! Tokens and secrets are in no text that this crate makes, and are wiped from memory when they are done with. They go
-//! over https or to this machine, and never after a redirect. Only a platform's endpoint for managed identities may be
+//! Tokens and secrets are in no text that this crate makes, and its copies of them are wiped when they are done with.
+//! They go over https or to this machine, and never after a redirect. Only a platform's endpoint for managed identities may be
 //! plain http next to this machine, at a link-local or private address; no proxy comes between.
 
 mod answer;
