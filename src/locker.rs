@@ -182,20 +182,25 @@ impl Locker {
             Wait::Until(deadline) => after(deadline.left(clock::now()).saturating_add(GRACE)),
             Wait::Never | Wait::Forever => never(),
         };
-        let mut error = select! {
-            recv(worker.reports) -> report => match report {
+        let mut failure = None;
+        let mut error = loop {
+            let report = select! {
+                recv(worker.reports) -> report => report,
+                recv(cancelled) -> _ => break Error::cancelled(mutex.lock_name()),
+                recv(timeout) -> _ => break Error::timed_out(mutex.lock_name(), waited, failure),
+            };
+            match report {
+                Ok(Report::Failing(now)) => failure = now,
                 Ok(Report::Granted) => match watch.check() {
                     Ok(_) => {
                         let attempt = rules.policy.attempt_limit;
                         return Ok(LockGuard::new(id, watch, worker, attempt, *drop_limit));
                     }
-                    Err(lost) => Error::lost(mutex.lock_name(), lost),
+                    Err(lost) => break Error::lost(mutex.lock_name(), lost),
                 },
-                Ok(Report::NotObtained(error)) => error,
-                _ => Error::thread_died(mutex.lock_name()),
-            },
-            recv(cancelled) -> _ => Error::cancelled(mutex.lock_name()),
-            recv(timeout) -> _ => Error::timed_out(mutex.lock_name(), waited, None),
+                Ok(Report::NotObtained(error)) => break error,
+                _ => break Error::thread_died(mutex.lock_name()),
+            }
         };
         let Worker { stay, reports } = worker;
         drop(stay);
@@ -369,5 +374,49 @@ impl Cancel {
 impl Default for Cancel {
     fn default() -> Self {
         Cancel::new()
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(shuttle))]
+mod tests {
+    use std::error::Error as _;
+
+    use super::*;
+    use crate::rest::{Applied, Outcome};
+
+    const FAILED: Outcome = Outcome::Failed { applied: Applied::No, retry_after: None };
+
+    /// A wait whose first request fails, and whose second has the given answer; the third hangs for good.
+    fn wait_behind(second: Outcome) -> Error {
+        let locker = Container::development("locks").unwrap().locker("job").unwrap();
+        let (_hangs, gate) = bounded::<()>(0);
+        let mut requests = 0;
+        let attempt = move |_, _| {
+            requests += 1;
+            if requests == 3 {
+                let _ = gate.recv();
+            }
+            let outcome = if requests == 2 { second } else { FAILED };
+            let error = (outcome == FAILED).then(|| Error::thread_died(&"job".into()));
+            Exchange { sent: clock::now(), outcome, error }
+        };
+        let wait = Wait::Until(clock::now().after(Duration::from_secs(2)));
+        let error = locker.obtain_by(attempt, LeaseId::random().unwrap(), wait, Duration::from_secs(2), &never());
+        error.unwrap_err()
+    }
+
+    #[test]
+    fn a_wait_ends_with_the_failure_that_stood_in_its_way_though_the_next_request_hangs() {
+        let error = wait_behind(FAILED);
+        assert_eq!(error.kind(), crate::ErrorKind::TimedOut);
+        assert!(error.source().is_some(), "{error:?}");
+    }
+
+    #[test]
+    fn a_wait_does_not_end_with_a_failure_that_is_over() {
+        let error = wait_behind(Outcome::Busy);
+        assert_eq!(error.kind(), crate::ErrorKind::TimedOut);
+        assert!(error.source().is_none(), "{error:?}");
     }
 }

@@ -23,6 +23,8 @@ const STACK: usize = 512 * 1024;
 /// What the lock's thread says to the caller's.
 #[derive(Debug)]
 pub(crate) enum Report {
+    /// What stands between the caller and an answer of the service, or that nothing does any more.
+    Failing(Option<Error>),
     Granted,
     NotObtained(Error),
     Released(Result<()>),
@@ -87,8 +89,8 @@ impl Thread {
                 Do::Send { operation, limit } => {
                     let exchange = attempt(operation, limit);
                     self.error = exchange.error;
-                    if self.error.is_none() {
-                        self.failure = None;
+                    if self.error.is_none() && self.failure.take().is_some() {
+                        self.report(Report::Failing(None));
                     }
                     Input::Answer { sent: exchange.sent, outcome: exchange.outcome }
                 }
@@ -126,6 +128,7 @@ impl Thread {
             Told::Retrying => {
                 let error = self.failure();
                 self.failure = Some(error.clone());
+                self.report(Report::Failing(Some(error.clone())));
                 self.watch.tell(Event::Retrying { lock, error });
             }
             Told::Granted { valid_until, .. } => {
