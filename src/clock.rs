@@ -92,6 +92,8 @@ pub(crate) fn sleep(pause: Duration) {
 }
 
 #[cfg(test)]
+pub(crate) mod lateness;
+#[cfg(test)]
 pub(crate) mod settable;
 
 #[cfg(test)]

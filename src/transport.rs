@@ -460,10 +460,11 @@ mod tests {
         let took = clock::now().since(start);
         assert!(took >= LIMIT, "{took:?}");
 
+        let limit = 10 * LIMIT;
         let start = clock::now();
-        assert_eq!(looking(&[address()]).addresses(NAME, LIMIT).unwrap(), [address()]);
+        assert_eq!(looking(&[address()]).addresses(NAME, limit).unwrap(), [address()]);
         let took = clock::now().since(start);
-        assert!(took >= LIMIT / 4 && took < LIMIT, "{took:?}");
+        assert!(took >= limit / 4 && took < limit, "{took:?}");
     }
 
     #[test]

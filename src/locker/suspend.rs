@@ -3,9 +3,10 @@
 
 use std::thread;
 
-use crossbeam_channel::{RecvTimeoutError, bounded, unbounded};
+use crossbeam_channel::{bounded, unbounded};
 
 use super::*;
+use crate::clock::lateness::Lateness;
 use crate::clock::settable::SettableClock;
 use crate::clock::sleep;
 use crate::container;
@@ -99,24 +100,12 @@ fn is_renewed(event: &Event) -> bool {
     matches!(event, Event::Renewed { .. })
 }
 
-/// The loss is told within the time that is promised, and what threads are late by on this machine just now.
+/// The loss is told within the time that is promised, and what this machine is late by.
 fn assert_told(lost: &Receiver<Lost>) {
-    const TICK: Duration = Duration::from_millis(5);
-    let (start, mut late) = (clock::now(), Duration::ZERO);
-    loop {
-        let tick = clock::now();
-        match lost.recv_timeout(TICK) {
-            Ok(why) => {
-                assert_eq!(why, Lost::Expired);
-                break;
-            }
-            Err(RecvTimeoutError::Timeout) => late = late.max(clock::now().since(tick).saturating_sub(TICK)),
-            Err(RecvTimeoutError::Disconnected) => panic!("nobody is left to tell"),
-        }
-        assert!(clock::now().since(start) < SOON, "it is not told");
-    }
-    let took = clock::now().since(start);
-    println!("told after {took:?}, by threads that are up to {late:?} late");
+    let (start, lateness) = (clock::now(), Lateness::from_now());
+    assert_eq!(lost.recv_timeout(SOON), Ok(Lost::Expired));
+    let (took, late) = (clock::now().since(start), lateness.of_two());
+    println!("told after {took:?}, by threads that may be {late:?} late");
     assert!(took <= TOLD_WITHIN + late, "{took:?}");
 }
 

@@ -21,6 +21,7 @@ use azmutex::{AzureMutex, Cancel, Error, ErrorKind, LockGuard, Locker, container
 
 use super::server;
 use crate::support::http::Operation::{self, Acquire, CreateBlob, CreateContainer, Look, Release, Renew};
+use crate::support::lateness::Lateness;
 use crate::support::proxy::{Entry, Fault, FaultProxy};
 use crate::support::server::Server;
 use crate::support::unique;
@@ -153,19 +154,21 @@ impl Drop for Rig {
 
 /// When a hold ends by itself, by what its guard says.
 #[derive(Debug)]
-struct Deadline(RangeInclusive<Instant>);
+struct Deadline(RangeInclusive<Instant>, Lateness);
 
 impl Deadline {
     fn of(guard: &LockGuard) -> Deadline {
         let before = Instant::now();
         let left = guard.remaining();
-        Deadline(before + left..=Instant::now() + left)
+        Deadline(before + left..=Instant::now() + left, Lateness::from_now())
     }
 
     fn assert_told(&self, told: Instant) {
-        println!("told {:?} after the deadline", told.saturating_duration_since(*self.0.start()));
+        let late = self.1.of_two();
+        let took = told.saturating_duration_since(*self.0.start());
+        println!("told {took:?} after the deadline, by threads that may be {late:?} late");
         assert!(told >= *self.0.start(), "told {:?} too early", *self.0.start() - told);
-        assert!(told <= *self.0.end() + TOLD_WITHIN, "told {:?} after the deadline", told - *self.0.end());
+        assert!(told <= *self.0.end() + TOLD_WITHIN + late, "told {:?} after the deadline", told - *self.0.end());
     }
 
     /// It is counted from the sending of the request that arrived at that time.
@@ -376,6 +379,8 @@ fn a_delayed_answer_shortens_the_hold_by_its_delay() {
     let renewal = || {
         let Some(rig) = Rig::used() else { return };
         rig.proxy.next(Renew, Fault::DelayAnswer(DELAY));
+        // The next one is due as soon as the delayed answer is there.
+        rig.proxy.always(Some(Renew), Fault::BlackHole);
         let (locker, events) = hear(rig.builder(Policy::default()).renew_every(SECOND));
         let guard = locker.lock().unwrap();
         let first = Deadline::of(&guard);
@@ -612,8 +617,8 @@ fn whoever_may_have_the_lock_asks_by_acquiring() {
 
 // Scenario 13: granted, and given up.
 
-fn timeout_of(rig: &Rig, timeout: Duration) -> Error {
-    let (result, took) = timed(|| rig.locker(Policy::default()).lock_timeout(timeout));
+fn timeout_of(rig: &Rig, policy: Policy, timeout: Duration) -> Error {
+    let (result, took) = timed(|| rig.locker(policy).lock_timeout(timeout));
     let error = result.unwrap_err();
     println!("back {:?} after the end of the wait", took.saturating_sub(timeout));
     assert_eq!(error.kind(), ErrorKind::TimedOut, "{error:?}");
@@ -640,7 +645,7 @@ fn cancelled_at(rig: &Rig, operation: Operation, policy: Policy) {
 fn a_grant_unheard_of_by_the_end_of_the_wait_is_undone() {
     let Some(rig) = Rig::used() else { return };
     rig.proxy.always(Some(Acquire), Fault::Withhold);
-    timeout_of(&rig, SECOND);
+    timeout_of(&rig, Policy::default(), SECOND);
     rig.assert_undone(SLACK);
 }
 
@@ -675,7 +680,7 @@ fn a_wait_ends_in_time_though_the_undoing_hangs() {
     let Some(rig) = Rig::used() else { return };
     rig.proxy.always(Some(Acquire), Fault::Withhold);
     rig.proxy.always(Some(Release), Fault::BlackHole);
-    timeout_of(&rig, SECOND);
+    timeout_of(&rig, Policy::default(), SECOND);
     assert!(!rig.is_free());
     let granted = rig.requests(Acquire).pop().unwrap().at;
     assert!(rig.becomes_free((granted + LEASE + SLACK).saturating_duration_since(Instant::now())));
@@ -686,7 +691,7 @@ fn a_wait_ends_in_time_though_the_undoing_hangs() {
 fn a_wait_ends_in_time_though_the_store_is_silent() {
     let Some(rig) = Rig::used() else { return };
     rig.proxy.always(None, Fault::BlackHole);
-    timeout_of(&rig, 1_500 * MS);
+    timeout_of(&rig, Policy::default(), 1_500 * MS);
     let cancel = Cancel::new();
     let (locker, canceller) = (rig.locker(Policy::default()), cancel.clone());
     let tries = rig.proxy.count(Acquire);
@@ -703,9 +708,8 @@ fn a_wait_that_failed_until_its_end_says_why() {
     each([status(503), Fault::BlackHole], |fault| {
         let Some(rig) = Rig::used() else { return };
         rig.proxy.always(None, fault);
-        // On a busy machine the caller may be back before it is told, but not each time.
-        let told = (0..3).any(|_| timeout_of(&rig, 500 * MS).source().is_some());
-        assert!(told, "the last failure is the source, say the docs");
+        let error = timeout_of(&rig, Policy::default().attempt_limit(LIMIT / 4), LIMIT);
+        assert!(error.source().is_some(), "the last failure is the source, say the docs");
     });
 }
 

@@ -6,6 +6,8 @@
 pub mod account;
 pub mod azurite;
 pub mod http;
+#[path = "../../../src/clock/lateness.rs"]
+pub mod lateness;
 pub mod peer;
 #[cfg(unix)]
 pub mod process;
