@@ -50,7 +50,7 @@ fn proxied(server: &Server, prefix: &str) -> (FaultProxy, AzureMutex) {
     let proxy = FaultProxy::to(server.port());
     let text = server.connection_string_via(proxy.port());
     let builder = container::Builder::from_connection_string(&text, &unique(prefix)).unwrap();
-    let policy = Policy::default().retries(0).attempt_limit(Duration::from_secs(1));
+    let policy = Policy::default().retries(0).attempt_limit(Duration::from_secs(4));
     let mutex = builder.retry(policy).build().unwrap().mutex("job").unwrap();
     (proxy, mutex)
 }
@@ -69,7 +69,7 @@ fn a_lease_that_was_let_go_is_not_held_whatever_came_of_the_release(server: &Ser
     // On its way for longer than its caller waited: it will free the lease, and no renewal may come before it.
     let mut lease = mutex.acquire(LEASE).unwrap();
     proxy.forget();
-    proxy.next(Operation::Release, Fault::Late(Duration::from_secs(2)));
+    proxy.next(Operation::Release, Fault::Late(Duration::from_secs(6)));
     assert_eq!(mutex.release(&lease).unwrap_err().kind(), ErrorKind::Unavailable);
     assert!(!lease.is_held());
     assert_eq!(mutex.renew(&mut lease).unwrap_err().lost_because(), Some(Lost::Released));

@@ -89,7 +89,7 @@ fn every_name_is_a_lock_of_its_own_and_arrives_as_it_is(server: &Server) {
     let mut leases = Vec::new();
     for name in &names {
         let mutex = container.mutex(name).unwrap();
-        let lease = mutex.acquire(LEASE).unwrap_or_else(|error| panic!("{name:?}: {error:?}"));
+        let lease = mutex.acquire(4 * LEASE).unwrap_or_else(|error| panic!("{name:?}: {error:?}"));
         assert_eq!(mutex.acquire(LEASE).unwrap_err().kind(), ErrorKind::WouldBlock, "{name:?}");
         leases.push((mutex, lease));
     }
