@@ -5,9 +5,6 @@ use zeroize::Zeroizing;
 use crate::credential::check_account;
 use crate::error::{Error, Result, quoted};
 
-#[cfg(any(test, fuzzing))]
-pub(crate) mod properties;
-
 /// The emulator's account and key, known to everybody:
 /// [Use the Azurite emulator](https://learn.microsoft.com/azure/storage/common/storage-use-azurite).
 const DEVELOPMENT_ACCOUNT: &str = "devstoreaccount1";

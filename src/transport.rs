@@ -20,14 +20,11 @@ use zeroize::{Zeroize, Zeroizing};
 
 use crate::clock::{self, Moment};
 
-#[cfg(any(test, fuzzing))]
-pub(crate) mod properties;
-
 /// A connection's buffers. An answer's head must fit: at most 8 KiB of it is metadata.
-const BUFFER: usize = 16 * 1024;
-const LARGEST_HEAD: usize = 32 * 1024;
+pub(crate) const BUFFER: usize = 16 * 1024;
+pub(crate) const LARGEST_HEAD: usize = 32 * 1024;
 /// Of an answer's body no more is read than an error message needs.
-const LARGEST_BODY: u64 = 64 * 1024;
+pub(crate) const LARGEST_BODY: u64 = 64 * 1024;
 /// Longer than any renewal interval, so that a renewal finds its connection open.
 const IDLE: Duration = Duration::from_secs(90);
 const IDLE_CONNECTIONS: usize = 64;
@@ -105,8 +102,8 @@ impl Drop for Request {
 
 pub(crate) struct Reply {
     pub(crate) status: u16,
-    headers: HeaderMap,
-    body: Vec<u8>,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Reply {
@@ -181,10 +178,10 @@ impl NoAnswer {
 
 /// Agents and their pools. Cheap to share, not to make.
 pub(crate) struct Transport {
-    agent: Agent,
+    pub(crate) agent: Agent,
     /// The agent's own limit. A request with just this limit needs no settings of its own; ureq would otherwise build
     /// the TLS configuration anew for each connection that it opens before its first request without any.
-    limit: Duration,
+    pub(crate) limit: Duration,
 }
 
 impl fmt::Debug for Transport {
@@ -235,7 +232,7 @@ impl Transport {
     }
 }
 
-fn config(limit: Duration, local: bool) -> Config {
+pub(crate) fn config(limit: Duration, local: bool) -> Config {
     let mut config = Agent::config_builder()
         .http_status_as_error(false)
         .max_redirects(0)
@@ -309,7 +306,7 @@ fn is_certificate(error: &io::Error) -> bool {
 /// for each look-up. Here only a look-up that is really needed takes a thread, one at a time for each name, and while
 /// a name server is out the old addresses serve.
 #[derive(Clone, Default)]
-struct CachingResolver {
+pub(crate) struct CachingResolver {
     shared: Arc<Names>,
 }
 

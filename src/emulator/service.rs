@@ -68,7 +68,7 @@ const TENANT: &str = "00000000-0000-0000-0000-000000000000";
 /// What a thief of a lock takes it for.
 const STOLEN_FOR: Duration = Duration::from_secs(60);
 
-pub(super) struct Service {
+pub(crate) struct Service {
     account: Account,
     clock: Clock,
     guids: Guids,
@@ -87,7 +87,7 @@ struct Call<'a> {
 }
 
 impl Service {
-    pub(super) fn new(account: Account, clock: Clock) -> Service {
+    pub(crate) fn new(account: Account, clock: Clock) -> Service {
         let store = Mutex::new(Store::new(clock.date()));
         Service { account, clock, guids: Guids::default(), tokens: Tokens::default(), store }
     }
@@ -96,7 +96,7 @@ impl Service {
         &self.clock
     }
 
-    pub(super) fn handle(&self, request: &Request, client: IpAddr) -> Answer {
+    pub(crate) fn handle(&self, request: &Request, client: IpAddr) -> Answer {
         self.finished(request, self.outcome(request, client))
     }
 
@@ -464,7 +464,7 @@ impl Service {
         change(&mut blob.lease, now).map_err(not_there)
     }
 
-    pub(super) fn delete(&self, container: &str, name: &str) -> io::Result<()> {
+    pub(crate) fn delete(&self, container: &str, name: &str) -> io::Result<()> {
         self.store().delete(container, name).map_err(not_there)
     }
 
