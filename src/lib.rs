@@ -96,8 +96,12 @@
 //!
 //! A lock that is waited for or held has one thread of its own, named `azmutex`. One more, `azmutex-watchdog`, serves
 //! the whole process while there is any; a [`Locker`] with an observer has another. A name look-up takes a thread for
-//! as long as it lasts, and so does the fetch of a token. All but the builders can be sent to and shared between
-//! threads.
+//! as long as it lasts, and so does the fetch of a token.
+//!
+//! All types can be sent to another thread, and all but [`locker::Builder`] shared between threads. That one holds the
+//! function for [`on_event`](locker::Builder::on_event), which need not be [`Sync`]; for the same reason it is not
+//! [`UnwindSafe`](std::panic::UnwindSafe), which all others are but a service principal's settings that may hold a
+//! function, too.
 //!
 //! A process that was forked from one that uses this crate must not use it before an `exec`; a guard or a lease of its
 //! parent's is not held there.

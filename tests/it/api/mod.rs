@@ -1,0 +1,4 @@
+//! What the public API is made of.
+
+mod source;
+mod traits;
