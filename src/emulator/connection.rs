@@ -5,13 +5,14 @@ use std::net::{IpAddr, Ipv4Addr, Shutdown};
 use std::time::Duration;
 
 use super::address::Address;
+use super::call;
 use super::clock::Moment;
 use super::fault::Fault;
 use super::http::{self, Answer, Chunks, Framing, Head, LONGEST_BODY, LONGEST_HEAD, Request, Unfit};
+use super::locked::locked;
 use super::operation::Operation;
 use super::record;
-use super::server::{Peer, Shared, locked};
-use super::service;
+use super::shared::{Peer, Shared};
 
 /// Between two requests. Longer than clients keep theirs.
 const IDLE: Duration = Duration::from_secs(120);
@@ -201,7 +202,7 @@ impl Connection<'_> {
     fn respond(&self, request: &Request) -> Reply {
         let Shared { service, faults, record, stop, .. } = self.shared;
         let operation = match Address::of(request) {
-            Ok(address) => service::operation(request, &address),
+            Ok(address) => call::operation(request, &address),
             Err(_) => Operation::Other,
         };
         let lease_id = request.header("x-ms-lease-id").or_else(|| request.header("x-ms-proposed-lease-id"));

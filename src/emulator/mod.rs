@@ -77,7 +77,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::time::Duration;
 
 mod address;
+mod answer;
 mod auth;
+mod call;
 mod clock;
 mod code;
 mod condition;
@@ -86,6 +88,7 @@ mod fault;
 mod guid;
 mod http;
 mod lease;
+mod locked;
 mod metadata;
 mod operation;
 #[cfg(any(test, fuzzing))]
@@ -94,18 +97,23 @@ mod record;
 mod sas;
 mod server;
 mod service;
+mod shared;
+mod stop;
 mod store;
 mod token;
+mod version;
 
 use auth::Account;
 use clock::Clock;
 pub use fault::Fault;
+use locked::locked;
 pub use operation::Operation;
 pub use record::Request;
 #[cfg(fuzzing)]
 pub(crate) use sas::properties::any_query as any_sas;
-use server::{Server, Shared, locked};
+use server::Server;
 use service::Service;
+use shared::Shared;
 
 /// The same in all emulators of the service.
 const ACCOUNT: &str = "devstoreaccount1";

@@ -8,7 +8,7 @@ use super::address::Address;
 use super::auth::Account;
 use super::code::{Code, Refusal};
 use super::operation::{Kind, Operation};
-use super::service::VERSIONS;
+use super::version::VERSIONS;
 
 #[cfg(any(test, fuzzing))]
 pub(crate) mod properties;
