@@ -2,8 +2,9 @@
 
 use zeroize::Zeroizing;
 
-use crate::credential::check_account;
-use crate::error::{Error, Result, quoted};
+use crate::error::{Error, Result};
+use crate::names::check_account;
+use crate::redact::quoted;
 
 #[cfg(any(test, fuzzing))]
 pub(crate) mod properties;

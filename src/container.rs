@@ -9,7 +9,8 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 use crate::connection_string::{self, Parts};
 use crate::credential::environment::{ACCOUNT, CONNECTION_STRING, Environment};
 use crate::credential::{Credential, Reach};
-use crate::error::{Error, Result, quoted};
+use crate::error::{Error, Result};
+use crate::names;
 use crate::rest::{self, Account, Address, Contact, Exchange, Operation};
 use crate::retry::Policy;
 use crate::transport::Transport;
@@ -20,9 +21,6 @@ pub(crate) mod properties;
 
 /// What stays as it is in a path; everything else is percent-encoded, so that no two names meet.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b'/');
-/// [Naming and referencing containers, blobs, and metadata](https://learn.microsoft.com/rest/api/storageservices/naming-and-referencing-containers--blobs--and-metadata).
-const LONGEST_BLOB_NAME: usize = 1024;
-const MOST_SEGMENTS: usize = 254;
 /// The account's own address, where it is not of the usual form: in another cloud, on a private net, an emulator.
 const SERVICE_ENDPOINT: &str = "AZURE_STORAGE_SERVICE_ENDPOINT";
 
@@ -129,7 +127,7 @@ impl Container {
 
     /// Checks the name of a lock, and says where its blob is.
     pub(crate) fn place(&self, name: &str) -> Result<Place> {
-        check_blob_name(name)?;
+        names::check_lock(name)?;
         let path = format!("{}/{}", self.0.path, utf8_percent_encode(name, ENCODED));
         Ok(Place { lock: name.into(), url: format!("{}{path}", self.0.origin).into(), path })
     }
@@ -313,7 +311,7 @@ impl Builder {
                 (base, name.to_owned())
             }
         };
-        check_container_name(&name)?;
+        names::check_container(&name)?;
         check_base_path(base)?;
         let local = url.is_loopback();
         if !url.https && !local && !self.allow_http {
@@ -365,50 +363,6 @@ fn check_base_path(path: &str) -> Result<()> {
         return Ok(());
     }
     Err(Error::input("the URL's path is not valid; it is the account (for an emulator) and the container"))
-}
-
-fn check_container_name(name: &str) -> Result<()> {
-    let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    let good = (3..=63).contains(&name.len())
-        && name.bytes().all(fits)
-        && !name.starts_with('-')
-        && !name.ends_with('-')
-        && !name.contains("--");
-    if good {
-        return Ok(());
-    }
-    Err(Error::input(format!(
-        "{} cannot be a container's name: 3 to 63 lower-case letters, digits and single dashes, neither first nor last \
-         a dash",
-        quoted(name)
-    )))
-}
-
-/// What the service would refuse, or would take for the name of another blob. A name is never changed to fit.
-fn check_blob_name(name: &str) -> Result<()> {
-    let wrong = if name.is_empty() {
-        "is empty"
-    } else if name.encode_utf16().count() > LONGEST_BLOB_NAME {
-        "is longer than 1,024 characters"
-    } else if name.contains('\\') {
-        "has a backslash, which the service takes for a slash"
-    } else if name.chars().any(is_forbidden) {
-        "has a control character or a character that is none"
-    } else if name.split('/').count() > MOST_SEGMENTS {
-        "has more than 254 segments"
-    } else if name.split('/').any(str::is_empty) {
-        "begins or ends with a slash, or has two in a row"
-    } else if name.split('/').any(|segment| segment.ends_with('.')) {
-        "has a segment that ends with a dot"
-    } else {
-        return Ok(());
-    };
-    Err(Error::input(format!("{} cannot be a lock's name: it {wrong}", quoted(name))))
-}
-
-fn is_forbidden(c: char) -> bool {
-    let code = u32::from(c);
-    c.is_control() || code == 0xe000 || (0xfdd0..=0xfdef).contains(&code) || code & 0xfffe == 0xfffe
 }
 
 #[cfg(test)]
@@ -576,52 +530,6 @@ mod tests {
         let error = Container::builder("https://me.blob.core.windows.net/locks", key()).build().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidInput);
         assert!(error.to_string().contains("feature"), "{error}");
-    }
-
-    #[test]
-    fn container_names() {
-        for good in ["abc", "a-b-c", "0locks9", &"a".repeat(63)] {
-            assert!(check_container_name(good).is_ok(), "{good}");
-        }
-        for bad in ["", "ab", "Abc", "a--b", "-abc", "abc-", "a_b", "a.b", "$root", "äbc", "a/b", &"a".repeat(64)] {
-            assert!(check_container_name(bad).is_err(), "{bad}");
-        }
-    }
-
-    // Scenario 26.
-    #[test]
-    fn blob_names_that_the_service_refuses_or_changes_are_refused() {
-        let segments = |count: usize| vec!["s"; count].join("/");
-        let good =
-            ["a", ".a", "a b", "%2F", "ü", "a?b#c", "🔒", "A", &"x".repeat(1024), &"é".repeat(1024), &segments(254)];
-        for name in good {
-            assert!(check_blob_name(name).is_ok(), "{name}");
-        }
-        let bad = [
-            "",
-            ".",
-            "..",
-            "a.",
-            "a/",
-            "/a",
-            "a//b",
-            "a./b",
-            "a/../b",
-            "a\\b",
-            "a\nb",
-            "a\0",
-            "a\u{7f}",
-            "a\u{81}",
-            "\u{e000}",
-            "\u{fffe}",
-            "\u{fdd0}",
-            &"x".repeat(1025),
-            &"🔒".repeat(513),
-            &segments(255),
-        ];
-        for name in bad {
-            assert_eq!(check_blob_name(name).unwrap_err().kind(), ErrorKind::InvalidInput, "{name:?}");
-        }
     }
 
     #[test]

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use crate::clock::{self, Moment};
 use crate::error::{Error, Result};
+pub use crate::lost::Lost;
+use crate::random;
 
 #[cfg(any(test, fuzzing))]
 pub(crate) mod properties;
@@ -23,8 +25,7 @@ pub struct LeaseId([u8; 16]);
 
 impl LeaseId {
     pub(crate) fn random() -> Result<LeaseId> {
-        let mut bytes = [0; 16];
-        getrandom::getrandom(&mut bytes).map_err(Error::no_randomness)?;
+        let mut bytes: [u8; 16] = random::bytes().map_err(Error::no_randomness)?;
         // Version 4, variant 1: the service refuses what is not a GUID.
         bytes[6] = bytes[6] & 0x0f | 0x40;
         bytes[8] = bytes[8] & 0x3f | 0x80;
@@ -238,43 +239,6 @@ impl fmt::Debug for Lease {
             .field("id", &self.id)
             .field("remaining", &self.remaining())
             .finish_non_exhaustive()
-    }
-}
-
-/// Why a lock that was ours no longer is.
-#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Lost {
-    /// The lease could not be renewed in time, or the process or machine stood still for too long.
-    Expired,
-    /// The lease is not ours any more: somebody else took it, or released it with our id.
-    Taken,
-    /// Somebody broke the lease.
-    Broken,
-    /// The lock's blob was deleted.
-    BlobDeleted,
-    /// The container of the lock was deleted.
-    ContainerDeleted,
-    /// It was let go: a release has been sent.
-    Released,
-    /// The thread that renews the lock died.
-    RenewalStopped,
-    /// The lock belongs to the process that forked this one.
-    OtherProcess,
-}
-
-impl fmt::Display for Lost {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Lost::Expired => "the lease ran out before it could be renewed",
-            Lost::Taken => "the lease is no longer ours: it was taken over or released elsewhere",
-            Lost::Broken => "somebody broke the lease",
-            Lost::BlobDeleted => "the lock's blob was deleted",
-            Lost::ContainerDeleted => "the lock's container was deleted",
-            Lost::Released => "it was let go",
-            Lost::RenewalStopped => "the thread that renews the lease died",
-            Lost::OtherProcess => "it belongs to the process that forked this one",
-        })
     }
 }
 

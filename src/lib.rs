@@ -145,10 +145,14 @@ mod guard;
 mod hold;
 pub mod lease;
 pub mod locker;
+mod lost;
 mod mutex;
+mod names;
 pub mod preflight;
 #[cfg(any(test, fuzzing))]
 mod properties;
+mod random;
+mod redact;
 mod renewal;
 mod rest;
 pub mod retry;

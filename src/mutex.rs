@@ -8,8 +8,8 @@ use crate::container::{self, Container, Place};
 use crate::error::{Error, Result};
 use crate::hold::{Do, Hold, Input, Released, Rules, Told, Why};
 use crate::lease::{Break, Kept, Lease, LeaseId, LockStatus, Lost, Term};
+use crate::random::Jitter;
 use crate::rest::{Exchange, Operation, Outcome};
-use crate::retry::Jitter;
 
 /// One named lock: the lease of one blob. Each method talks to the service, and nothing runs behind it.
 ///

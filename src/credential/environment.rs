@@ -8,9 +8,9 @@ use std::path::PathBuf;
 use super::Credential;
 #[cfg(feature = "entra")]
 use super::entra::{self, ManagedIdentity, ServicePrincipal, WorkloadIdentity, variable};
-use super::secret::Secret;
 use crate::connection_string;
 use crate::error::{Error, Result};
+use crate::redact::Secret;
 
 pub(crate) const CONNECTION_STRING: &str = "AZURE_STORAGE_CONNECTION_STRING";
 pub(crate) const ACCOUNT: &str = "AZURE_STORAGE_ACCOUNT";

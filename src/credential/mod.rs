@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::Result;
+use crate::redact::Secret;
 use crate::transport::Request;
 
 #[cfg(feature = "entra")]
@@ -12,7 +13,6 @@ use crate::transport::Request;
 pub mod entra;
 pub(crate) mod environment;
 mod sas;
-mod secret;
 mod shared_key;
 #[cfg(feature = "entra")]
 mod token_cache;
@@ -21,9 +21,7 @@ use sas::Sas;
 #[cfg(fuzzing)]
 pub(crate) use sas::properties::any_token as any_sas;
 pub(crate) use sas::{Reach, Terms};
-use secret::Secret;
 use shared_key::SharedKey;
-pub(crate) use shared_key::check_account;
 #[cfg(feature = "entra")]
 use token_cache::{Token, TokenCache};
 

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use super::NoProof;
 use super::entra::{AccessToken, TokenError, TokenSource};
-use super::secret::Secret;
 use crate::clock::{self, Moment};
-use crate::retry::Jitter;
+use crate::random::Jitter;
+use crate::redact::Secret;
 
 /// Less is no life for a token, and would have it fetched again and again.
 const LEAST_LIFE: Duration = Duration::from_secs(1);

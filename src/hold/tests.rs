@@ -4,7 +4,7 @@ use std::mem;
 
 use super::*;
 use crate::lease::LockStatus;
-use crate::retry::Jitter;
+use crate::random::Jitter;
 
 const S: Duration = Duration::from_secs(1);
 const MS: Duration = Duration::from_millis(1);

@@ -16,8 +16,9 @@ use crate::clock::{Moment, sleep};
 use crate::credential::Credential;
 use crate::error::ErrorKind;
 use crate::lease::{LockStatus, Lost};
+use crate::random::Jitter;
 use crate::rest::{Applied, Outcome};
-use crate::retry::{Jitter, Policy};
+use crate::retry::Policy;
 use crate::sync::channel::{RecvTimeoutError, TryRecvError, unbounded};
 use crate::sync::{MutexGuard, thread};
 

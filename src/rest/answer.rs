@@ -4,8 +4,9 @@ use std::time::{Duration, SystemTime};
 
 use super::{Address, Applied, Operation, Outcome};
 use crate::credential::{Credential, NoProof, Proof};
-use crate::error::{Error, ErrorKind, ServiceAnswer, tidy};
+use crate::error::{Error, ErrorKind, ServiceAnswer};
 use crate::lease::{LeaseId, LockStatus};
+use crate::redact::tidy;
 use crate::retry;
 use crate::transport::{Because, NoAnswer, Reply};
 

@@ -7,8 +7,9 @@ use crate::clock::Moment;
 use crate::hold::{Do, Hold, Input, Released, Rules, Standing, Told, Wait, Why};
 use crate::lease::{Kept, LeaseId, Lost, Term};
 use crate::mutex;
+use crate::random::Jitter;
 use crate::rest::{Applied, Operation, Outcome};
-use crate::retry::{Jitter, Policy};
+use crate::retry::Policy;
 
 use super::conduct::Record;
 use super::network::Packet;

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{AccessToken, LONGEST_LIFE};
 use crate::clock::Moment;
-use crate::error::tidy;
+use crate::redact::tidy;
 
 #[cfg(any(test, fuzzing))]
 pub(crate) mod properties;

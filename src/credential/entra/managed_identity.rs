@@ -11,8 +11,8 @@ use super::variable::{ENDPOINT, HEADER, METADATA_HOST, THUMBPRINT};
 use super::{AccessToken, SCOPE, TokenError, TokenSource, check_scope};
 use crate::credential::Credential;
 use crate::credential::environment::Environment;
-use crate::credential::secret::Secret;
 use crate::error::{Error, Result};
+use crate::redact::Secret;
 use crate::retry::Backoff;
 use crate::url::Url;
 

@@ -40,11 +40,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::secret::Secret;
 use super::token_cache::TokenCache;
 use super::{Credential, Kind};
 use crate::clock::{self, Moment};
 use crate::error::{Error, Result};
+use crate::redact::Secret;
 use crate::retry::Backoff;
 
 #[cfg(fuzzing)]

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::authority::{Authority, Login};
 use super::{AccessToken, TokenError, TokenSource};
 use crate::credential::Credential;
-use crate::credential::secret::Secret;
 use crate::error::{Error, Result};
+use crate::redact::Secret;
 
 /// A service principal: an application that proves itself with a secret, or with an assertion that it, or somebody whom
 /// it trusts, has signed:

@@ -11,8 +11,8 @@ use super::variable::{AUTHORITY, CLIENT, TENANT, TOKEN_FILE};
 use super::{AccessToken, TokenError, TokenSource};
 use crate::credential::Credential;
 use crate::credential::environment::Environment;
-use crate::credential::secret::Secret;
 use crate::error::{Error, Result};
+use crate::redact::Secret;
 
 /// Tokens of real platforms have one or two thousand characters.
 const LONGEST: u64 = 64 * 1024;
