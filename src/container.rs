@@ -14,7 +14,7 @@ use crate::names;
 use crate::rest::{self, Account, Address, Contact, Exchange, Operation};
 use crate::retry::Policy;
 use crate::transport::Transport;
-use crate::url::{self, Url};
+use crate::transport::url::{self, Url};
 
 #[cfg(any(test, fuzzing))]
 pub(crate) mod properties;

@@ -160,7 +160,6 @@ pub mod retry;
 mod sim;
 mod sync;
 mod transport;
-mod url;
 mod watchdog;
 
 pub use container::Container;

@@ -22,6 +22,7 @@ use crate::clock::{self, Moment};
 
 #[cfg(any(test, fuzzing))]
 pub(crate) mod properties;
+pub(crate) mod url;
 
 /// A connection's buffers. An answer's head must fit: at most 8 KiB of it is metadata.
 const BUFFER: usize = 16 * 1024;

@@ -6,7 +6,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use super::endpoint::Endpoint;
 use super::{AccessToken, TokenError, check_scope};
 use crate::error::{Error, Result};
-use crate::url::Url;
+use crate::transport::url::Url;
 
 /// Of the public cloud.
 pub(super) const PUBLIC: &str = "https://login.microsoftonline.com";

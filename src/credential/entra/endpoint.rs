@@ -8,8 +8,8 @@ use super::{AccessToken, TokenError};
 use crate::clock;
 use crate::error::{Error, Result};
 use crate::retry::{self, Backoff};
+use crate::transport::url::Url;
 use crate::transport::{Because, Method, Request, Transport};
-use crate::url::Url;
 
 /// As for a request to the storage service. Nobody waits for the whole of it: see the token cache.
 const LIMIT: Duration = Duration::from_secs(5);

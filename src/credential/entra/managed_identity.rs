@@ -14,7 +14,7 @@ use crate::credential::environment::Environment;
 use crate::error::{Error, Result};
 use crate::redact::Secret;
 use crate::retry::Backoff;
-use crate::url::Url;
+use crate::transport::url::Url;
 
 const METADATA_ADDRESS: &str = "http://169.254.169.254";
 const METADATA_PATH: &str = "/metadata/identity/oauth2/token";
