@@ -282,9 +282,24 @@ fn no_answer(error: ureq::Error) -> NoAnswer {
         // These texts hold a URL, and so perhaps a signature.
         ureq::Error::BadUri(_) | ureq::Error::RequireHttpsOnly(_) | ureq::Error::ConnectProxyFailed(_) => None,
         ureq::Error::Io(io) => Some(Box::new(io)),
-        other => Some(Box::new(other)),
+        other => Some(Box::new(Cause::of(&other))),
     };
     NoAnswer { because, unsent, source }
+}
+
+/// An error of ureq's in its own words: callers can look at the source of an error, and must not come to depend on the
+/// version of ureq there.
+#[derive(Debug, thiserror::Error)]
+#[error("{text}")]
+struct Cause {
+    text: String,
+    source: Option<Box<Cause>>,
+}
+
+impl Cause {
+    fn of(error: &dyn std::error::Error) -> Cause {
+        Cause { text: error.to_string(), source: error.source().map(|source| Box::new(Cause::of(source))) }
+    }
 }
 
 /// Whether the server's certificate was refused, which happens before a request is sent. rustls' error type is not
@@ -292,4 +307,17 @@ fn no_answer(error: ureq::Error) -> NoAnswer {
 fn is_certificate(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::InvalidData
         && error.get_ref().is_some_and(|inner| inner.to_string().starts_with("invalid peer certificate"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_is_no_type_of_ureqs() {
+        let no_answer = no_answer(ureq::Error::TooManyRedirects);
+        let source = no_answer.source.unwrap();
+        assert!(source.downcast_ref::<ureq::Error>().is_none());
+        assert_eq!(source.to_string(), ureq::Error::TooManyRedirects.to_string());
+    }
 }
