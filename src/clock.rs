@@ -44,7 +44,7 @@ fn nanos(duration: Duration) -> u64 {
 pub(crate) fn now() -> Moment {
     let now = machine_time();
     #[cfg(test)]
-    let now = settable::shown(now);
+    let now = crate::testing::settable::shown(now);
     now
 }
 
@@ -82,7 +82,7 @@ pub(crate) fn wall() -> SystemTime {
     const YEAR_9999: Duration = Duration::from_secs(253_370_764_800);
     let now = SystemTime::now();
     #[cfg(test)]
-    let now = settable::moved(now);
+    let now = crate::testing::settable::moved(now);
     now.clamp(SystemTime::UNIX_EPOCH, SystemTime::UNIX_EPOCH + YEAR_9999)
 }
 
@@ -92,14 +92,9 @@ pub(crate) fn sleep(pause: Duration) {
 }
 
 #[cfg(test)]
-pub(crate) mod lateness;
-#[cfg(test)]
-pub(crate) mod settable;
-
-#[cfg(test)]
 mod tests {
-    use super::settable::SettableClock;
     use super::*;
+    use crate::testing::settable::SettableClock;
 
     const HOUR: Duration = Duration::from_secs(3_600);
     const NANO: Duration = Duration::from_nanos(1);

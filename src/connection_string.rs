@@ -6,9 +6,6 @@ use crate::error::{Error, Result};
 use crate::names::check_account;
 use crate::redact::quoted;
 
-#[cfg(any(test, fuzzing))]
-pub(crate) mod properties;
-
 /// The emulator's account and key, known to everybody:
 /// [Use the Azurite emulator](https://learn.microsoft.com/azure/storage/common/storage-use-azurite).
 const DEVELOPMENT_ACCOUNT: &str = "devstoreaccount1";

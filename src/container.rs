@@ -16,9 +16,6 @@ use crate::retry::Policy;
 use crate::transport::Transport;
 use crate::transport::url::{self, Url};
 
-#[cfg(any(test, fuzzing))]
-pub(crate) mod properties;
-
 /// What stays as it is in a path; everything else is percent-encoded, so that no two names meet.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b'/');
 /// The account's own address, where it is not of the usual form: in another cloud, on a private net, an emulator.
@@ -36,12 +33,12 @@ const SERVICE_ENDPOINT: &str = "AZURE_STORAGE_SERVICE_ENDPOINT";
 /// # Ok::<(), azmutex::Error>(())
 /// ```
 #[derive(Clone)]
-pub struct Container(Arc<Inner>);
+pub struct Container(pub(crate) Arc<Inner>);
 
-struct Inner {
+pub(crate) struct Inner {
     origin: String,
     name: String,
-    path: String,
+    pub(crate) path: String,
     credential: Credential,
     transport: Transport,
     policy: Policy,
@@ -164,7 +161,7 @@ impl Container {
         &self.0.credential
     }
 
-    fn address<'a>(&'a self, place: &'a Place) -> Address<'a> {
+    pub(crate) fn address<'a>(&'a self, place: &'a Place) -> Address<'a> {
         Address {
             origin: &self.0.origin,
             container: &self.0.name,
@@ -188,7 +185,7 @@ pub(crate) struct Place {
     pub(crate) lock: Arc<str>,
     /// Whole, without a query.
     pub(crate) url: Arc<str>,
-    path: String,
+    pub(crate) path: String,
 }
 
 /// Settings of a [`Container`].
@@ -254,7 +251,7 @@ impl Builder {
         Builder::from_variables(&Environment::of_process(), container)
     }
 
-    fn from_variables(environment: &Environment<'_>, container: &str) -> Result<Builder> {
+    pub(crate) fn from_variables(environment: &Environment<'_>, container: &str) -> Result<Builder> {
         if let Some(connection_string) = environment.secret(CONNECTION_STRING)? {
             return Builder::from_connection_string(connection_string.reveal(), container);
         }

@@ -9,9 +9,6 @@ use crate::error::{Error, Result};
 pub use crate::lost::Lost;
 use crate::random;
 
-#[cfg(any(test, fuzzing))]
-pub(crate) mod properties;
-
 /// The shortest and the longest lease that ends, in seconds:
 /// [Lease Blob](https://learn.microsoft.com/rest/api/storageservices/lease-blob).
 const SECONDS: std::ops::RangeInclusive<u64> = 15..=60;
@@ -302,7 +299,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::properties::holds;
+    use crate::testing::properties::holds;
 
     #[test]
     fn ids_are_lower_case_version_4_guids_and_differ() {

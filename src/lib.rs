@@ -138,9 +138,6 @@ pub mod credential;
 pub mod emulator;
 mod error;
 pub mod event;
-#[cfg(fuzzing)]
-#[doc(hidden)]
-pub mod fuzzing;
 mod guard;
 mod hold;
 pub mod lease;
@@ -149,16 +146,14 @@ mod lost;
 mod mutex;
 mod names;
 pub mod preflight;
-#[cfg(any(test, fuzzing))]
-mod properties;
 mod random;
 mod redact;
 mod renewal;
 mod rest;
 pub mod retry;
-#[cfg(test)]
-mod sim;
 mod sync;
+#[cfg(any(test, fuzzing))]
+mod testing;
 mod transport;
 mod watchdog;
 
@@ -168,6 +163,9 @@ pub use error::{Error, ErrorKind, Result};
 pub use guard::LockGuard;
 pub use locker::{Cancel, Locker};
 pub use mutex::AzureMutex;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub use testing::fuzzing;
 
 /// Has the README's code compiled.
 #[cfg(doctest)]

@@ -19,17 +19,11 @@ use crate::sync::Mutex;
 use crate::sync::channel::{Receiver, Sender, after, bounded, never, select};
 use crate::watchdog::{self, Watch};
 
-#[cfg(test)]
-mod interleavings;
-#[cfg(test)]
-#[cfg(not(shuttle))]
-mod suspend;
-
 /// How long a wait that has ended without the lock lets its thread undo what it began, before it returns. With what
 /// it takes to wake up, that is the quarter of a second which is promised.
 const PARTING: Duration = Duration::from_millis(200);
 /// A little after the deadline of the lock's thread, so that its word comes first.
-const GRACE: Duration = Duration::from_millis(50);
+pub(crate) const GRACE: Duration = Duration::from_millis(50);
 
 const DEFAULT_LEASE: Duration = Duration::from_secs(30);
 
@@ -47,13 +41,13 @@ const DEFAULT_LEASE: Duration = Duration::from_secs(30);
 /// # Ok::<(), azmutex::Error>(())
 /// ```
 #[derive(Clone)]
-pub struct Locker(Arc<Inner>);
+pub struct Locker(pub(crate) Arc<Inner>);
 
-struct Inner {
-    mutex: AzureMutex,
-    rules: Rules,
-    drop_limit: Duration,
-    observer: Option<Arc<Observer>>,
+pub(crate) struct Inner {
+    pub(crate) mutex: AzureMutex,
+    pub(crate) rules: Rules,
+    pub(crate) drop_limit: Duration,
+    pub(crate) observer: Option<Arc<Observer>>,
 }
 
 impl Container {
@@ -166,7 +160,7 @@ impl Locker {
 
     /// The caller's side of the wait: the lock's thread does the work and decides, we only leave when it is time.
     /// `attempt` makes one request.
-    fn obtain_by(
+    pub(crate) fn obtain_by(
         &self,
         attempt: impl FnMut(Operation, Duration) -> Exchange + Send + 'static,
         id: LeaseId,
@@ -313,7 +307,7 @@ impl Builder {
         Ok(self.assemble(term, renew_every, observer))
     }
 
-    fn assemble(self, term: Term, renew_every: Duration, observer: Option<Arc<Observer>>) -> Locker {
+    pub(crate) fn assemble(self, term: Term, renew_every: Duration, observer: Option<Arc<Observer>>) -> Locker {
         let rules = Rules {
             term,
             renew_every,
@@ -344,13 +338,13 @@ impl fmt::Debug for Builder {
 /// # Ok::<(), azmutex::Error>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct Cancel(Arc<Flag>);
+pub struct Cancel(pub(crate) Arc<Flag>);
 
 #[derive(Debug)]
-struct Flag {
+pub(crate) struct Flag {
     /// Dropped by `cancel`, which wakes all who wait on the other side.
     waiting: Mutex<Option<Sender<()>>>,
-    cancelled: Receiver<()>,
+    pub(crate) cancelled: Receiver<()>,
 }
 
 impl Cancel {

@@ -185,7 +185,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::properties::holds;
+    use crate::testing::properties::holds;
 
     const MS: Duration = Duration::from_millis(1);
 

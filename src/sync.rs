@@ -9,8 +9,5 @@ pub(crate) use std::sync::{Condvar, Mutex, MutexGuard};
 #[cfg(not(all(test, shuttle)))]
 pub(crate) use std::thread;
 
-#[cfg(test)]
-#[cfg(shuttle)]
-pub(crate) mod model;
 #[cfg(all(test, shuttle))]
-pub(crate) use model::{Condvar, Mutex, MutexGuard, channel, thread};
+pub(crate) use crate::testing::model::{Condvar, Mutex, MutexGuard, channel, thread};

@@ -14,17 +14,15 @@ use ureq::http::{HeaderMap, Uri};
 use ureq::{Agent, RequestBuilder, Timeout};
 use zeroize::{Zeroize, Zeroizing};
 
-#[cfg(any(test, fuzzing))]
-pub(crate) mod properties;
-mod resolver;
+pub(crate) mod resolver;
 mod unversioned;
 pub(crate) mod url;
 
 /// A connection's buffers. An answer's head must fit: at most 8 KiB of it is metadata.
-const BUFFER: usize = 16 * 1024;
-const LARGEST_HEAD: usize = 32 * 1024;
+pub(crate) const BUFFER: usize = 16 * 1024;
+pub(crate) const LARGEST_HEAD: usize = 32 * 1024;
 /// Of an answer's body no more is read than an error message needs.
-const LARGEST_BODY: u64 = 64 * 1024;
+pub(crate) const LARGEST_BODY: u64 = 64 * 1024;
 /// Longer than any renewal interval, so that a renewal finds its connection open.
 const IDLE: Duration = Duration::from_secs(90);
 const IDLE_CONNECTIONS: usize = 64;
@@ -98,8 +96,8 @@ impl Drop for Request {
 
 pub(crate) struct Reply {
     pub(crate) status: u16,
-    headers: HeaderMap,
-    body: Vec<u8>,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Reply {
@@ -174,10 +172,10 @@ impl NoAnswer {
 
 /// Agents and their pools. Cheap to share, not to make.
 pub(crate) struct Transport {
-    agent: Agent,
+    pub(crate) agent: Agent,
     /// The agent's own limit. A request with just this limit needs no settings of its own; ureq would otherwise build
     /// the TLS configuration anew for each connection that it opens before its first request without any.
-    limit: Duration,
+    pub(crate) limit: Duration,
 }
 
 impl fmt::Debug for Transport {
@@ -226,7 +224,7 @@ impl Transport {
     }
 }
 
-fn config(limit: Duration, local: bool) -> Config {
+pub(crate) fn config(limit: Duration, local: bool) -> Config {
     let mut config = Agent::config_builder()
         .http_status_as_error(false)
         .max_redirects(0)

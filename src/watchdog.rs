@@ -259,7 +259,7 @@ impl Watchdog {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::lateness::Lateness;
+    use crate::testing::lateness::Lateness;
 
     const TOLD_WITHIN: Duration = Duration::from_millis(250);
 

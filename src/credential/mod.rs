@@ -12,14 +12,12 @@ use crate::transport::Request;
 #[cfg_attr(docsrs, doc(cfg(feature = "entra")))]
 pub mod entra;
 pub(crate) mod environment;
-mod sas;
-mod shared_key;
+pub(crate) mod sas;
+pub(crate) mod shared_key;
 #[cfg(feature = "entra")]
 mod token_cache;
 
 use sas::Sas;
-#[cfg(fuzzing)]
-pub(crate) use sas::properties::any_token as any_sas;
 pub(crate) use sas::{Reach, Terms};
 use shared_key::SharedKey;
 #[cfg(feature = "entra")]

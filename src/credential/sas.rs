@@ -6,8 +6,6 @@ use percent_encoding::percent_decode_str;
 use crate::error::{Error, Result};
 use crate::redact::Secret;
 
-#[cfg(any(test, fuzzing))]
-pub(crate) mod properties;
 mod terms;
 
 pub(crate) use terms::{Reach, Terms};
@@ -15,7 +13,7 @@ pub(crate) use terms::{Reach, Terms};
 /// Real ones have a few hundred characters.
 const LONGEST: usize = 4096;
 
-pub(super) struct Sas {
+pub(crate) struct Sas {
     query: Secret,
     /// Decoded.
     signature: Secret,
@@ -23,7 +21,7 @@ pub(super) struct Sas {
 }
 
 impl Sas {
-    pub(super) fn new(token: &str) -> Result<Sas> {
+    pub(crate) fn new(token: &str) -> Result<Sas> {
         let token = token.trim();
         let query = token.strip_prefix('?').unwrap_or(token);
         if query.len() > LONGEST {
@@ -44,11 +42,11 @@ impl Sas {
         Ok(Sas { query: Secret::new(query.trim_matches('&').to_owned()), signature, terms: Terms::read(query) })
     }
 
-    pub(super) fn terms(&self) -> &Terms {
+    pub(crate) fn terms(&self) -> &Terms {
         &self.terms
     }
 
-    pub(super) fn append_to(&self, query: &mut String) -> Secret {
+    pub(crate) fn append_to(&self, query: &mut String) -> Secret {
         if !query.is_empty() {
             query.push('&');
         }

@@ -12,11 +12,8 @@ use crate::names;
 use crate::redact::Secret;
 use crate::transport::Request;
 
-#[cfg(test)]
-mod properties;
-
 /// The headers whose values are signed without their names, in the order of the reference.
-const STANDARD_HEADERS: [&str; 11] = [
+pub(crate) const STANDARD_HEADERS: [&str; 11] = [
     "content-encoding",
     "content-language",
     "content-length",
@@ -63,7 +60,7 @@ impl SharedKey {
 
 /// The text that the service will make of the request, too. The path goes in as it is sent, percent-encoded; the
 /// query's values go in decoded. An empty body's length is an empty line.
-fn string_to_sign(account: &str, request: &Request) -> String {
+pub(crate) fn string_to_sign(account: &str, request: &Request) -> String {
     let header = |name: &str| request.headers.iter().find(|(other, _)| *other == name).map(|(_, value)| &**value);
     let mut text = String::with_capacity(512);
     text.push_str(request.method.name());

@@ -249,7 +249,7 @@ mod tests {
     use crossbeam_channel::{bounded, unbounded};
 
     use super::*;
-    use crate::clock::settable::SettableClock;
+    use crate::testing::settable::SettableClock;
 
     const SECOND: Duration = Duration::from_secs(1);
     const HOUR: Duration = Duration::from_secs(3600);

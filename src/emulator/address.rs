@@ -10,18 +10,18 @@ const LONGEST_BLOB_NAME: usize = 1024;
 const MOST_SEGMENTS: usize = 254;
 
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Address {
-    pub(super) account: String,
+pub(crate) struct Address {
+    pub(crate) account: String,
     /// Empty where the URL names none.
-    pub(super) container: String,
+    pub(crate) container: String,
     /// `None` where the URL names the container itself, or the account.
-    pub(super) blob: Option<String>,
+    pub(crate) blob: Option<String>,
     /// Decoded, names in lower case.
-    pub(super) query: Vec<(String, String)>,
+    pub(crate) query: Vec<(String, String)>,
 }
 
 impl Address {
-    pub(super) fn of(request: &Request) -> Result<Address, Code> {
+    pub(crate) fn of(request: &Request) -> Result<Address, Code> {
         let path = request.path.strip_prefix('/').unwrap_or(&request.path);
         let host = request.header("host").unwrap_or_default();
         let host = host.rsplit_once(':').map_or(host, |(host, _)| host);
@@ -45,7 +45,7 @@ impl Address {
         Ok(Address { account, container: decoded(container)?, blob, query })
     }
 
-    pub(super) fn parameter(&self, name: &str) -> Option<&str> {
+    pub(crate) fn parameter(&self, name: &str) -> Option<&str> {
         self.query.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str())
     }
 

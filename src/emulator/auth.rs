@@ -16,14 +16,14 @@ use super::http::Request;
 const LARGEST_SKEW: Duration = Duration::from_secs(15 * 60);
 
 /// The account and its key.
-pub(super) struct Account {
+pub(crate) struct Account {
     name: String,
     mac: Hmac<Sha256>,
 }
 
 impl Account {
     /// `None` if the key is not base64.
-    pub(super) fn new(name: &str, key: &str) -> Option<Account> {
+    pub(crate) fn new(name: &str, key: &str) -> Option<Account> {
         let key = STANDARD.decode(key).ok().filter(|key| !key.is_empty())?;
         Some(Account { name: name.to_owned(), mac: Hmac::new_from_slice(&key).ok()? })
     }

@@ -14,13 +14,13 @@ const FARTHEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 /// Time since the server's start.
 pub(super) type Moment = Duration;
 
-pub(super) struct Clock {
+pub(crate) struct Clock {
     start: Instant,
     advanced: Mutex<Duration>,
 }
 
 impl Clock {
-    pub(super) fn start() -> Clock {
+    pub(crate) fn start() -> Clock {
         Clock { start: Instant::now(), advanced: Mutex::default() }
     }
 

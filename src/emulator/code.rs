@@ -3,7 +3,7 @@
 /// [Blob service](https://learn.microsoft.com/rest/api/storageservices/blob-service-error-codes) and
 /// [common](https://learn.microsoft.com/rest/api/storageservices/common-rest-api-error-codes) error codes.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub(super) enum Code {
+pub(crate) enum Code {
     AuthenticationFailed,
     AuthorizationFailure,
     AuthorizationPermissionMismatch,
@@ -218,7 +218,7 @@ impl Code {
 
 /// Why a request is refused, with what the service adds to the code's own text: elements of the body.
 #[derive(Debug)]
-pub(super) struct Refusal {
+pub(crate) struct Refusal {
     pub(super) code: Code,
     pub(super) details: Vec<(&'static str, String)>,
 }

@@ -5,12 +5,12 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 #[derive(Copy, Clone, PartialEq, Eq)]
-pub(super) struct Guid([u8; 16]);
+pub(crate) struct Guid([u8; 16]);
 
 impl Guid {
     /// Reads the forms that .NET calls N, D, B and P: 32 digits, with hyphens or without, the former also in braces
     /// or parentheses; in any case.
-    pub(super) fn parse(text: &str) -> Option<Guid> {
+    pub(crate) fn parse(text: &str) -> Option<Guid> {
         let enclosed = |open, close| text.strip_prefix(open)?.strip_suffix(close);
         let inner = enclosed('{', '}').or_else(|| enclosed('(', ')'));
         let text = inner.unwrap_or(text).as_bytes();

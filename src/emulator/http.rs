@@ -8,21 +8,21 @@ use httparse::{EMPTY_HEADER, Status};
 /// The front ends of the service, and of its other emulators, take as much.
 pub(super) const LONGEST_HEAD: usize = 16 * 1024;
 /// Of a request, and so of a blob. Locks are empty.
-pub(super) const LONGEST_BODY: usize = 256 * 1024;
+pub(crate) const LONGEST_BODY: usize = 256 * 1024;
 const MOST_HEADERS: usize = 128;
 /// A chunk's size, its extensions and the line's end.
 const LONGEST_CHUNK_LINE: usize = 256;
 
 #[derive(Debug)]
-pub(super) struct Request {
-    pub(super) method: String,
+pub(crate) struct Request {
+    pub(crate) method: String,
     /// As it was sent: that is what is signed.
-    pub(super) path: String,
+    pub(crate) path: String,
     /// As it was sent, without the question mark.
-    pub(super) query: String,
-    pub(super) headers: Vec<(String, String)>,
-    pub(super) body: Vec<u8>,
-    pub(super) keep_alive: bool,
+    pub(crate) query: String,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
+    pub(crate) keep_alive: bool,
 }
 
 impl Request {
@@ -32,7 +32,7 @@ impl Request {
 }
 
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub(super) enum Framing {
+pub(crate) enum Framing {
     None,
     Length(usize),
     Chunked,
@@ -40,15 +40,15 @@ pub(super) enum Framing {
 
 /// A request whose body is still to come.
 #[derive(Debug)]
-pub(super) struct Head {
-    pub(super) request: Request,
-    pub(super) framing: Framing,
+pub(crate) struct Head {
+    pub(crate) request: Request,
+    pub(crate) framing: Framing,
     pub(super) expects_continue: bool,
 }
 
 /// What is refused before the service sees it: by status alone, with a page for people, as front ends do.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub(super) enum Unfit {
+pub(crate) enum Unfit {
     BadRequest,
     TimedOut,
     LengthRequired,
@@ -81,7 +81,7 @@ impl Unfit {
 }
 
 /// Where the head ends, if all of it is there. `searched` bytes are known not to hold its end.
-pub(super) fn end_of_head(bytes: &[u8], searched: usize) -> Option<usize> {
+pub(crate) fn end_of_head(bytes: &[u8], searched: usize) -> Option<usize> {
     let from = searched.saturating_sub(3);
     (from..bytes.len()).find_map(|i| match &bytes[i..] {
         [b'\n', b'\r', b'\n', ..] => Some(i + 3),
@@ -90,7 +90,7 @@ pub(super) fn end_of_head(bytes: &[u8], searched: usize) -> Option<usize> {
     })
 }
 
-pub(super) fn parse_head(bytes: &[u8]) -> Result<Head, Unfit> {
+pub(crate) fn parse_head(bytes: &[u8]) -> Result<Head, Unfit> {
     let mut slots = [EMPTY_HEADER; MOST_HEADERS];
     let mut parsed = httparse::Request::new(&mut slots);
     match parsed.parse(bytes) {
@@ -173,7 +173,7 @@ fn names(headers: &[(String, String)], name: &str, word: &str) -> bool {
 
 /// Takes a chunked body apart, as its bytes come.
 #[derive(Debug, Default)]
-pub(super) struct Chunks {
+pub(crate) struct Chunks {
     part: Part,
     body: Vec<u8>,
     /// Of lines other than the body's, all told.
@@ -191,7 +191,7 @@ enum Part {
 
 impl Chunks {
     /// Takes what it can use from the front of `bytes`: the body, once all of it has come.
-    pub(super) fn take(&mut self, bytes: &mut Vec<u8>) -> Result<Option<Vec<u8>>, Unfit> {
+    pub(crate) fn take(&mut self, bytes: &mut Vec<u8>) -> Result<Option<Vec<u8>>, Unfit> {
         let mut used = 0;
         let body = loop {
             let rest = &bytes[used..];
@@ -252,11 +252,11 @@ impl Chunks {
 }
 
 #[derive(Debug)]
-pub(super) struct Answer {
-    pub(super) status: u16,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
     pub(super) reason: &'static str,
     pub(super) headers: Vec<(Cow<'static, str>, String)>,
-    pub(super) body: Vec<u8>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Answer {
@@ -269,7 +269,7 @@ impl Answer {
     }
 
     /// `to_head`: in answer to a HEAD request, which gets the length and not the body.
-    pub(super) fn to_bytes(&self, to_head: bool, keep_alive: bool) -> Vec<u8> {
+    pub(crate) fn to_bytes(&self, to_head: bool, keep_alive: bool) -> Vec<u8> {
         let mut head = String::with_capacity(512);
         // Writing to a String does not fail.
         let _ = write!(head, "HTTP/1.1 {} {}\r\n", self.status, self.reason);

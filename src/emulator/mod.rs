@@ -76,27 +76,25 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::time::Duration;
 
-mod address;
+pub(crate) mod address;
 mod answer;
-mod auth;
+pub(crate) mod auth;
 mod call;
-mod clock;
+pub(crate) mod clock;
 mod code;
 mod condition;
 mod connection;
 mod fault;
-mod guid;
-mod http;
+pub(crate) mod guid;
+pub(crate) mod http;
 mod lease;
 mod locked;
 mod metadata;
 mod operation;
-#[cfg(any(test, fuzzing))]
-pub(crate) mod properties;
 mod record;
-mod sas;
+pub(crate) mod sas;
 mod server;
-mod service;
+pub(crate) mod service;
 mod shared;
 mod stop;
 mod store;
@@ -109,15 +107,13 @@ pub use fault::Fault;
 use locked::locked;
 pub use operation::Operation;
 pub use record::Request;
-#[cfg(fuzzing)]
-pub(crate) use sas::properties::any_query as any_sas;
 use server::Server;
 use service::Service;
 use shared::Shared;
 
 /// The same in all emulators of the service.
-const ACCOUNT: &str = "devstoreaccount1";
-const KEY: &str = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
+pub(crate) const ACCOUNT: &str = "devstoreaccount1";
+pub(crate) const KEY: &str = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
 
 /// A Blob service on this machine, from its start until it is dropped: see the [module](self).
 ///

@@ -10,9 +10,6 @@ use super::code::{Code, Refusal};
 use super::operation::{Kind, Operation};
 use super::version::VERSIONS;
 
-#[cfg(any(test, fuzzing))]
-pub(crate) mod properties;
-
 /// Before those that requests may have: from the oldest whose string-to-sign is known here.
 const OLD_VERSIONS: [&str; 5] = ["2015-04-05", "2015-07-08", "2015-12-11", "2016-05-31", "2017-04-17"];
 const WITH_BREAK_BY_DELETERS: &str = "2017-07-29";
@@ -29,13 +26,13 @@ const PROTOCOLS: [&str; 2] = ["https", "https,http"];
 
 /// What a signature that is valid allows of the operation.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub(super) enum Right {
+pub(crate) enum Right {
     Full,
     /// To put a blob where there is none.
     CreateOnly,
 }
 
-pub(super) fn check(
+pub(crate) fn check(
     account: &Account,
     address: &Address,
     operation: Operation,
@@ -135,7 +132,7 @@ fn permitted(operation: Operation, letters: &str, version: &str) -> Option<Right
     enough.then_some(Right::Full)
 }
 
-fn of_account(account: &Account, address: &Address) -> String {
+pub(crate) fn of_account(account: &Account, address: &Address) -> String {
     let mut lines = vec![account.name()];
     let mut fields = vec!["sp", "ss", "srt", "st", "se", "sip", "spr", "sv"];
     if address.parameter("sv") >= Some(WITH_ENCRYPTION_SCOPE) {
@@ -146,7 +143,7 @@ fn of_account(account: &Account, address: &Address) -> String {
     lines.join("\n")
 }
 
-fn of_service(account: &Account, address: &Address) -> Result<String, Refusal> {
+pub(crate) fn of_service(account: &Account, address: &Address) -> Result<String, Refusal> {
     let field = |name| address.parameter(name).unwrap_or_default().to_owned();
     let mut resource = format!("/blob/{}/{}", account.name(), address.container);
     match (address.parameter("sr"), &address.blob) {
@@ -208,7 +205,7 @@ fn check_origin(address: &Address, client: IpAddr) -> Result<(), Refusal> {
 }
 
 /// `2026-01-02`, `2026-01-02T03:04Z`, `2026-01-02T03:04:05Z`, or with a fraction, which does not count.
-fn parse_date(text: &str) -> Option<SystemTime> {
+pub(crate) fn parse_date(text: &str) -> Option<SystemTime> {
     let (day, time) = match text.split_once('T') {
         Some((day, time)) => (day, time.strip_suffix('Z')?),
         None => (text, "00:00"),

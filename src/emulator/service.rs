@@ -25,7 +25,7 @@ use super::token::Tokens;
 /// What a thief of a lock takes it for.
 const STOLEN_FOR: Duration = Duration::from_secs(60);
 
-pub(super) struct Service {
+pub(crate) struct Service {
     account: Account,
     clock: Clock,
     guids: Guids,
@@ -34,7 +34,7 @@ pub(super) struct Service {
 }
 
 impl Service {
-    pub(super) fn new(account: Account, clock: Clock) -> Service {
+    pub(crate) fn new(account: Account, clock: Clock) -> Service {
         let store = Mutex::new(Store::new(clock.date()));
         Service { account, clock, guids: Guids::default(), tokens: Tokens::default(), store }
     }
@@ -43,7 +43,7 @@ impl Service {
         &self.clock
     }
 
-    pub(super) fn handle(&self, request: &Request, client: IpAddr) -> Answer {
+    pub(crate) fn handle(&self, request: &Request, client: IpAddr) -> Answer {
         self.finished(request, self.outcome(request, client))
     }
 
@@ -399,7 +399,7 @@ impl Service {
         change(&mut blob.lease, now).map_err(not_there)
     }
 
-    pub(super) fn delete(&self, container: &str, name: &str) -> io::Result<()> {
+    pub(crate) fn delete(&self, container: &str, name: &str) -> io::Result<()> {
         self.store().delete(container, name).map_err(not_there)
     }
 

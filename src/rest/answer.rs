@@ -10,25 +10,22 @@ use crate::redact::tidy;
 use crate::retry;
 use crate::transport::{Because, NoAnswer, Reply};
 
-#[cfg(any(test, fuzzing))]
-pub(crate) mod properties;
-
 /// The service refuses dates that are further off than this.
 pub(crate) const SKEW_REFUSED: Duration = Duration::from_secs(15 * 60);
 /// Room for the time between the making of our date and the service's.
 const SKEW_SLACK: Duration = Duration::from_secs(60);
 
 /// What was asked, as far as its answer needs it.
-pub(super) struct Asked<'a> {
-    pub(super) operation: Operation,
-    pub(super) address: &'a Address<'a>,
-    pub(super) credential: &'a Credential,
-    pub(super) proof: Proof,
-    pub(super) date: SystemTime,
-    pub(super) limit: Duration,
+pub(crate) struct Asked<'a> {
+    pub(crate) operation: Operation,
+    pub(crate) address: &'a Address<'a>,
+    pub(crate) credential: &'a Credential,
+    pub(crate) proof: Proof,
+    pub(crate) date: SystemTime,
+    pub(crate) limit: Duration,
 }
 
-pub(super) fn read(asked: &Asked<'_>, reply: &Reply) -> (Outcome, Option<Error>) {
+pub(crate) fn read(asked: &Asked<'_>, reply: &Reply) -> (Outcome, Option<Error>) {
     let outcome = match outcome(asked.operation, reply, asked.date) {
         // Not the last word, if the next attempt has another proof.
         Outcome::Denied if is_unauthenticated(reply) && asked.credential.refused(&asked.proof) => {
@@ -158,7 +155,7 @@ pub(super) fn unsent(operation: Operation, address: &Address<'_>, no_proof: NoPr
 }
 
 /// There was no answer.
-pub(super) fn missing(asked: &Asked<'_>, no_answer: NoAnswer) -> (Outcome, Option<Error>) {
+pub(crate) fn missing(asked: &Asked<'_>, no_answer: NoAnswer) -> (Outcome, Option<Error>) {
     let origin = asked.address.origin;
     let hint = match no_answer.because {
         Because::NoSuchHost => format!("the name of {origin} cannot be resolved; check the account's name"),

@@ -12,17 +12,13 @@ use crate::lease::{LeaseId, LockStatus, Term};
 use crate::transport::Transport;
 
 mod account;
-mod answer;
-#[cfg(all(any(test, fuzzing), feature = "emulator"))]
-pub(crate) mod properties;
-mod request;
+pub(crate) mod answer;
+pub(crate) mod request;
 
 pub(crate) use account::{Account, account};
 pub(crate) use answer::SKEW_REFUSED;
 #[cfg(test)]
 pub(crate) use answer::outcome;
-#[cfg(fuzzing)]
-pub(crate) use answer::properties::any_bytes as any_answer;
 
 /// What the service can be asked to do. Each is one request.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]

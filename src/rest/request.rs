@@ -13,7 +13,7 @@ const VERSION: &str = "2021-12-02";
 /// [Get Blob Properties](https://learn.microsoft.com/rest/api/storageservices/get-blob-properties),
 /// [Put Blob](https://learn.microsoft.com/rest/api/storageservices/put-blob) and
 /// [Create Container](https://learn.microsoft.com/rest/api/storageservices/create-container).
-pub(super) fn of(operation: Operation, address: &Address<'_>, date: SystemTime) -> Request {
+pub(crate) fn of(operation: Operation, address: &Address<'_>, date: SystemTime) -> Request {
     let mut headers = vec![("x-ms-date", httpdate::fmt_http_date(date)), ("x-ms-version", VERSION.to_owned())];
     let mut lease = |action: &str| headers.push(("x-ms-lease-action", action.to_owned()));
     let (method, path, query) = match operation {

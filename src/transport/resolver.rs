@@ -20,7 +20,7 @@ const LONGEST_LOOKUP: Duration = Duration::from_secs(30);
 const PART_BESIDE_OLD: u32 = 4;
 
 #[derive(Clone, Default)]
-pub(super) struct CachingResolver {
+pub(crate) struct CachingResolver {
     shared: Arc<Names>,
 }
 

@@ -726,8 +726,7 @@ fn assert_alone(directory: &Path) {
         let path = file.unwrap().path();
         if path.is_dir() {
             assert_alone(&path);
-        // Tests, which may compare the two.
-        } else if !path.ends_with("properties.rs") {
+        } else {
             let text = std::fs::read_to_string(&path).unwrap();
             let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
             for line in code {

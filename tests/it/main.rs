@@ -5,7 +5,7 @@
 //! | | | |
 //! | --- | --- | --- |
 //! | 1 | a counter that nothing else protects | tests/crowd |
-//! | 2 | millions of random events, and nobody is told what is not so | src/sim |
+//! | 2 | millions of random events, and nobody is told what is not so | src/testing/sim |
 //! | 3 | the holder is killed | tests/it/processes.rs |
 //! | 4 | the holder is stopped for longer than its lease | tests/it/processes.rs |
 //! | 5 | the holder is stopped for half its lease | tests/it/processes.rs |
@@ -14,16 +14,16 @@
 //! | 8 | one or two renewals fail | tests/it/faults |
 //! | 9 | a renewal is told that the lease is gone | tests/it/loss.rs, tests/it/service.rs |
 //! | 10 | an operator breaks the lease | tests/it/loss.rs |
-//! | 11 | a suspend, and a wall clock that is set | src/locker |
+//! | 11 | a suspend, and a wall clock that is set | src/testing/suspend.rs |
 //! | 12 | granted, and the answer is lost | tests/it/faults |
 //! | 13 | granted, and the caller gives up | tests/it/faults |
 //! | 14 | released, and the answer is lost | tests/it/faults |
 //! | 15 | granted, and what follows fails | tests/it/faults |
 //! | 16 | requests arrive twice | tests/it/faults |
-//! | 17 | an unlock beside a renewal; a thousand quick rounds | tests/it/faults, src/locker, tests/crowd |
+//! | 17 | an unlock beside a renewal; a thousand quick rounds | tests/it/faults, src/testing, tests/crowd |
 //! | 18 | a drop while the store is down | tests/it/faults |
 //! | 19 | panics of the holder and of the observer | tests/it/faults |
-//! | 20 | the lock's thread dies | src/renewal.rs, src/locker |
+//! | 20 | the lock's thread dies | src/renewal.rs, src/testing/interleavings.rs |
 //! | 21 | of a process's threads one at a time asks the service | not yet: each asks for itself |
 //! | 22 | two hundred wait | tests/scale |
 //! | 23 | a thousand locks are held | tests/scale |

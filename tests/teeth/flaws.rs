@@ -42,7 +42,7 @@ flaws! {
             "Duration::from_secs(2)"
     }
     "a clock that stops in suspend" {
-        "sim/world.rs": "self.stand_still(who, pause, how);" =>
+        "testing/sim/world.rs": "self.stand_still(who, pause, how);" =>
             "if trouble == Trouble::Suspend {
                  self.freeze(who, pause);
              } else {

@@ -94,7 +94,7 @@ impl Copy {
         let mut cargo = Command::new(env!("CARGO"));
         // Each mistake is built anew, and faster so.
         cargo.args(["--config", "profile.dev.package.azmutex.debug=false"]);
-        cargo.args(["test", "--locked", "--lib", "sim::never_two_holders", "--", "--nocapture"]);
+        cargo.args(["test", "--locked", "--lib", "testing::sim::never_two_holders", "--", "--nocapture"]);
         cargo.current_dir(&self.copy).env("CARGO_TARGET_DIR", target);
         cargo.env("AZMUTEX_SIM_RUNS", RUNS.to_string()).env_remove("AZMUTEX_SIM_SEED").env_remove("AZMUTEX_SIM_EVENTS");
         cargo.output().unwrap()

@@ -8,15 +8,12 @@ use super::{AccessToken, LONGEST_LIFE};
 use crate::clock::Moment;
 use crate::redact::tidy;
 
-#[cfg(any(test, fuzzing))]
-pub(crate) mod properties;
-
 const CLI_LEAST_LIFE: Duration = Duration::from_secs(5 * 60);
 
 /// The token of a good answer, for which was asked at `asked`:
 /// [successful response](https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow#successful-response-1).
 /// Some endpoints write numbers as text; that of App Service says only when the token ends, by the wall clock.
-pub(super) fn token(body: &[u8], asked: Moment) -> Option<AccessToken> {
+pub(crate) fn token(body: &[u8], asked: Moment) -> Option<AccessToken> {
     let mut answer: Value = serde_json::from_slice(body).ok()?;
     let kind = answer.get("token_type").and_then(Value::as_str).unwrap_or("Bearer");
     if !kind.eq_ignore_ascii_case("Bearer") {
@@ -37,7 +34,7 @@ pub(super) fn token(body: &[u8], asked: Moment) -> Option<AccessToken> {
 /// The token that `az account get-access-token` prints. `expiresOn` is in the local time of a zone that is not said, so
 /// before version 2.54, which has `expires_on`, all that is known is that it hands out none which ends within five
 /// minutes.
-pub(super) fn cli_token(output: &[u8], asked: Moment) -> Option<AccessToken> {
+pub(crate) fn cli_token(output: &[u8], asked: Moment) -> Option<AccessToken> {
     let mut answer: Value = serde_json::from_slice(output).ok()?;
     let end = number(answer.get("expires_on")).and_then(|seconds| UNIX_EPOCH.checked_add(Duration::from_secs(seconds)));
     let Some(Value::String(text)) = answer.get_mut("accessToken").map(Value::take) else {
@@ -57,16 +54,16 @@ fn number(value: Option<&Value>) -> Option<u64> {
 }
 
 /// A refusal in words.
-pub(super) struct Refusal {
+pub(crate) struct Refusal {
     /// Without any of the secrets that it was to be told from.
-    pub(super) text: String,
+    pub(crate) text: String,
     pub(super) passing: bool,
 }
 
 /// What was refused, as the endpoints of Entra ID say it:
 /// [error response](https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow#error-response-1).
 /// App Service's say `message`. `None`: it does not say, so it may be something else that answers, such as a proxy.
-pub(super) fn refusal(body: &[u8], secrets: &[&str]) -> Option<Refusal> {
+pub(crate) fn refusal(body: &[u8], secrets: &[&str]) -> Option<Refusal> {
     let answer: Value = serde_json::from_slice(body).ok()?;
     let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
     let error = answer.get("error");

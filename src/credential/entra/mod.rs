@@ -25,7 +25,7 @@
 //! They go over https or to this machine, and never after a redirect. Only a platform's endpoint for managed identities may be
 //! plain http next to this machine, at a link-local or private address; no proxy comes between.
 
-mod answer;
+pub(crate) mod answer;
 mod authority;
 mod azure_cli;
 mod chain;
@@ -47,8 +47,6 @@ use crate::error::{Error, Result};
 use crate::redact::Secret;
 use crate::retry::Backoff;
 
-#[cfg(fuzzing)]
-pub(crate) use answer::properties::any_bytes as any_answer;
 pub use azure_cli::AzureCli;
 pub(super) use azure_cli::find as find_cli;
 pub use managed_identity::ManagedIdentity;
@@ -77,7 +75,7 @@ const SCOPE: &str = "https://storage.azure.com/.default";
 /// long; if it is no good, the service says so, and another one is fetched.
 const LEAST_BY_WALL: Duration = Duration::from_secs(60);
 /// No token lives for longer, whatever an endpoint or a clock says.
-const LONGEST_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
+pub(crate) const LONGEST_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Where tokens for the Blob service come from.
 ///
@@ -112,7 +110,7 @@ where
 /// A token, and how long it is good. `Debug` does not show it; it is wiped when it is dropped.
 pub struct AccessToken {
     pub(super) text: Secret,
-    pub(super) good_until: Moment,
+    pub(crate) good_until: Moment,
 }
 
 impl AccessToken {

@@ -183,7 +183,7 @@ fn days(year: u64, month: u64, day: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::properties::holds;
+    use crate::testing::properties::holds;
 
     fn date(http: &str) -> SystemTime {
         httpdate::parse_http_date(http).unwrap()

@@ -6,7 +6,7 @@
 pub mod account;
 pub mod azurite;
 pub mod http;
-#[path = "../../../src/clock/lateness.rs"]
+#[path = "../../../src/testing/lateness.rs"]
 pub mod lateness;
 pub mod peer;
 #[cfg(unix)]

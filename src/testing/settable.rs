@@ -12,7 +12,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use super::Moment;
+use crate::clock::{self, Moment};
 
 /// A process that hangs is no test's answer.
 const LONGEST_TEST: Duration = Duration::from_secs(120);
@@ -30,14 +30,14 @@ enum Wall {
 
 /// What the clock that deadlines are counted on shows, rather than `now`.
 #[cfg_attr(shuttle, allow(unused_variables, reason = "the model has its own"))]
-pub(super) fn shown(now: Moment) -> Moment {
+pub(crate) fn shown(now: Moment) -> Moment {
     #[cfg(shuttle)]
-    let now = crate::sync::model::now();
+    let now = crate::testing::model::now();
     now.after(Duration::from_nanos(SLEPT.load(Ordering::SeqCst)))
 }
 
 /// What the wall clock shows, rather than `now`: whatever time the system can name.
-pub(super) fn moved(now: SystemTime) -> SystemTime {
+pub(crate) fn moved(now: SystemTime) -> SystemTime {
     const YEAR_10000: Duration = Duration::from_secs(253_402_300_800);
     let wall = *WALL.lock().unwrap_or_else(PoisonError::into_inner);
     match wall {
@@ -62,7 +62,7 @@ impl SettableClock {
         let name = path.split_once("::").expect("a path in this crate").1;
         if env::var(ALONE).is_ok_and(|given| given == name) {
             thread::spawn(|| {
-                super::sleep(LONGEST_TEST);
+                clock::sleep(LONGEST_TEST);
                 eprintln!("not over after {LONGEST_TEST:?}");
                 process::abort();
             });

@@ -6,8 +6,8 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 
-use super::{STANDARD_HEADERS, string_to_sign};
-use crate::properties::holds;
+use super::holds;
+use crate::credential::shared_key::{STANDARD_HEADERS, string_to_sign};
 use crate::transport::{Method, Request};
 
 const OWN_HEADERS: [&str; 10] = [

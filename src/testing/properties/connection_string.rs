@@ -1,9 +1,9 @@
 //! What holds for every connection string.
 
-use super::{Parts, parse};
+use super::{prints, shows_no_secret};
+use crate::connection_string::{Parts, parse};
 use crate::container;
 use crate::error::Result;
-use crate::properties::{prints, shows_no_secret};
 
 /// Of any text at all.
 pub(crate) fn any_text(text: &str) {
@@ -15,7 +15,7 @@ pub(crate) fn any_text(text: &str) {
     assert!(is_same(&parts, &parse(&reversed.join(";"))), "the order counts: {text:?}");
     let spaced = format!("\n;{} ;; ", text.replace(';', " ;\t"));
     assert!(is_same(&parts, &parse(&spaced)), "spaces count: {text:?}");
-    container::properties::sound(container::Builder::from_connection_string(text, "locks"));
+    super::container::sound(container::Builder::from_connection_string(text, "locks"));
 }
 
 fn is_same(one: &Result<Parts>, other: &Result<Parts>) -> bool {
@@ -35,7 +35,7 @@ mod tests {
 
     use super::*;
     use crate::connection_string::{SUFFIX, Secret};
-    use crate::properties::{KEY, SAS, holds};
+    use crate::testing::properties::{KEY, SAS, holds};
 
     const KEYS: [&str; 11] = [
         "DefaultEndpointsProtocol",

@@ -1,18 +1,17 @@
 //! What holds for every answer.
-#![allow(clippy::unwrap_used, reason = "they are tests, fuzzed or not")]
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 
-use super::{Asked, missing, read};
+use super::{KEY, SAS, prints};
 use crate::credential::Credential;
 use crate::error::Error;
 use crate::lease::{LeaseId, Term};
-use crate::properties::{KEY, SAS, prints};
+use crate::rest::answer::{Asked, missing, read};
 use crate::rest::{Address, Applied, Operation, Outcome, request};
-use crate::transport::{self, NoAnswer, Reply};
+use crate::transport::{NoAnswer, Reply};
 
 /// Where an answer says these, it sends back what the request was signed with.
 const SIGNATURE: &str = "@SIGNATURE";
@@ -61,7 +60,7 @@ fn any_answer(operation: Operation, credential: &Credential, bytes: &[u8]) {
     let encoded = percent_encode(proof.secret().as_bytes(), NON_ALPHANUMERIC).to_string();
     let bytes = replaced(&replaced(bytes, SIGNATURE, proof.secret()), ENCODED_SIGNATURE, &encoded);
 
-    let answer = transport::properties::answered(&request, &bytes);
+    let answer = super::transport::answered(&request, &bytes);
     let asked = Asked { operation, address: &address, credential, proof, date, limit: LIMIT };
     let error = match answer {
         Ok(reply) => {
@@ -153,7 +152,7 @@ mod tests {
     use proptest::sample::{Index, select};
 
     use super::*;
-    use crate::properties::holds;
+    use crate::testing::properties::holds;
 
     const STATUSES: [u16; 19] =
         [100, 200, 201, 202, 204, 206, 301, 304, 400, 401, 403, 404, 408, 409, 412, 429, 500, 503, 599];

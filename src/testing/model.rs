@@ -301,7 +301,7 @@ pub(crate) mod channel {
     pub(crate) use crossbeam_channel::{RecvError, RecvTimeoutError, SendError, TryRecvError, TrySendError};
 
     use super::*;
-    pub(crate) use crate::sync::model::select;
+    pub(crate) use crate::testing::model::select;
 
     /// Touched only by one who holds the world.
     struct Channel<T>(std::sync::Mutex<State<T>>);
@@ -500,7 +500,7 @@ macro_rules! select {
         recv($c:expr) -> $z:pat => $third:expr $(,)?
     ) => {{
         let (a, b, c) = (&$a, &$b, &$c);
-        match $crate::sync::model::channel::first_ready([a.arm(), b.arm(), c.arm()]) {
+        match $crate::testing::model::channel::first_ready([a.arm(), b.arm(), c.arm()]) {
             0 => {
                 let $x = a.take();
                 $first

@@ -9,18 +9,24 @@
 
 use std::collections::BTreeMap;
 use std::hint;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
-use super::*;
-use crate::clock::settable::SettableClock;
-use crate::clock::{Moment, sleep};
+use super::settable::SettableClock;
+use crate::clock::{self, Moment, sleep};
+use crate::container::Container;
 use crate::credential::Credential;
-use crate::error::ErrorKind;
-use crate::lease::{LockStatus, Lost};
+use crate::error::{ErrorKind, Result};
+use crate::event::{Event, Observer};
+use crate::guard::LockGuard;
+use crate::hold::Wait;
+use crate::lease::{LeaseId, LockStatus, Lost, Term};
+use crate::locker::{Cancel, GRACE, Inner, Locker};
 use crate::random::Jitter;
-use crate::rest::{Applied, Outcome};
+use crate::rest::{Applied, Exchange, Operation, Outcome};
 use crate::retry::Policy;
-use crate::sync::channel::{RecvTimeoutError, TryRecvError, unbounded};
-use crate::sync::{MutexGuard, thread};
+use crate::sync::channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded, never, unbounded};
+use crate::sync::{Mutex, MutexGuard, thread};
 
 const MICRO: Duration = Duration::from_micros(1);
 const MS: Duration = Duration::from_millis(1);
@@ -333,7 +339,7 @@ fn play(_lanes: u32, wanted: &[Came], round: impl Fn(&mut Chance) -> Came + Send
     use shuttle::scheduler::{PctScheduler, RandomScheduler};
     use shuttle::{Config, Runner};
 
-    use crate::sync::model;
+    use crate::testing::model;
 
     const SCHEDULES: usize = 3_000;
     static ONE_AT_A_TIME: std::sync::Mutex<()> = std::sync::Mutex::new(());
@@ -397,7 +403,7 @@ fn assert_took(limit: Duration, since: Moment, until: Moment) {
     #[cfg(not(shuttle))]
     let limit = limit + SOON;
     #[cfg(shuttle)]
-    let limit = if crate::sync::model::is_hasty() { SOON } else { limit };
+    let limit = if crate::testing::model::is_hasty() { SOON } else { limit };
     assert!(until.since(since) <= limit, "{:?}", until.since(since));
 }
 
@@ -763,7 +769,7 @@ fn a_lock_against_the_end_of_the_watchdog() {
         first.assert_over();
         // The watchdog stays for a second when it finds nothing to watch, which it does at its next look.
         sleep(Duration::from_millis(950) + chance.below(7) * 50 * MS);
-        let is_over = crate::sync::model::threads() == 1;
+        let is_over = crate::testing::model::threads() == 1;
         let mut second = Client::new(&first.service, chance);
         let guard = second.lock(&locker);
         let listener = guard.lost();

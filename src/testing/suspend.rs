@@ -2,19 +2,24 @@
 //! With the lock's thread, the watchdog and the guard as they are, before the emulator.
 
 use std::thread;
+use std::time::Duration;
 
-use crossbeam_channel::{bounded, unbounded};
+use crossbeam_channel::{Receiver, bounded, never, unbounded};
 
-use super::*;
-use crate::clock::lateness::Lateness;
-use crate::clock::settable::SettableClock;
-use crate::clock::sleep;
-use crate::container;
+use super::lateness::Lateness;
+use super::settable::SettableClock;
+use crate::clock::{self, sleep};
+use crate::container::{self, Container};
 use crate::credential::Credential;
 use crate::emulator::{self, Emulator, Fault};
 use crate::error::ErrorKind;
-use crate::lease::{LockStatus, Lost};
-use crate::rest::Outcome;
+use crate::event::Event;
+use crate::guard::LockGuard;
+use crate::hold::Wait;
+use crate::lease::{LeaseId, LockStatus, Lost};
+use crate::locker::{Builder, Locker};
+use crate::mutex::AzureMutex;
+use crate::rest::{Exchange, Operation, Outcome};
 use crate::retry::Policy;
 
 const MS: Duration = Duration::from_millis(1);

@@ -1,6 +1,25 @@
-//! What the properties beside the parsers are made with. A property is a function that takes any input, and panics
-//! where what is promised does not hold: the tests call it with inputs of a kind, the fuzz targets in `tests/fuzz`
-//! with what they come upon.
+//! What holds for every input: one file for each subject, and here what they are made with. A property is a function
+//! that takes any input, and panics where what is promised does not hold: the tests call it with inputs of a kind, the
+//! fuzz targets in `tests/fuzz` with what they come upon.
+
+#![allow(clippy::unwrap_used, reason = "they are tests, fuzzed or not")]
+
+pub(super) mod answer;
+pub(super) mod connection_string;
+pub(super) mod container;
+#[cfg(feature = "emulator")]
+pub(super) mod emulator;
+#[cfg(feature = "emulator")]
+pub(super) mod emulator_sas;
+#[cfg(feature = "entra")]
+pub(super) mod entra_answer;
+pub(super) mod lease;
+#[cfg(feature = "emulator")]
+mod rest;
+pub(super) mod sas;
+#[cfg(test)]
+mod shared_key;
+mod transport;
 
 use std::error::Error as _;
 

@@ -1,6 +1,6 @@
 //! What holds for every lease id.
 
-use super::LeaseId;
+use crate::lease::LeaseId;
 
 /// Of any text at all.
 pub(crate) fn any_text(text: &str) {
@@ -10,7 +10,7 @@ pub(crate) fn any_text(text: &str) {
     let read = LeaseId::parse(text).map(|id| id.to_string());
     assert_eq!(read, is_id.then(|| text.to_ascii_lowercase()));
     #[cfg(feature = "emulator")]
-    crate::emulator::properties::any_guid(text);
+    super::emulator::any_guid(text);
 }
 
 #[cfg(test)]
@@ -18,7 +18,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::properties::holds;
+    use crate::testing::properties::holds;
 
     #[test]
     fn an_id_is_read_or_refused() {

@@ -1,15 +1,14 @@
 //! What holds for every lock: the emulator understands what is asked of it, and is understood.
-#![allow(clippy::unwrap_used, reason = "they are tests, fuzzed or not")]
 
 use std::time::Duration;
 
-use super::answer::{Asked, missing, read};
-use super::{Address, Operation, Outcome, request};
+use super::emulator::Line;
+use super::transport::{answered, sent_as_written};
 use crate::clock;
 use crate::credential::Credential;
-use crate::emulator::properties::Line;
 use crate::lease::{LeaseId, LockStatus, Term};
-use crate::transport::properties::{answered, sent_as_written};
+use crate::rest::answer::{Asked, missing, read};
+use crate::rest::{Address, Operation, Outcome, request};
 
 /// Of the life of any lock. Its container is yet to be made.
 pub(crate) fn any_lock(address: &Address<'_>, credential: &Credential) {

@@ -229,7 +229,7 @@ mod tests {
     use super::*;
     use crate::Container;
     use crate::clock;
-    use crate::sim::random::Random;
+    use crate::testing::sim::random::Random;
 
     const S: Duration = Duration::from_secs(1);
 

@@ -1,8 +1,9 @@
 //! What holds for every answer about tokens.
 
-use super::{LONGEST_LIFE, cli_token, refusal, token};
+use super::{KEY, SIGNATURE, shows_no_secret};
 use crate::clock;
-use crate::properties::{KEY, SIGNATURE, shows_no_secret};
+use crate::credential::entra::LONGEST_LIFE;
+use crate::credential::entra::answer::{cli_token, refusal, token};
 
 /// Of these bytes as an endpoint's answer, or as what the Azure CLI prints. Where they say `@KEY`, they send back what
 /// the token was asked for with.
@@ -26,7 +27,7 @@ mod tests {
     use proptest::sample::select;
 
     use super::*;
-    use crate::properties::holds;
+    use crate::testing::properties::holds;
 
     const NAMES: [&str; 12] = [
         "access_token",

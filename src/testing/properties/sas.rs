@@ -4,9 +4,8 @@ use std::time::{Duration, SystemTime};
 
 use percent_encoding::percent_decode_str;
 
-use super::Sas;
-use crate::properties::{prints, shows_no_secret};
-use crate::transport;
+use super::{prints, shows_no_secret};
+use crate::credential::sas::Sas;
 
 /// Of any text at all.
 pub(crate) fn any_token(token: &str) {
@@ -18,7 +17,7 @@ pub(crate) fn any_token(token: &str) {
     for first in ["", "comp=lease"] {
         let mut query = first.to_owned();
         let signature = sas.append_to(&mut query).reveal().to_owned();
-        transport::properties::sent_as_written("https://me.blob.core.windows.net", "/locks/job", &query);
+        super::transport::sent_as_written("https://me.blob.core.windows.net", "/locks/job", &query);
         let added = query.strip_prefix(first).unwrap_or_default();
         let added = if first.is_empty() { added } else { added.strip_prefix('&').unwrap_or_default() };
         assert_eq!(added, token.trim().strip_prefix('?').unwrap_or(token.trim()).trim_matches('&'));
@@ -46,7 +45,7 @@ mod tests {
     use proptest::sample::select;
 
     use super::*;
-    use crate::properties::{SAS, holds};
+    use crate::testing::properties::{SAS, holds};
 
     const PIECES: [&str; 24] = [
         "se=2026-01-02T03:04:05Z",

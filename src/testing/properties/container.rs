@@ -1,18 +1,14 @@
 //! What holds for every URL, environment and name.
-#![allow(clippy::unwrap_used, reason = "they are tests, fuzzed or not")]
 
 use std::ffi::OsString;
 
 use percent_encoding::percent_decode_str;
 
-use super::{Builder, Container};
+use super::{SAS, prints, shows_no_secret};
+use crate::container::{Builder, Container};
 use crate::credential::Credential;
 use crate::credential::environment::Environment;
 use crate::error::Result;
-use crate::properties::{self, prints, shows_no_secret};
-use crate::transport;
-#[cfg(feature = "emulator")]
-use crate::{emulator::properties::ACCOUNT_SAS, rest};
 
 /// Of settings from anywhere: what cannot be used is refused without showing a secret, and what can be used goes to
 /// the host and the path that were checked.
@@ -25,18 +21,18 @@ pub(crate) fn sound(builder: Result<Builder>) {
         Ok(container) => container,
         Err(error) => return shows_no_secret(&prints(&error)),
     };
-    let super::Inner { origin, path, credential, .. } = &*container.0;
-    transport::properties::sent_as_written(origin, path, "");
+    let (origin, path, credential) = (container.origin(), &container.0.path, container.credential());
+    super::transport::sent_as_written(origin, path, "");
     let url = format!("{origin}{path}");
     let again = Container::builder(&url, credential.clone()).allow_http().build();
-    assert!(again.is_ok_and(|again| again.0.origin == *origin && again.0.path == *path), "{url}");
+    assert!(again.is_ok_and(|again| again.origin() == origin && again.0.path == *path), "{url}");
     // A path is no place for a secret, and has to be told of.
     shows_no_secret(&format!("{container:?}").replace(&url, ""));
 }
 
 /// Of any text at all.
 pub(crate) fn any_url(text: &str) {
-    sound(Ok(Container::builder(text, Credential::sas(properties::SAS).unwrap())));
+    sound(Ok(Container::builder(text, Credential::sas(SAS).unwrap())));
     sound(Builder::from_sas_url(text));
     sound(Builder::from_blob_sas_url(text).map(|(builder, _)| builder));
 }
@@ -60,13 +56,13 @@ pub(crate) fn any_name(name: &str) {
     };
     // So no two names share a blob.
     assert_eq!(as_the_service_reads(&place.path), format!("devstoreaccount1/locks/{name}"));
-    assert_eq!(*place.url, format!("{}{}", container.0.origin, place.path));
-    transport::properties::sent_as_written(&container.0.origin, &place.path, "comp=lease");
-    let (_, blob) = Builder::from_blob_sas_url(&format!("{}?{}", place.url, properties::SAS)).unwrap();
+    assert_eq!(*place.url, format!("{}{}", container.origin(), place.path));
+    super::transport::sent_as_written(container.origin(), &place.path, "comp=lease");
+    let (_, blob) = Builder::from_blob_sas_url(&format!("{}?{}", place.url, SAS)).unwrap();
     assert_eq!(blob, name);
     #[cfg(feature = "emulator")]
-    for credential in [&container.0.credential, &Credential::sas(ACCOUNT_SAS).unwrap()] {
-        rest::properties::any_lock(&container.address(&place), credential);
+    for credential in [container.credential(), &Credential::sas(super::emulator::ACCOUNT_SAS).unwrap()] {
+        super::rest::any_lock(&container.address(&place), credential);
     }
 }
 
@@ -97,7 +93,7 @@ mod tests {
     use proptest::sample::select;
 
     use super::*;
-    use crate::properties::holds;
+    use crate::testing::properties::{KEY, holds};
 
     /// Pieces of names and URLs that mean something to somebody.
     const PIECES: [&str; 26] = [
@@ -125,8 +121,8 @@ mod tests {
         "\u{fffe}",
         "a",
         "A",
-        properties::KEY,
-        properties::SAS,
+        KEY,
+        SAS,
     ];
 
     fn pieces() -> impl Strategy<Value = String> {
@@ -151,7 +147,7 @@ mod tests {
         });
         holds((pieces(), pieces()), |(path, end)| {
             any_url(&format!("http://127.0.0.1:10000/{path}/locks"));
-            any_url(&format!("http://127.0.0.1:10000/{path}/locks/{end}?{}", properties::SAS));
+            any_url(&format!("http://127.0.0.1:10000/{path}/locks/{end}?{}", SAS));
         });
     }
 
@@ -176,8 +172,8 @@ mod tests {
         "",
         "me",
         "UseDevelopmentStorage=true",
-        properties::KEY,
-        properties::SAS,
+        KEY,
+        SAS,
         "sig=x",
         "AAAA",
         "http://127.0.0.1:10000/me",
@@ -192,7 +188,7 @@ mod tests {
             9 => select(VALUES.map(OsString::from).to_vec()),
             1 => ".{0,20}".prop_map(OsString::from),
             1 => Just(not_unicode()),
-            1 => Just(format!("AccountName=me;AccountKey={}", properties::KEY).into()),
+            1 => Just(format!("AccountName=me;AccountKey={}", KEY).into()),
         ]
     }
 

@@ -1,14 +1,13 @@
 //! What holds for everything that the emulator reads.
-#![allow(clippy::unwrap_used, reason = "they are tests, fuzzed or not")]
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::auth::Account;
-use super::clock::Clock;
-use super::guid::Guid;
-use super::http::{self, Answer, Chunks, Framing, Head, LONGEST_BODY, Request};
-use super::service::Service;
-use super::{ACCOUNT, KEY};
+use crate::emulator::auth::Account;
+use crate::emulator::clock::Clock;
+use crate::emulator::guid::Guid;
+use crate::emulator::http::{self, Answer, Chunks, Framing, Head, LONGEST_BODY, Request};
+use crate::emulator::service::Service;
+use crate::emulator::{ACCOUNT, KEY};
 use crate::transport;
 
 const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -135,7 +134,7 @@ mod tests {
     use proptest::sample::{Index, select};
 
     use super::*;
-    use crate::properties::holds;
+    use crate::testing::properties::holds;
 
     const METHODS: [&str; 6] = ["GET", "GET", "HEAD", "PUT", "DELETE", "POST"];
     const TARGETS: [&str; 10] = [

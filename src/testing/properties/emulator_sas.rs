@@ -1,5 +1,4 @@
 //! What holds for every shared access signature that the emulator is shown.
-#![allow(clippy::unwrap_used, reason = "they are tests, fuzzed or not")]
 
 use std::net::Ipv4Addr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -9,12 +8,11 @@ use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-use super::{check, of_account, of_service, parse_date};
 use crate::emulator::address::Address;
 use crate::emulator::auth::Account;
 use crate::emulator::http::Request;
-use crate::emulator::operation::Operation;
-use crate::emulator::{ACCOUNT, KEY};
+use crate::emulator::sas::{check, of_account, of_service, parse_date};
+use crate::emulator::{ACCOUNT, KEY, Operation};
 
 /// Thu, 01 Jan 2026 00:00:00 GMT
 const NOW: Duration = Duration::from_secs(1_767_225_600);
@@ -87,7 +85,7 @@ mod tests {
     use proptest::sample::select;
 
     use super::*;
-    use crate::properties::holds;
+    use crate::testing::properties::holds;
 
     const FIELDS: [&str; 14] =
         ["sv", "sr", "ss", "srt", "sp", "st", "se", "sip", "spr", "si", "ses", "skoid", "sig", ""];
