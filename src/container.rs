@@ -7,8 +7,8 @@ use std::time::Duration;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use crate::connection_string::{self, Parts};
-use crate::credential::environment::{ACCOUNT, CONNECTION_STRING, Environment};
 use crate::credential::{Credential, Reach};
+use crate::environment::{Environment, Location};
 use crate::error::{Error, Result};
 use crate::names;
 use crate::rest::{self, Account, Address, Contact, Exchange, Operation};
@@ -18,8 +18,6 @@ use crate::transport::url::{self, Url};
 
 /// What stays as it is in a path; everything else is percent-encoded, so that no two names meet.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b'/');
-/// The account's own address, where it is not of the usual form: in another cloud, on a private net, an emulator.
-const SERVICE_ENDPOINT: &str = "AZURE_STORAGE_SERVICE_ENDPOINT";
 
 /// A container of Azure Blob Storage in which locks live, with its credential and its connections. Not a Docker
 /// container.
@@ -208,8 +206,8 @@ impl Builder {
     ///
     /// Those of [`Container::from_connection_string`].
     pub fn from_connection_string(connection_string: &str, container: &str) -> Result<Builder> {
-        let Parts { endpoint, secret } = connection_string::parse(connection_string)?;
-        let credential = Credential::of(secret)?;
+        let Parts { endpoint, auth } = connection_string::parse(connection_string)?;
+        let credential = Credential::of(&auth)?;
         Ok(Builder { container: Some(container.to_owned()), ..Container::builder(&endpoint, credential) })
     }
 
@@ -252,20 +250,12 @@ impl Builder {
     }
 
     pub(crate) fn from_variables(environment: &Environment<'_>, container: &str) -> Result<Builder> {
-        if let Some(connection_string) = environment.secret(CONNECTION_STRING)? {
-            return Builder::from_connection_string(connection_string.reveal(), container);
-        }
-        let endpoint = match (environment.text(SERVICE_ENDPOINT)?, environment.text(ACCOUNT)?) {
-            (Some(endpoint), _) => endpoint,
-            (None, Some(account)) => connection_string::endpoint("https", &account, connection_string::SUFFIX)?,
-            (None, None) => {
-                return Err(Error::no_credential(format!(
-                    "the environment names no storage account: looked for {CONNECTION_STRING}, {ACCOUNT} and \
-                     {SERVICE_ENDPOINT}"
-                )));
-            }
+        let endpoint = match environment.location()? {
+            Location::ConnectionString(text) => return Builder::from_connection_string(text.reveal(), container),
+            Location::Endpoint(endpoint) => endpoint,
+            Location::Account(account) => connection_string::endpoint("https", &account, connection_string::SUFFIX)?,
         };
-        let credential = environment.credential()?;
+        let credential = Credential::from_variables(environment)?;
         Ok(Builder { container: Some(container.to_owned()), ..Container::builder(&endpoint, credential) })
     }
 
@@ -366,7 +356,7 @@ fn check_base_path(path: &str) -> Result<()> {
 mod tests {
     use super::*;
     use crate::ErrorKind;
-    use crate::credential::environment::{KEY, SAS_TOKEN};
+    use crate::environment::{ACCOUNT, CONNECTION_STRING, KEY, SAS_TOKEN, SERVICE_ENDPOINT};
 
     fn key() -> Credential {
         Credential::shared_key("me", "AAAA").unwrap()

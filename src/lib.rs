@@ -136,6 +136,7 @@ pub mod credential;
 #[cfg(feature = "emulator")]
 #[cfg_attr(docsrs, doc(cfg(feature = "emulator")))]
 pub mod emulator;
+mod environment;
 mod error;
 pub mod event;
 mod guard;

@@ -11,7 +11,7 @@ use crate::transport::Request;
 #[cfg(feature = "entra")]
 #[cfg_attr(docsrs, doc(cfg(feature = "entra")))]
 pub mod entra;
-pub(crate) mod environment;
+mod from_env;
 pub(crate) mod sas;
 pub(crate) mod shared_key;
 #[cfg(feature = "entra")]

@@ -5,6 +5,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::endpoint::Endpoint;
 use super::{AccessToken, TokenError, check_scope};
+use crate::environment::Application;
 use crate::error::{Error, Result};
 use crate::transport::url::Url;
 
@@ -28,6 +29,14 @@ impl Login {
             client_id: client_id.to_owned(),
             authority: PUBLIC.to_owned(),
             scope: super::SCOPE.to_owned(),
+        }
+    }
+
+    pub(super) fn of(application: &Application) -> Login {
+        let login = Login::new(&application.tenant, &application.client_id);
+        match &application.authority {
+            Some(authority) => Login { authority: authority.clone(), ..login },
+            None => login,
         }
     }
 

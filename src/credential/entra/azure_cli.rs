@@ -1,8 +1,6 @@
 //! Whoever is logged in to the Azure CLI.
 
-use std::env;
-use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +10,7 @@ use super::command::End;
 use super::{AccessToken, SCOPE, TokenError, TokenSource, answer, check_scope, command, resource};
 use crate::clock;
 use crate::credential::Credential;
+use crate::environment::{self, Environment};
 use crate::error::{Error, Result};
 use crate::redact::{tidy, without_tokens};
 
@@ -93,7 +92,7 @@ impl Credential {
 
 impl TokenSource for AzureCli {
     fn fetch(&self) -> Result<AccessToken, TokenError> {
-        let Some(program) = find(env::var_os("PATH").as_deref()) else {
+        let Some(program) = Environment::of_process().azure_cli() else {
             return Err(TokenError::definite("there is no `az` on the PATH; install it, or choose another credential"));
         };
         let asked = clock::now();
@@ -128,25 +127,9 @@ impl AzureCli {
         if let Some(directory) = program.parent() {
             command.current_dir(directory);
         }
-        command.env("AZURE_CORE_NO_COLOR", "true");
+        command.env(environment::CLI_NO_COLOR, "true");
         command
     }
-}
-
-/// The program, in an absolute directory of `path`: what lies in the working directory is not trusted.
-pub(in crate::credential) fn find(path: Option<&OsStr>) -> Option<PathBuf> {
-    const NAMES: &[&str] = if cfg!(windows) { &["az.cmd", "az.exe"] } else { &["az"] };
-    let directories = env::split_paths(path?).filter(|directory| directory.is_absolute());
-    directories.flat_map(|directory| NAMES.iter().map(move |name| directory.join(name))).find(|file| is_program(file))
-}
-
-fn is_program(file: &Path) -> bool {
-    let Ok(metadata) = file.metadata() else { return false };
-    #[cfg(unix)]
-    let runs = std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o111 != 0;
-    #[cfg(not(unix))]
-    let runs = true;
-    metadata.is_file() && runs
 }
 
 #[cfg(test)]

@@ -48,25 +48,9 @@ use crate::redact::Secret;
 use crate::retry::Backoff;
 
 pub use azure_cli::AzureCli;
-pub(super) use azure_cli::find as find_cli;
 pub use managed_identity::ManagedIdentity;
 pub use service_principal::ServicePrincipal;
 pub use workload_identity::WorkloadIdentity;
-
-/// What the platforms, and the vendor's libraries, call it.
-pub(super) mod variable {
-    pub(in crate::credential) const TENANT: &str = "AZURE_TENANT_ID";
-    pub(in crate::credential) const CLIENT: &str = "AZURE_CLIENT_ID";
-    pub(in crate::credential) const SECRET: &str = "AZURE_CLIENT_SECRET";
-    pub(in crate::credential) const TOKEN_FILE: &str = "AZURE_FEDERATED_TOKEN_FILE";
-    pub(in crate::credential) const AUTHORITY: &str = "AZURE_AUTHORITY_HOST";
-    pub(in crate::credential) const ENDPOINT: &str = "IDENTITY_ENDPOINT";
-    pub(in crate::credential) const HEADER: &str = "IDENTITY_HEADER";
-    /// Of Service Fabric.
-    pub(in crate::credential) const THUMBPRINT: &str = "IDENTITY_SERVER_THUMBPRINT";
-    /// For what stands in for the metadata service.
-    pub(in crate::credential) const METADATA_HOST: &str = "AZURE_POD_IDENTITY_AUTHORITY_HOST";
-}
 
 /// The Blob service, in all clouds:
 /// [scope of a token](https://learn.microsoft.com/rest/api/storageservices/authorize-with-azure-active-directory).

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::authority::{Authority, Login};
 use super::{AccessToken, TokenError, TokenSource};
 use crate::credential::Credential;
+use crate::environment::Application;
 use crate::error::{Error, Result};
 use crate::redact::Secret;
 
@@ -40,6 +41,10 @@ impl ServicePrincipal {
     /// value of the secret, not its id.
     pub fn secret(tenant: &str, client_id: &str, secret: &str) -> ServicePrincipal {
         ServicePrincipal { login: Login::new(tenant, client_id), grant: Grant::Secret(Secret::new(secret.to_owned())) }
+    }
+
+    pub(in crate::credential) fn of(application: &Application, secret: &Secret) -> ServicePrincipal {
+        ServicePrincipal { login: Login::of(application), grant: Grant::Secret(secret.clone()) }
     }
 
     /// The application `client_id` of a tenant, with an assertion: a JWT that is signed with the application's
