@@ -108,7 +108,7 @@ pub(crate) fn retry_after<'a>(header: impl Fn(&str) -> Option<&'a str>, now: Sys
 }
 
 /// Whoever is asked to stay away for longer does, within reason.
-fn no_sooner_than(retry_after: Option<Duration>, own: Duration) -> Duration {
+pub(crate) fn no_sooner_than(retry_after: Option<Duration>, own: Duration) -> Duration {
     own.max(retry_after.unwrap_or_default().min(LONGEST_RETRY_AFTER))
 }
 
@@ -133,50 +133,6 @@ pub(crate) fn shortened(pause: Duration, part: u32, jitter: u32) -> Duration {
     let share = pause / part;
     let cut = (share.as_nanos() * u128::from(jitter)) >> 32;
     pause - Duration::from_nanos(u64::try_from(cut).unwrap_or(u64::MAX)).min(share)
-}
-
-/// When a source of tokens that failed is asked again. The greater one asks less often.
-#[cfg(feature = "entra")]
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Backoff {
-    first: Duration,
-    /// While the old token still serves.
-    longest: Duration,
-    /// When there is no token any more: a lease is running out meanwhile.
-    longest_without: Duration,
-    /// The HTTP statuses that may pass, besides those from 500 on.
-    passing: &'static [u16],
-}
-
-#[cfg(feature = "entra")]
-impl Backoff {
-    /// Entra ID's token endpoint, that of App Service, and whatever a program supplies.
-    pub(crate) const TOKENS: Backoff = Backoff {
-        first: Duration::from_millis(500),
-        longest: Duration::from_secs(30),
-        longest_without: Duration::from_secs(2),
-        passing: &[408, 429],
-    };
-
-    /// A virtual machine's metadata service wants to be left alone for a second at least, and answers 404 and 410 while
-    /// it is updated:
-    /// [error handling](https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/how-to-use-vm-token#error-handling).
-    pub(crate) const METADATA: Backoff = Backoff {
-        first: Duration::from_secs(2),
-        longest: Duration::from_secs(30),
-        longest_without: Duration::from_secs(4),
-        passing: &[404, 408, 410, 429],
-    };
-
-    pub(crate) fn is_passing(&self, status: u16) -> bool {
-        status >= 500 || self.passing.contains(&status)
-    }
-
-    /// The pause after the `failures`th failure in a row, when the old token serves for the time `left`.
-    pub(crate) fn pause(&self, failures: u32, left: Duration, retry_after: Option<Duration>, jitter: u32) -> Duration {
-        let longest = self.longest.min(left.max(self.longest_without));
-        no_sooner_than(retry_after, growing(self.first, longest, failures.saturating_sub(1), jitter))
-    }
 }
 
 #[cfg(test)]
@@ -254,31 +210,6 @@ mod tests {
         assert!(Policy::default().first_pause(Duration::ZERO).check().is_err());
         assert!(Policy::default().first_pause(Duration::from_secs(6)).check().is_err());
         assert!(Policy::default().longest_pause(Duration::MAX).check().is_err());
-    }
-
-    #[cfg(feature = "entra")]
-    #[test]
-    fn sources_of_tokens_have_tables_of_their_own() {
-        let pauses = |backoff: Backoff, left: u32| {
-            [1, 2, 3, u32::MAX].map(|failures| backoff.pause(failures, 1_000 * left * MS, None, 0).as_millis())
-        };
-        assert_eq!(pauses(Backoff::TOKENS, 3_600), [500, 1_000, 2_000, 30_000]);
-        assert_eq!(pauses(Backoff::TOKENS, 10), [500, 1_000, 2_000, 10_000], "it is tried when the token ends");
-        assert_eq!(pauses(Backoff::TOKENS, 0), [500, 1_000, 2_000, 2_000]);
-        assert_eq!(pauses(Backoff::METADATA, 3_600), [2_000, 4_000, 8_000, 30_000]);
-        assert_eq!(pauses(Backoff::METADATA, 0), [2_000, 4_000, 4_000, 4_000]);
-        assert!(Backoff::METADATA.pause(1, Duration::ZERO, None, u32::MAX) >= 1_000 * MS, "the service's own wish");
-        assert_eq!(Backoff::METADATA.pause(1, Duration::ZERO, Some(30_000 * MS), 0), 30_000 * MS);
-        assert_eq!(Backoff::TOKENS.pause(1, Duration::ZERO, Some(Duration::MAX), 0), 60_000 * MS);
-        for status in [429, 500, 503, 504] {
-            assert!(Backoff::TOKENS.is_passing(status) && Backoff::METADATA.is_passing(status), "{status}");
-        }
-        for status in [404, 410] {
-            assert!(!Backoff::TOKENS.is_passing(status) && Backoff::METADATA.is_passing(status), "{status}");
-        }
-        for status in [400, 401, 403] {
-            assert!(!Backoff::TOKENS.is_passing(status) && !Backoff::METADATA.is_passing(status), "{status}");
-        }
     }
 
     /// From 1 ms, the second no shorter than the first and at most 60 s.

@@ -28,7 +28,7 @@ pub(crate) struct Asked<'a> {
 pub(crate) fn read(asked: &Asked<'_>, reply: &Reply) -> (Outcome, Option<Error>) {
     let outcome = match outcome(asked.operation, reply, asked.date) {
         // Not the last word, if the next attempt has another proof.
-        Outcome::Denied if is_unauthenticated(reply) && asked.credential.refused(&asked.proof) => {
+        Outcome::Denied if is_unauthenticated(reply) && asked.credential.rejected(&asked.proof) => {
             Outcome::Failed { applied: Applied::No, retry_after: None }
         }
         outcome => outcome,

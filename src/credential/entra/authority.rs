@@ -4,7 +4,8 @@
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::endpoint::Endpoint;
-use super::{AccessToken, TokenError, check_scope};
+use super::scope::{SCOPE, check_scope};
+use super::source::{AccessToken, TokenError};
 use crate::environment::Application;
 use crate::error::{Error, Result};
 use crate::transport::url::Url;
@@ -28,7 +29,7 @@ impl Login {
             tenant: tenant.to_owned(),
             client_id: client_id.to_owned(),
             authority: PUBLIC.to_owned(),
-            scope: super::SCOPE.to_owned(),
+            scope: SCOPE.to_owned(),
         }
     }
 

@@ -5,9 +5,11 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::answer;
 use super::authority::check_tenant;
-use super::command::End;
-use super::{AccessToken, SCOPE, TokenError, TokenSource, answer, check_scope, command, resource};
+use super::command::{self, Exit};
+use super::scope::{SCOPE, check_scope, resource};
+use super::source::{AccessToken, TokenError, TokenSource};
 use crate::clock;
 use crate::credential::Credential;
 use crate::environment::{self, Environment};
@@ -101,12 +103,12 @@ impl TokenSource for AzureCli {
             finished.map_err(|error| TokenError::definite(format!("{} cannot be run: {error}", program.display())))?;
         let stderr = without_tokens(&String::from_utf8_lossy(&finished.stderr));
         let said = if stderr.trim().is_empty() { String::new() } else { format!(": {}", tidy(stderr.trim(), &[])) };
-        match finished.end {
-            End::OutOfTime => Err(TokenError::passing(format!("`az` did not end within {:?}{said}", self.limit))),
-            End::Of(status) if !status.success() => {
+        match finished.exit {
+            Exit::OutOfTime => Err(TokenError::passing(format!("`az` did not end within {:?}{said}", self.limit))),
+            Exit::With(status) if !status.success() => {
                 Err(TokenError::definite(format!("`az` ended with {status}{said}")))
             }
-            End::Of(_) | End::Unseen => answer::cli_token(&finished.stdout, asked)
+            Exit::With(_) | Exit::Unseen => answer::cli_token(&finished.stdout, asked)
                 .ok_or_else(|| TokenError::definite(format!("`az` gave something that is no token{said}"))),
         }
     }

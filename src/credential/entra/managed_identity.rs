@@ -6,12 +6,13 @@ use std::sync::Arc;
 use percent_encoding::utf8_percent_encode;
 
 use super::authority::{UNRESERVED, check_id};
+use super::backoff::Backoff;
 use super::endpoint::Endpoint;
-use super::{AccessToken, SCOPE, TokenError, TokenSource, check_scope};
+use super::scope::{self, SCOPE, check_scope};
+use super::source::{AccessToken, TokenError, TokenSource};
 use crate::credential::Credential;
 use crate::environment::{Environment, IDENTITY_ENDPOINT, METADATA_HOST, Platform};
 use crate::error::{Error, Result};
-use crate::retry::Backoff;
 use crate::transport::url::Url;
 
 const METADATA_ADDRESS: &str = "http://169.254.169.254";
@@ -127,7 +128,7 @@ impl ManagedIdentity {
             Platform::App { .. } => ("2019-08-01", "principal_id", "mi_res_id"),
             Platform::Metadata { .. } => ("2018-02-01", "object_id", "msi_res_id"),
         };
-        let audience = utf8_percent_encode(super::resource(&self.scope), UNRESERVED);
+        let audience = utf8_percent_encode(scope::resource(&self.scope), UNRESERVED);
         let mut query = format!("api-version={version}&resource={audience}");
         let (parameter, id) = match &self.identity {
             Identity::Own => return Ok(query),

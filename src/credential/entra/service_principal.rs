@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::authority::{Authority, Login};
-use super::{AccessToken, TokenError, TokenSource};
+use super::source::{AccessToken, TokenError, TokenSource};
 use crate::credential::Credential;
 use crate::environment::Application;
 use crate::error::{Error, Result};

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::authority::{Authority, Login};
-use super::{AccessToken, TokenError, TokenSource};
+use super::source::{AccessToken, TokenError, TokenSource};
 use crate::credential::Credential;
 use crate::environment::{Application, Environment};
 use crate::error::Result;
