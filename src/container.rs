@@ -9,7 +9,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use crate::credential::Credential;
 use crate::error::Result;
 use crate::names;
-use crate::rest::{self, Account, Address, Contact, Exchange, Operation};
+use crate::rest::{self, AccountInfo, Address, Contact, Exchange, Operation};
 use crate::retry::Policy;
 use crate::transport::Transport;
 
@@ -76,8 +76,8 @@ impl Container {
     }
 
     /// What sort of account it is in, if the service tells.
-    pub(crate) fn account(&self, place: &Place, limit: Duration) -> Option<Account> {
-        rest::account(&self.0.transport, &self.0.credential, &self.address(place), limit)
+    pub(crate) fn account_info(&self, place: &Place, limit: Duration) -> Option<AccountInfo> {
+        rest::account_info(&self.0.transport, &self.0.credential, &self.address(place), limit)
     }
 
     pub(crate) fn origin(&self) -> &str {

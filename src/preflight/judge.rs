@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use super::probe::{Answer, Findings, is_of_account};
 use super::{Check, Preflight, Status, Subject};
 use crate::error::{Error, ErrorKind};
-use crate::rest::{Account, Contact, Heard, Outcome, SKEW_REFUSED};
+use crate::rest::{AccountInfo, Contact, Heard, Outcome, SKEW_REFUSED};
 
 /// A date has whole seconds, and is made before the answer comes.
 const CLOCK_SLACK: Duration = Duration::from_secs(2);
@@ -176,8 +176,8 @@ fn account(findings: &Findings) -> Check {
 
 /// [Storage account overview](https://learn.microsoft.com/azure/storage/common/storage-account-overview): which kinds
 /// have block blobs.
-fn of_kind(account: &Account) -> Check {
-    let Account { kind, sku, hierarchical } = account;
+fn of_kind(account: &AccountInfo) -> Check {
+    let AccountInfo { kind, sku, hierarchical } = account;
     let namespace = if *hierarchical { " with a hierarchical namespace" } else { "" };
     let sentence = format!("{kind} {sku}{namespace}");
     if kind == "FileStorage" || sku.starts_with("Premium") && kind != "BlockBlobStorage" {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::error::{Error, ErrorKind};
 use crate::lease::{LeaseId, Term};
 use crate::mutex::AzureMutex;
-use crate::rest::{Account, Applied, Contact, Heard, Operation, Outcome};
+use crate::rest::{AccountInfo, Applied, Contact, Heard, Operation, Outcome};
 
 /// The shortest there is: it is released at once.
 const TERM: Term = Term::Seconds(15);
@@ -22,7 +22,7 @@ pub(super) struct Findings {
     pub(super) acquire: Option<Answer>,
     pub(super) renew: Option<Answer>,
     pub(super) release: Option<Answer>,
-    pub(super) account: Option<Account>,
+    pub(super) account: Option<AccountInfo>,
     /// How long more looks took.
     pub(super) trips: Vec<Duration>,
     /// There was no randomness for a lease's id, without which nothing can be asked for.
@@ -91,7 +91,7 @@ fn ask_all(mutex: &AzureMutex, id: LeaseId, findings: &mut Findings) {
         return;
     }
     let limit = mutex.container().policy().attempt_limit;
-    findings.account = mutex.container().account(mutex.place(), limit);
+    findings.account = mutex.container().account_info(mutex.place(), limit);
     for _ in 1..TRIPS {
         match ask(mutex, Operation::Look).heard() {
             Some(heard) => findings.trips.push(heard.took),

@@ -1,9 +1,33 @@
-//! Operations as requests.
+//! What the service can be asked for, and where, as requests.
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::{Address, Operation};
+use crate::lease::{LeaseId, Term};
 use crate::transport::{Method, Request};
+
+/// What the service can be asked to do. Each is one request.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Operation {
+    Acquire { id: LeaseId, term: Term },
+    Renew { id: LeaseId },
+    Release { id: LeaseId },
+    Break { period: Option<u8> },
+    Look,
+    CreateBlob,
+    CreateContainer,
+}
+
+/// Where a lock's requests go. Paths are percent-encoded, as they are sent and signed.
+pub(crate) struct Address<'a> {
+    /// Scheme and authority.
+    pub(crate) origin: &'a str,
+    /// The container, for a person.
+    pub(crate) container: &'a str,
+    pub(crate) container_path: &'a str,
+    pub(crate) blob_path: &'a str,
+    pub(crate) lock: &'a Arc<str>,
+}
 
 /// New enough for an error code in every answer, old enough for every emulator. Leases need nothing newer.
 const VERSION: &str = "2021-12-02";
