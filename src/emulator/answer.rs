@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use super::code::Refusal;
 use super::guid::Guid;
-use super::http::{Answer, Request};
+use super::http::{Answer, HttpRequest};
 use super::metadata::Metadata;
 use super::version::{LATEST, VERSIONS};
 
@@ -13,7 +13,7 @@ const SERVER: &str = concat!("azmutex-emulator/", env!("CARGO_PKG_VERSION"));
 const TENANT: &str = "00000000-0000-0000-0000-000000000000";
 
 /// The answer to `request`, whatever came of it, with what every answer has.
-pub(super) fn finished(request: &Request, outcome: Result<Answer, Refusal>, id: Guid, date: SystemTime) -> Answer {
+pub(super) fn finished(request: &HttpRequest, outcome: Result<Answer, Refusal>, id: Guid, date: SystemTime) -> Answer {
     let mut answer = outcome.unwrap_or_else(|refusal| of_refusal(&refusal, id, date));
     answer.set("Server", SERVER);
     answer.set("x-ms-request-id", id.to_string());

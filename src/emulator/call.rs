@@ -7,9 +7,9 @@ use super::clock::Moment;
 use super::code::{Code, Refusal};
 use super::condition::{Conditions, Verdict};
 use super::guid::{Guid, Guids};
-use super::http::{LONGEST_BODY, Request};
+use super::http::{HttpRequest, LONGEST_BODY};
 use super::lease::Term;
-use super::operation::{Kind, Operation};
+use super::operation::{Operation, Resource};
 use super::sas::Right;
 use super::store::{Blob, Content, Store};
 use super::version::VERSIONS;
@@ -20,7 +20,7 @@ const DEFAULT_CONTENT_TYPE: &str = "application/octet-stream";
 
 /// A request, and when and by whom it was made.
 pub(super) struct Call<'a> {
-    pub(super) request: &'a Request,
+    pub(super) request: &'a HttpRequest,
     pub(super) address: &'a Address,
     pub(super) operation: Operation,
     pub(super) right: Right,
@@ -29,25 +29,25 @@ pub(super) struct Call<'a> {
 }
 
 /// `Other` for what cannot be told from the request, too.
-pub(super) fn operation(request: &Request, address: &Address) -> Operation {
-    let Some(kind) = kind(address) else { return Operation::Other };
-    Operation::of(&request.method, kind, address.parameter("comp"), request.header("x-ms-lease-action"))
+pub(super) fn operation(request: &HttpRequest, address: &Address) -> Operation {
+    let Some(resource) = resource(address) else { return Operation::Other };
+    Operation::of(&request.method, resource, address.parameter("comp"), request.header("x-ms-lease-action"))
 }
 
 /// `None` for what is not kept here.
-fn kind(address: &Address) -> Option<Kind> {
+fn resource(address: &Address) -> Option<Resource> {
     if ["snapshot", "versionid"].iter().any(|name| address.parameter(name).is_some()) {
         return None;
     }
     match (address.parameter("restype"), &address.blob) {
-        (Some("container"), None) => Some(Kind::Container),
-        (None, Some(_)) => Some(Kind::Blob),
+        (Some("container"), None) => Some(Resource::Container),
+        (None, Some(_)) => Some(Resource::Blob),
         _ => None,
     }
 }
 
 /// What is the same for all operations.
-pub(super) fn check_headers(request: &Request, address: &Address) -> Result<(), Refusal> {
+pub(super) fn check_headers(request: &HttpRequest, address: &Address) -> Result<(), Refusal> {
     let mut own: Vec<_> = request.headers.iter().map(|(name, _)| name.to_ascii_lowercase()).collect();
     own.retain(|name| name.starts_with("x-ms-"));
     own.sort_unstable();
@@ -84,7 +84,7 @@ impl Call<'_> {
 
     /// Whatever is to be done with the lease.
     pub(super) fn is_for_lease(&self) -> bool {
-        let is_blob = kind(self.address) == Some(Kind::Blob);
+        let is_blob = resource(self.address) == Some(Resource::Blob);
         is_blob && self.request.method == "PUT" && self.address.parameter("comp") == Some("lease")
     }
 

@@ -13,7 +13,7 @@ use super::clock::{Clock, Moment};
 use super::code::{Code, Refusal};
 use super::condition::{Conditions, Verdict};
 use super::guid::Guids;
-use super::http::{Answer, Request};
+use super::http::{Answer, HttpRequest};
 use super::lease::Lease;
 use super::locked::locked;
 use super::metadata;
@@ -43,12 +43,12 @@ impl Service {
         &self.clock
     }
 
-    pub(crate) fn handle(&self, request: &Request, client: IpAddr) -> Answer {
+    pub(crate) fn handle(&self, request: &HttpRequest, client: IpAddr) -> Answer {
         self.finished(request, self.outcome(request, client))
     }
 
     /// An answer that the service would give, but for no reason of its own; without a code, one of somebody in between.
-    pub(super) fn pretend(&self, request: &Request, mut answer: Answer, code: Option<&str>) -> Answer {
+    pub(super) fn pretend(&self, request: &HttpRequest, mut answer: Answer, code: Option<&str>) -> Answer {
         let Some(code) = code else { return answer };
         answer.set("x-ms-error-code", code);
         self.finished(request, Ok(answer))
@@ -58,11 +58,11 @@ impl Service {
         locked(&self.store)
     }
 
-    fn finished(&self, request: &Request, outcome: Result<Answer, Refusal>) -> Answer {
+    fn finished(&self, request: &HttpRequest, outcome: Result<Answer, Refusal>) -> Answer {
         answer::finished(request, outcome, self.guids.next(), self.clock.date())
     }
 
-    fn outcome(&self, request: &Request, client: IpAddr) -> Result<Answer, Refusal> {
+    fn outcome(&self, request: &HttpRequest, client: IpAddr) -> Result<Answer, Refusal> {
         let address = Address::of(request)?;
         if address.account != self.account.name() {
             return Err(Code::ResourceNotFound.into());
@@ -104,7 +104,7 @@ impl Service {
         }
     }
 
-    fn authenticate(&self, request: &Request, address: &Address, authorization: &str) -> Result<(), Refusal> {
+    fn authenticate(&self, request: &HttpRequest, address: &Address, authorization: &str) -> Result<(), Refusal> {
         match authorization.split_once(' ') {
             Some(("Bearer", token)) => self.tokens.check(token, request.header("x-ms-version"), self.clock.now()),
             _ => auth::check(&self.account, request, address, authorization, self.clock.sender_date()),
