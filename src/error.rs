@@ -103,7 +103,7 @@ enum Problem {
         doing: &'static str,
         hint: String,
         #[source]
-        source: Option<Source>,
+        source: Option<AnyError>,
     },
     #[error("{0}")]
     NotReleased(String, #[source] Option<Error>),
@@ -113,7 +113,7 @@ enum Problem {
     NoRandomness(getrandom::Error),
 }
 
-type Source = Box<dyn StdError + Send + Sync>;
+type AnyError = Box<dyn StdError + Send + Sync>;
 
 impl Error {
     fn new(problem: Problem) -> Error {
@@ -192,7 +192,7 @@ impl Error {
         kind: ErrorKind,
         doing: &'static str,
         hint: impl Into<String>,
-        source: Option<Source>,
+        source: Option<AnyError>,
     ) -> Error {
         Error::about(lock, Problem::NoAnswer { kind, doing, hint: hint.into(), source })
     }

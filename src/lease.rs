@@ -11,7 +11,10 @@ use crate::random;
 
 /// The shortest and the longest lease that ends, in seconds:
 /// [Lease Blob](https://learn.microsoft.com/rest/api/storageservices/lease-blob).
-const SECONDS: std::ops::RangeInclusive<u64> = 15..=60;
+const SHORTEST: u8 = 15;
+const LONGEST: u8 = 60;
+/// Within how many seconds a lease can be broken at most.
+const LONGEST_BREAK: u64 = 60;
 
 /// The identity of one hold of a lock: a random GUID, new for every acquisition.
 ///
@@ -84,15 +87,15 @@ pub(crate) enum Term {
 
 impl Term {
     pub(crate) const DEFAULT: Term = Term::Seconds(30);
+    pub(crate) const SHORTEST: Term = Term::Seconds(SHORTEST);
 
     /// Whole seconds from 15 to 60: what the service takes, refused here before anything is sent.
     pub(crate) fn new(duration: Duration) -> Result<Term> {
-        if duration.subsec_nanos() == 0 && SECONDS.contains(&duration.as_secs()) {
-            Ok(Term::Seconds(duration.as_secs() as u8))
-        } else {
-            Err(Error::input(format!(
+        match u8::try_from(duration.as_secs()) {
+            Ok(seconds @ SHORTEST..=LONGEST) if duration.subsec_nanos() == 0 => Ok(Term::Seconds(seconds)),
+            _ => Err(Error::input(format!(
                 "a lease lasts 15 to 60 whole seconds, not {duration:?}; `acquire_infinite` takes one without an end"
-            )))
+            ))),
         }
     }
 
@@ -257,7 +260,7 @@ impl Break {
     pub(crate) fn period(self) -> Result<Option<u8>> {
         match self {
             Break::AtExpiry => Ok(None),
-            Break::ForceWithin(period) if period.subsec_nanos() == 0 && period.as_secs() <= 60 => {
+            Break::ForceWithin(period) if period.subsec_nanos() == 0 && period.as_secs() <= LONGEST_BREAK => {
                 Ok(Some(period.as_secs() as u8))
             }
             Break::ForceWithin(period) => {

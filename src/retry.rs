@@ -3,10 +3,16 @@
 //! There is one layer of retries, this one. Which answers are worth another try is decided from the service's error
 //! table where answers are read; this module holds the numbers.
 
+use std::ops::RangeInclusive;
 use std::time::{Duration, SystemTime};
 
 use crate::error::{Error, Result};
 
+/// A request's limit, where nobody says otherwise. A source of tokens has as much time as the storage service.
+pub(crate) const ATTEMPT_LIMIT: Duration = Duration::from_secs(5);
+const ATTEMPT_LIMITS: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(60);
+const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// No server puts us to sleep for longer, whatever its `Retry-After`.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60);
 
@@ -37,7 +43,7 @@ pub struct Policy {
 impl Default for Policy {
     fn default() -> Self {
         Policy {
-            attempt_limit: Duration::from_secs(5),
+            attempt_limit: ATTEMPT_LIMIT,
             retries: 3,
             first_pause: Duration::from_millis(200),
             longest_pause: Duration::from_secs(5),
@@ -82,8 +88,7 @@ impl Policy {
     }
 
     pub(crate) fn check(&self) -> Result<()> {
-        let limits = Duration::from_millis(10)..=Duration::from_secs(60);
-        if !limits.contains(&self.attempt_limit) {
+        if !ATTEMPT_LIMITS.contains(&self.attempt_limit) {
             return Err(Error::input(format!("the attempt limit must be 10 ms to 60 s, not {:?}", self.attempt_limit)));
         }
         check_pauses(self.first_pause, self.longest_pause)
@@ -114,7 +119,7 @@ pub(crate) fn no_sooner_than(retry_after: Option<Duration>, own: Duration) -> Du
 
 /// A pair of pauses: from 1 ms, the second no shorter than the first and at most 60 s.
 pub(crate) fn check_pauses(first: Duration, longest: Duration) -> Result<()> {
-    if first < Duration::from_millis(1) || longest < first || longest > Duration::from_secs(60) {
+    if first < SHORTEST_PAUSE || longest < first || longest > LONGEST_PAUSE {
         return Err(Error::input(format!(
             "pauses must grow from at least 1 ms to at most 60 s, not from {first:?} to {longest:?}"
         )));

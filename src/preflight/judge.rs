@@ -115,7 +115,9 @@ fn clock(findings: &Findings, context: &Context<'_>) -> Check {
     let sentence = format!("{} {direction} the service's", words(off));
     match (context.is_dated, off < SKEW_REFUSED) {
         (false, _) => ok(subject, format!("{sentence}, which does not matter with this credential")),
-        (true, true) => ok(subject, format!("{sentence}; from 15 min on it would refuse the account's key")),
+        (true, true) => {
+            ok(subject, format!("{sentence}; from {} on it would refuse the account's key", words(SKEW_REFUSED)))
+        }
         (true, false) => failed_since(subject, format!("{sentence}; set it right")),
     }
 }

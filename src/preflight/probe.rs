@@ -8,7 +8,7 @@ use crate::mutex::AzureMutex;
 use crate::rest::{AccountInfo, Applied, Contact, Heard, Operation, Outcome};
 
 /// The shortest there is: it is released at once.
-const TERM: Term = Term::Seconds(15);
+const TERM: Term = Term::SHORTEST;
 /// How many round trips are measured.
 const TRIPS: usize = 5;
 

@@ -27,7 +27,7 @@ pub(crate) fn account_info(
     limit: Duration,
 ) -> Option<AccountInfo> {
     let mut request = request::of_account(address, clock::wall());
-    credential.authorize(&mut request, limit - limit / 4).ok()?;
+    credential.authorize(&mut request, request::for_proof(limit)).ok()?;
     read(&transport.send(&request, limit).ok()?)
 }
 

@@ -77,7 +77,7 @@ pub(crate) fn attempt_and_listen(
     let begun = clock::now();
     let date = clock::wall();
     let mut request = request::of(operation, address, date);
-    let proof = match credential.authorize(&mut request, limit - limit / 4) {
+    let proof = match credential.authorize(&mut request, request::for_proof(limit)) {
         Ok(proof) => proof,
         Err(no_proof) => {
             let (outcome, error) = unsent(operation, address, no_proof);

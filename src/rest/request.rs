@@ -1,7 +1,7 @@
 //! What the service can be asked for, and where, as requests.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use crate::lease::{LeaseId, Term};
 use crate::transport::{Method, Request};
@@ -82,4 +82,9 @@ pub(crate) fn of(operation: Operation, address: &Address<'_>, date: SystemTime) 
 pub(super) fn of_account(address: &Address<'_>, date: SystemTime) -> Request {
     let headers = vec![("x-ms-date", httpdate::fmt_http_date(date)), ("x-ms-version", VERSION.to_owned())];
     Request::new(Method::Head, address.origin, address.blob_path, "restype=account&comp=properties", headers)
+}
+
+/// How much of a request's `limit` the credential may take. The rest is for the request itself.
+pub(super) fn for_proof(limit: Duration) -> Duration {
+    limit - limit / 4
 }

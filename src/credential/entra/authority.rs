@@ -14,6 +14,10 @@ use crate::transport::url::Url;
 pub(super) const PUBLIC: &str = "https://login.microsoftonline.com";
 pub(super) const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
+/// A domain name is no longer.
+const LONGEST_TENANT: usize = 255;
+const LONGEST_ID: usize = 1024;
+
 /// Who logs in, where, for what.
 #[derive(Clone)]
 pub(super) struct Login {
@@ -109,7 +113,8 @@ fn form<'a>(fields: impl Iterator<Item = &'a (&'a str, &'a str)> + Clone) -> Str
 /// It goes into a path and into a command line.
 pub(super) fn check_tenant(tenant: &str) -> Result<()> {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.');
-    if tenant.is_empty() || tenant.len() > 255 || tenant.starts_with(['-', '.']) || !tenant.bytes().all(fits) {
+    if tenant.is_empty() || tenant.len() > LONGEST_TENANT || tenant.starts_with(['-', '.']) || !tenant.bytes().all(fits)
+    {
         return Err(Error::input("the tenant must be its id, a GUID, or one of its domain names"));
     }
     Ok(())
@@ -118,7 +123,7 @@ pub(super) fn check_tenant(tenant: &str) -> Result<()> {
 /// A GUID, or the path of a resource. It is told of, so it must not be able to be a secret in the wrong place.
 pub(super) fn check_id(id: &str) -> Result<()> {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./()".contains(&byte);
-    if id.is_empty() || id.len() > 1024 || !id.bytes().all(fits) {
+    if id.is_empty() || id.len() > LONGEST_ID || !id.bytes().all(fits) {
         return Err(Error::input("the identity's id is empty, or has characters that no id has"));
     }
     Ok(())

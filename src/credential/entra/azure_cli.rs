@@ -1,5 +1,6 @@
 //! Whoever is logged in to the Azure CLI.
 
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use crate::error::{Error, Result};
 use crate::redact::{tidy, without_tokens};
 
 const LIMIT: Duration = Duration::from_secs(10);
+const LIMITS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(300);
 
 /// Whoever is logged in to the [Azure CLI](https://learn.microsoft.com/cli/azure/account#az-account-get-access-token):
 /// on a developer's machine by `az login`, in a workflow by a step that logs in. Each token is one run of `az`, which is
@@ -68,7 +70,7 @@ impl AzureCli {
     pub fn build(self) -> Result<Credential> {
         self.tenant.as_deref().map_or(Ok(()), check_tenant)?;
         check_scope(&self.scope)?;
-        if self.limit < Duration::from_secs(1) || self.limit > Duration::from_secs(300) {
+        if !LIMITS.contains(&self.limit) {
             return Err(Error::input(format!("a run of `az` may take 1 s to 5 min, not {:?}", self.limit)));
         }
         Ok(Credential::entra(Arc::new(self)))

@@ -12,8 +12,8 @@ use crate::retry;
 use crate::transport::url::Url;
 use crate::transport::{Because, Method, Request, Transport};
 
-/// As for a request to the storage service. Nobody waits for the whole of it: see the token cache.
-const LIMIT: Duration = Duration::from_secs(5);
+/// Nobody waits for the whole of it: see the token cache.
+const LIMIT: Duration = retry::ATTEMPT_LIMIT;
 
 /// There was no answer.
 #[derive(Debug, thiserror::Error)]
