@@ -120,6 +120,19 @@
 //!
 //! Without either of the first two, an https URL is an error that says so.
 //!
+//! # Dependencies
+//!
+//! HTTP is [ureq](https://docs.rs/ureq)'s: any version from 3.5.2 on and below 4, because Cargo lets a program have only
+//! one ureq 3. azmutex bounds DNS look-ups through a part of ureq that even its patch releases may change, so it is also
+//! built and tested with the newest ureq. When a new one breaks it, a patch release of azmutex that works with it follows
+//! within days. Until then, go back to the last version that worked:
+//!
+//! ```text
+//! cargo update --package ureq --precise 3.5.2
+//! ```
+//!
+//! No type of ureq's is in azmutex's API.
+//!
 //! # Testing your own code
 //!
 //! With the feature `emulator` (of a dev-dependency, say), `azmutex::emulator::Emulator::start()` is a Blob service
