@@ -1,0 +1,193 @@
+//! A wait with a deadline.
+
+use super::*;
+
+#[test]
+fn a_wait_makes_a_last_try_a_quarter_of_a_second_before_its_end() {
+    let mut play = Play::queued(Wait::Until(at(5 * S)));
+    let mut tries = Vec::new();
+    let told = loop {
+        match play.step() {
+            Do::Sleep { until } => {
+                assert!(until > play.now, "a sleep until now spins");
+                play.now = until;
+            }
+            Do::Send { limit, .. } => {
+                assert!(play.now.after(limit) <= at(5 * S));
+                tries.push(play.now);
+                assert!(tries.len() <= 50, "no pause");
+                play.answers(Outcome::Seen(LockStatus::Leased));
+            }
+            Do::Tell(told) => break told,
+            Do::End => panic!("ended without a word"),
+        }
+    };
+    assert_eq!(told, Told::NotObtained(Why::TimedOut));
+    assert_eq!(play.now, at(5 * S));
+    assert!(tries.contains(&at(4_750 * MS)), "{tries:?}");
+    assert!(tries.iter().filter(|when| **when > at(4_750 * MS)).count() <= 6, "{tries:?}");
+    play.ends();
+
+    // However far away the service wants us.
+    let mut play = Play::until(5 * S);
+    play.exchange(acquire(), stay_away(3_600 * S));
+    play.tells(Told::Retrying);
+    assert_eq!(play.sleeps(), 4_750 * MS);
+    let limit = play.sends(acquire());
+    assert!(limit <= 250 * MS, "{limit:?}");
+    play.answers(Outcome::Leased(ours()));
+    play.tells(granted(at(4_750 * MS)));
+}
+
+#[test]
+fn no_request_reaches_past_the_end_of_the_wait() {
+    let mut play = Play::until(6 * S);
+    assert_eq!(play.sends(acquire()), 5 * S);
+    play.passes(1_500 * MS);
+    play.answers(Outcome::NoContainer);
+    assert_eq!(play.sends(Operation::CreateContainer), 4_250 * MS);
+    play.passes(S);
+    play.answers(Outcome::Done);
+    assert_eq!(play.sends(Operation::CreateBlob), 3_250 * MS);
+    play.passes(S);
+    play.answers(Outcome::Done);
+    assert_eq!(play.sends(acquire()), 2_250 * MS);
+    play.passes(S);
+    play.answers(Outcome::Busy);
+    play.tells(Told::Waiting);
+    play.passes(S);
+    assert_eq!(play.sends(Operation::Look), 500 * MS);
+    play.passes(500 * MS);
+    play.answers(Outcome::Seen(LockStatus::Available));
+    play.tells(Told::NotObtained(Why::TimedOut));
+    play.ends();
+}
+
+#[test]
+fn a_wait_until_the_end_of_time_bears_failures_until_then() {
+    let mut play = Play::waiting(Wait::Until(Moment::NEVER));
+    while play.now < at(3_600 * S) {
+        play.exchange(acquire(), NOT_SENT);
+        play.tells(Told::Retrying);
+        play.sleeps();
+    }
+    assert_eq!(play.sends(acquire()), 5 * S);
+}
+
+#[test]
+fn an_infinite_lease_that_may_have_been_taken_is_released_with_more_than_one_try() {
+    let rules = Rules { term: Term::Infinite, ..rules() };
+    let mut play = Play::new(Hold::acquire(rules, ours()));
+    let acquire = Operation::Acquire { id: ours(), term: Term::Infinite };
+    for _ in 0..3 {
+        play.exchange(acquire, NO_ANSWER);
+        play.tells(Told::Retrying);
+        play.sleeps();
+    }
+    play.exchange(acquire, NO_ANSWER);
+    play.tells(Told::NotObtained(Why::Failed));
+    play.exchange(release(), NO_ANSWER);
+    play.sleeps();
+    play.exchange(release(), Outcome::Done);
+    play.ends();
+}
+
+#[test]
+fn an_infinite_lease_is_undone_again_where_the_acquire_may_still_be_on_its_way() {
+    let rules = Rules { term: Term::Infinite, policy: Policy::default().retries(1), ..rules() };
+    let mut play = Play::new(Hold::acquire(rules, ours()));
+    let acquire = Operation::Acquire { id: ours(), term: Term::Infinite };
+    play.exchange(acquire, NO_ANSWER);
+    play.tells(Told::Retrying);
+    play.sleeps();
+    play.exchange(acquire, NO_ANSWER);
+    play.tells(Told::NotObtained(Why::Failed));
+    play.exchange(release(), Outcome::NotOurs);
+    play.sleeps();
+    play.exchange(release(), Outcome::Done);
+    play.ends();
+}
+
+#[test]
+fn a_break_that_may_have_been_carried_out_is_not_repeated() {
+    let operation = Operation::Break { period: Some(0) };
+    let mut play = Play::new(Hold::ask(rules(), ours(), operation));
+    play.exchange(operation, NOT_SENT);
+    play.sleeps();
+    play.exchange(operation, NO_ANSWER);
+    play.tells(Told::Answered(NO_ANSWER));
+    play.ends();
+}
+
+#[test]
+fn a_release_that_is_repeated_by_its_caller_takes_a_lease_that_is_gone_for_released() {
+    let again = |lost, perhaps| Play::new(Hold::release_again(rules(), ours(), at(30 * S), lost, perhaps));
+    let mut play = again(None, true);
+    play.exchange(release(), Outcome::NotOurs);
+    play.tells(Told::Released(Released::Done));
+    play.ends();
+    // None of the tries before can have been carried out: then somebody else took it away.
+    let mut play = again(None, false);
+    play.exchange(release(), Outcome::NotOurs);
+    play.tells(Told::Released(Released::Lost(Lost::Taken)));
+    play.ends();
+    let mut play = again(Some(Lost::Broken), true);
+    play.exchange(release(), Outcome::Done);
+    play.tells(Told::Released(Released::Lost(Lost::Broken)));
+    play.ends();
+}
+
+#[test]
+fn a_wait_without_any_time_sends_nothing() {
+    let mut play = Play::until(Duration::ZERO);
+    play.tells(Told::NotObtained(Why::TimedOut));
+    play.ends();
+}
+
+#[test]
+fn a_moment_too_short_for_an_answer_is_slept_through_and_not_cut_off() {
+    let mut play = Play::until(S);
+    play.sends(acquire());
+    play.passes(998 * MS);
+    play.answers(Outcome::NoBlob);
+    assert_eq!(play.sleeps(), 2 * MS);
+    play.tells(Told::NotObtained(Why::TimedOut));
+    play.ends();
+}
+
+#[test]
+fn the_least_time_that_an_answer_takes_is_not_too_short() {
+    let mut play = Play::until(S);
+    play.sends(acquire());
+    play.passes(995 * MS);
+    play.answers(Outcome::NoBlob);
+    assert_eq!(play.sends(Operation::CreateBlob), 5 * MS);
+
+    let mut play = Play::held();
+    play.now = at(10 * S);
+    play.leaves();
+    play.exchange(release(), NO_ANSWER);
+    play.sleeps();
+    play.now = at(20 * S - 5 * MS);
+    assert_eq!(play.sends(release()), 5 * MS);
+}
+
+#[test]
+fn failures_do_not_end_a_wait_before_its_time() {
+    let mut play = Play::until(600 * S);
+    let mut tries = 0;
+    while play.now < at(600 * S) {
+        let limit = play.sends(acquire());
+        play.passes(limit);
+        play.answers(NO_ANSWER);
+        play.tells(Told::Retrying);
+        if play.now < at(600 * S) {
+            play.sleeps();
+        }
+        tries += 1;
+    }
+    assert!(tries > 50, "{tries}");
+    play.tells(Told::NotObtained(Why::TimedOut));
+    assert_eq!(play.now, at(600 * S));
+    play.sends(release());
+}

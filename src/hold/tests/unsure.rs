@@ -1,0 +1,98 @@
+//! An acquire whose outcome is unknown.
+
+use super::*;
+
+#[test]
+fn after_an_acquire_without_an_answer_every_look_is_that_acquire() {
+    let mut play = Play::queued(Wait::Forever);
+    play.sleeps();
+    play.exchange(Operation::Look, Outcome::Seen(LockStatus::Expired));
+    play.exchange(acquire(), NO_ANSWER);
+    play.tells(Told::Retrying);
+    play.sleeps();
+    play.exchange(acquire(), Outcome::Busy);
+    play.sleeps();
+    play.exchange(acquire(), Outcome::ContainerBeingDeleted);
+    play.tells(Told::Retrying);
+    play.sleeps();
+    play.exchange(acquire(), Outcome::Busy);
+    play.sleeps();
+    play.exchange(acquire(), NOT_SENT);
+    play.tells(Told::Retrying);
+    play.sleeps();
+    play.exchange(acquire(), Outcome::NoBlob);
+    play.exchange(Operation::CreateBlob, Outcome::Done);
+    play.exchange(acquire(), Outcome::Busy);
+    play.sleeps();
+    let sent = play.now;
+    play.exchange(acquire(), Outcome::Leased(ours()));
+    play.tells(granted(sent));
+}
+
+#[test]
+fn who_gives_up_unsure_is_told_first_and_then_releases_once() {
+    let undone = |mut play: Play, why: Why| {
+        play.tells(Told::NotObtained(why));
+        let limit = play.sends(release());
+        assert_eq!(limit, 5 * S);
+        // Nobody waits for it, and nobody tries again.
+        play.answers(NO_ANSWER);
+        play.ends();
+    };
+
+    let mut busy = unsure(Wait::Never);
+    busy.exchange(acquire(), Outcome::Busy);
+    undone(busy, Why::Busy);
+
+    let mut refused = unsure(Wait::Forever);
+    refused.exchange(acquire(), Outcome::Denied);
+    undone(refused, Why::Failed);
+
+    let mut unanswered = unsure(Wait::Never);
+    for _ in 0..2 {
+        unanswered.exchange(acquire(), NO_ANSWER);
+        unanswered.tells(Told::Retrying);
+        unanswered.sleeps();
+    }
+    unanswered.exchange(acquire(), NOT_SENT);
+    undone(unanswered, Why::Failed);
+
+    let mut timed_out = unsure(Wait::Until(at(10 * S)));
+    timed_out.now = at(10 * S);
+    undone(timed_out, Why::TimedOut);
+
+    let mut cancelled = unsure(Wait::Forever);
+    cancelled.leaves();
+    undone(cancelled, Why::GivenUp);
+
+    let mut creating = unsure(Wait::Forever);
+    creating.exchange(acquire(), Outcome::NoBlob);
+    creating.exchange(Operation::CreateBlob, Outcome::Denied);
+    undone(creating, Why::Failed);
+}
+
+#[test]
+fn the_release_of_who_gave_up_is_silent_whatever_comes_of_it() {
+    for outcome in [Outcome::Done, Outcome::NotOurs, Outcome::NoBlob, Outcome::Denied, stay_away(S)] {
+        let mut play = unsure(Wait::Never);
+        play.exchange(acquire(), Outcome::Busy);
+        play.tells(Told::NotObtained(Why::Busy));
+        play.exchange(release(), outcome);
+        play.ends();
+    }
+}
+
+#[test]
+fn an_acquire_that_cannot_have_been_carried_out_leaves_looks_allowed_and_nothing_to_undo() {
+    let mut play = Play::until(10 * S);
+    play.exchange(acquire(), NOT_SENT);
+    play.tells(Told::Retrying);
+    play.sleeps();
+    play.exchange(acquire(), Outcome::Busy);
+    play.tells(Told::Waiting);
+    play.sleeps();
+    play.exchange(Operation::Look, Outcome::Seen(LockStatus::Leased));
+    play.now = at(10 * S);
+    play.tells(Told::NotObtained(Why::TimedOut));
+    play.ends();
+}

@@ -1,0 +1,176 @@
+//! Waiting for somebody else.
+
+use super::*;
+
+#[test]
+fn a_wait_knocks_once_and_then_looks() {
+    let mut play = Play::waiting(Wait::Forever);
+    play.exchange(acquire(), Outcome::Busy);
+    play.tells(Told::Waiting);
+    for _ in 0..20 {
+        play.sleeps();
+        play.exchange(Operation::Look, Outcome::Seen(LockStatus::Leased));
+    }
+    play.sleeps();
+    play.exchange(Operation::Look, Outcome::Seen(LockStatus::Available));
+    let sent = play.now;
+    play.exchange(acquire(), Outcome::Leased(ours()));
+    play.tells(granted(sent));
+}
+
+#[test]
+fn the_pauses_of_a_wait_grow_and_lose_up_to_a_half() {
+    for jitter in [0, 1, u32::MAX / 2, u32::MAX] {
+        let mut play = Play::waiting(Wait::Forever);
+        play.jitter = jitter;
+        play.exchange(acquire(), Outcome::Busy);
+        play.tells(Told::Waiting);
+        let mut pauses = Vec::new();
+        for full in [100, 200, 400, 800, 1_000, 1_000, 1_000] {
+            let full = full * MS;
+            let pause = play.sleeps();
+            assert!(pause >= full / 2 && pause <= full, "{pause:?} of {full:?} with {jitter}");
+            pauses.push(pause);
+            play.exchange(Operation::Look, Outcome::Seen(LockStatus::LeasedForever));
+        }
+        assert!(pauses.is_sorted());
+    }
+}
+
+#[test]
+fn a_sleep_that_is_cut_short_goes_on() {
+    let mut play = Play::queued(Wait::Forever);
+    play.passes(40 * MS);
+    assert_eq!(play.sleeps(), 60 * MS);
+    play.sends(Operation::Look);
+}
+
+#[test]
+fn the_lock_is_taken_for_free_only_once_its_lease_is_over() {
+    use LockStatus::{Available, Breaking, Broken, Expired, Leased, LeasedForever, Missing};
+    for free in [Available, Expired, Broken, Missing] {
+        let mut play = Play::queued(Wait::Forever);
+        play.sleeps();
+        play.exchange(Operation::Look, Outcome::Seen(free));
+        play.sends(acquire());
+    }
+    for taken in [Leased, LeasedForever, Breaking] {
+        let mut play = Play::queued(Wait::Forever);
+        play.sleeps();
+        play.exchange(Operation::Look, Outcome::Seen(taken));
+        assert_eq!(play.sleeps(), 200 * MS);
+        play.sends(Operation::Look);
+    }
+}
+
+#[test]
+fn whoever_is_beaten_to_a_free_lock_looks_on_after_a_pause() {
+    let mut play = Play::queued(Wait::Forever);
+    for _ in 0..10 {
+        play.sleeps();
+        play.exchange(Operation::Look, Outcome::Seen(LockStatus::Expired));
+        play.exchange(acquire(), Outcome::Busy);
+    }
+    play.sleeps();
+    play.sends(Operation::Look);
+}
+
+#[test]
+fn who_may_not_look_asks_by_trying_from_then_on() {
+    for refusal in [Outcome::Denied, Outcome::Refused] {
+        let mut play = Play::queued(Wait::Forever);
+        play.sleeps();
+        play.exchange(Operation::Look, refusal);
+        for _ in 0..5 {
+            play.exchange(acquire(), Outcome::Busy);
+            play.sleeps();
+        }
+        play.exchange(acquire(), Outcome::Denied);
+        play.tells(Told::NotObtained(Why::Failed));
+        play.ends();
+    }
+}
+
+#[test]
+fn a_lock_that_vanishes_while_it_is_waited_for_is_made_anew() {
+    let mut play = Play::queued(Wait::Forever);
+    play.sleeps();
+    play.exchange(Operation::Look, Outcome::NoBlob);
+    play.exchange(acquire(), Outcome::NoBlob);
+    play.exchange(Operation::CreateBlob, Outcome::Done);
+    play.sends(acquire());
+
+    let mut play = Play::queued(Wait::Forever);
+    play.sleeps();
+    play.exchange(Operation::Look, Outcome::NoContainer);
+    play.exchange(acquire(), Outcome::NoContainer);
+    play.exchange(Operation::CreateContainer, Outcome::Done);
+    play.sends(Operation::CreateBlob);
+}
+
+#[test]
+fn a_container_that_is_being_deleted_is_waited_out_for_longer_than_a_fault() {
+    let mut play = Play::waiting(Wait::Forever);
+    play.exchange(acquire(), Outcome::NoContainer);
+    play.exchange(Operation::CreateContainer, Outcome::ContainerBeingDeleted);
+    play.tells(Told::Retrying);
+    while play.now < at(120 * S) {
+        assert_eq!(play.sleeps(), S);
+        play.exchange(acquire(), Outcome::NoContainer);
+        play.exchange(Operation::CreateContainer, Outcome::ContainerBeingDeleted);
+        play.tells(Told::Retrying);
+    }
+    play.sleeps();
+    play.exchange(acquire(), Outcome::ContainerBeingDeleted);
+    play.tells(Told::Retrying);
+    play.sleeps();
+    play.exchange(acquire(), Outcome::NoContainer);
+    play.exchange(Operation::CreateContainer, Outcome::Done);
+    play.exchange(Operation::CreateBlob, Outcome::Done);
+    play.sends(acquire());
+}
+
+#[test]
+fn a_container_that_is_being_deleted_fails_who_does_not_wait() {
+    let mut play = Play::waiting(Wait::Never);
+    play.exchange(acquire(), Outcome::NoContainer);
+    play.exchange(Operation::CreateContainer, Outcome::ContainerBeingDeleted);
+    play.tells(Told::NotObtained(Why::Failed));
+    play.ends();
+}
+
+#[test]
+fn a_look_that_fails_is_repeated_and_not_made_up_for_by_a_try() {
+    // An outage met while waiting must not leave a waiter unsure, and knocking from then on.
+    let mut play = Play::queued(Wait::Forever);
+    play.sleeps();
+    for pause in [200 * MS, 400 * MS, 800 * MS] {
+        play.exchange(Operation::Look, NO_ANSWER);
+        play.tells(Told::Retrying);
+        assert_eq!(play.sleeps(), pause);
+    }
+    play.exchange(Operation::Look, Outcome::Seen(LockStatus::Leased));
+    play.sleeps();
+    play.exchange(Operation::Look, NO_ANSWER);
+    play.tells(Told::Retrying);
+    assert_eq!(play.sleeps(), 200 * MS, "a proper answer ends the row of failures");
+    play.exchange(Operation::Look, Outcome::Seen(LockStatus::Leased));
+}
+
+#[test]
+fn what_is_being_made_goes_on_where_it_failed() {
+    let mut play = Play::waiting(Wait::Never);
+    play.exchange(acquire(), Outcome::NoContainer);
+    play.exchange(Operation::CreateContainer, NO_ANSWER);
+    play.tells(Told::Retrying);
+    play.sleeps();
+    play.exchange(Operation::CreateContainer, Outcome::Exists);
+    play.exchange(Operation::CreateBlob, NO_ANSWER);
+    play.tells(Told::Retrying);
+    play.sleeps();
+    play.exchange(Operation::CreateBlob, Outcome::Exists);
+    // Neither of these can have given us a lease.
+    play.exchange(acquire(), Outcome::Busy);
+    play.tells(Told::NotObtained(Why::Busy));
+    play.ends();
+}
