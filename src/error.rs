@@ -6,9 +6,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use percent_encoding::percent_decode_str;
-
-use crate::lease::Lost;
+use crate::lost::Lost;
 
 /// What this crate's functions return.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -105,7 +103,7 @@ enum Problem {
         doing: &'static str,
         hint: String,
         #[source]
-        source: Option<Source>,
+        source: Option<AnyError>,
     },
     #[error("{0}")]
     NotReleased(String, #[source] Option<Error>),
@@ -115,7 +113,7 @@ enum Problem {
     NoRandomness(getrandom::Error),
 }
 
-type Source = Box<dyn StdError + Send + Sync>;
+type AnyError = Box<dyn StdError + Send + Sync>;
 
 impl Error {
     fn new(problem: Problem) -> Error {
@@ -194,7 +192,7 @@ impl Error {
         kind: ErrorKind,
         doing: &'static str,
         hint: impl Into<String>,
-        source: Option<Source>,
+        source: Option<AnyError>,
     ) -> Error {
         Error::about(lock, Problem::NoAnswer { kind, doing, hint: hint.into(), source })
     }
@@ -314,28 +312,6 @@ impl From<Error> for io::Error {
             }
         };
         io::Error::new(kind, error)
-    }
-}
-
-/// A server's text on one line, of bounded length, and without our secrets, should it have sent them back.
-pub(crate) fn tidy(text: &str, secrets: &[&str]) -> String {
-    let mut text = text.to_owned();
-    for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
-        text = text.replace(secret, "<redacted>");
-        if percent_decode_str(&text).decode_utf8_lossy().contains(secret) {
-            return "<redacted>".to_owned();
-        }
-    }
-    let printable = text.chars().map(|c| if c.is_control() { ' ' } else { c });
-    printable.take(600).collect()
-}
-
-/// A name that was refused, for the error that says so; unless it may be a secret in the wrong place.
-pub(crate) fn quoted(name: &str) -> String {
-    if name.len() <= 63 && !name.contains(['=', '&', '?', '@', '~']) {
-        format!("{name:?}")
-    } else {
-        "what was given".to_owned()
     }
 }
 

@@ -7,10 +7,15 @@ use std::time::Duration;
 use crate::clock::{self, Moment};
 use crate::error::{Error, Result};
 use crate::kept::Kept;
+pub use crate::lost::Lost;
+use crate::random;
 
 /// The shortest and the longest lease that ends, in seconds:
 /// [Lease Blob](https://learn.microsoft.com/rest/api/storageservices/lease-blob).
-const SECONDS: std::ops::RangeInclusive<u64> = 15..=60;
+const SHORTEST: u8 = 15;
+const LONGEST: u8 = 60;
+/// Within how many seconds a lease can be broken at most.
+const LONGEST_BREAK: u64 = 60;
 
 /// The identity of one hold of a lock: a random GUID, new for every acquisition.
 ///
@@ -21,8 +26,7 @@ pub struct LeaseId([u8; 16]);
 
 impl LeaseId {
     pub(crate) fn random() -> Result<LeaseId> {
-        let mut bytes = [0; 16];
-        getrandom::getrandom(&mut bytes).map_err(Error::no_randomness)?;
+        let mut bytes: [u8; 16] = random::bytes().map_err(Error::no_randomness)?;
         // Version 4, variant 1: the service refuses what is not a GUID.
         bytes[6] = bytes[6] & 0x0f | 0x40;
         bytes[8] = bytes[8] & 0x3f | 0x80;
@@ -84,16 +88,15 @@ pub(crate) enum Term {
 
 impl Term {
     pub(crate) const DEFAULT: Term = Term::Seconds(30);
-    pub(crate) const SHORTEST: Term = Term::Seconds(15);
+    pub(crate) const SHORTEST: Term = Term::Seconds(SHORTEST);
 
     /// Whole seconds from 15 to 60: what the service takes, refused here before anything is sent.
     pub(crate) fn new(duration: Duration) -> Result<Term> {
-        if duration.subsec_nanos() == 0 && SECONDS.contains(&duration.as_secs()) {
-            Ok(Term::Seconds(duration.as_secs() as u8))
-        } else {
-            Err(Error::input(format!(
+        match u8::try_from(duration.as_secs()) {
+            Ok(seconds @ SHORTEST..=LONGEST) if duration.subsec_nanos() == 0 => Ok(Term::Seconds(seconds)),
+            _ => Err(Error::input(format!(
                 "a lease lasts 15 to 60 whole seconds, not {duration:?}; `acquire_infinite` takes one without an end"
-            )))
+            ))),
         }
     }
 
@@ -184,43 +187,6 @@ impl fmt::Debug for Lease {
     }
 }
 
-/// Why a lock that was ours no longer is.
-#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Lost {
-    /// The lease could not be renewed in time, or the process or machine stood still for too long.
-    Expired,
-    /// The lease is not ours any more: somebody else took it, or released it with our id.
-    Taken,
-    /// Somebody broke the lease.
-    Broken,
-    /// The lock's blob was deleted.
-    BlobDeleted,
-    /// The container of the lock was deleted.
-    ContainerDeleted,
-    /// It was let go: a release has been sent.
-    Released,
-    /// The thread that renews the lock died.
-    RenewalStopped,
-    /// The lock belongs to the process that forked this one.
-    OtherProcess,
-}
-
-impl fmt::Display for Lost {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Lost::Expired => "the lease ran out before it could be renewed",
-            Lost::Taken => "the lease is no longer ours: it was taken over or released elsewhere",
-            Lost::Broken => "somebody broke the lease",
-            Lost::BlobDeleted => "the lock's blob was deleted",
-            Lost::ContainerDeleted => "the lock's container was deleted",
-            Lost::Released => "it was let go",
-            Lost::RenewalStopped => "the thread that renews the lease died",
-            Lost::OtherProcess => "it belongs to the process that forked this one",
-        })
-    }
-}
-
 /// How [`AzureMutex::break_lease`](crate::AzureMutex::break_lease) ends somebody else's lease.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -239,7 +205,7 @@ impl Break {
     pub(crate) fn period(self) -> Result<Option<u8>> {
         match self {
             Break::AtExpiry => Ok(None),
-            Break::ForceWithin(period) if period.subsec_nanos() == 0 && period.as_secs() <= 60 => {
+            Break::ForceWithin(period) if period.subsec_nanos() == 0 && period.as_secs() <= LONGEST_BREAK => {
                 Ok(Some(period.as_secs() as u8))
             }
             Break::ForceWithin(period) => {

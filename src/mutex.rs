@@ -11,8 +11,8 @@ use crate::hold::call::{self, Call, Verdict};
 use crate::hold::carry::Act;
 use crate::lease::{Break, Lease, LeaseId, LockStatus, Lost, Term};
 use crate::question::{Ask, Question};
+use crate::random::Jitter;
 use crate::rest::{Exchange, Operation, Outcome};
-use crate::retry::Jitter;
 
 /// One named lock: the lease of one blob. Each method talks to the service, and nothing runs behind it.
 ///

@@ -24,8 +24,9 @@ use crate::hold::Wait;
 use crate::hold::caller::GRACE;
 use crate::lease::{LeaseId, LockStatus, Lost, Term};
 use crate::locker::{Inner, Locker};
+use crate::random::Jitter;
 use crate::rest::{Applied, Exchange, Operation, Outcome};
-use crate::retry::{Jitter, Policy};
+use crate::retry::Policy;
 use crate::sync::channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded, never, unbounded};
 use crate::sync::{Mutex, MutexGuard, thread};
 

@@ -1,7 +1,7 @@
 //! Anything at all.
 
 use super::*;
-use crate::retry::Jitter;
+use crate::random::Jitter;
 use crate::standing::Standing;
 
 fn granted_until(valid_until: Moment) -> Standing<()> {

@@ -11,8 +11,9 @@ use crate::hold::carry::{Act, Carrier, Notice, Report, Unreleased};
 use crate::hold::{Hold, Settings, Wait, Why};
 use crate::kept::Kept;
 use crate::lease::{LeaseId, Lost, Term};
+use crate::random::Jitter;
 use crate::rest::{Applied, Exchange, Operation, Outcome};
-use crate::retry::{Jitter, Policy};
+use crate::retry::Policy;
 use crate::standing::{News, Standing};
 use crate::watchdog::LOOK_EVERY;
 
