@@ -2,8 +2,9 @@
 
 use zeroize::Zeroizing;
 
-use crate::credential::check_account;
-use crate::error::{Error, Result, quoted};
+use crate::error::{Error, Result};
+use crate::names::check_account;
+use crate::redact::quoted;
 
 /// The emulator's account and key, known to everybody:
 /// [Use the Azurite emulator](https://learn.microsoft.com/azure/storage/common/storage-use-azurite).
@@ -19,11 +20,12 @@ pub(crate) const DEVELOPMENT: &str = "UseDevelopmentStorage=true";
 pub(crate) struct Parts {
     /// Scheme, authority and perhaps a path; without a query.
     pub(crate) endpoint: String,
-    pub(crate) secret: Secret,
+    pub(crate) auth: Auth,
 }
 
+/// What opens the account.
 #[derive(PartialEq, Eq)]
-pub(crate) enum Secret {
+pub(crate) enum Auth {
     SharedKey { account: String, key: Zeroizing<String> },
     Sas(Zeroizing<String>),
 }
@@ -118,9 +120,9 @@ impl Fields {
                 ));
             }
         };
-        let secret = match (self.account_name, self.account_key, self.shared_access_signature.or(query)) {
-            (Some(account), Some(key), _) => Secret::SharedKey { account: account.to_string(), key },
-            (_, _, Some(sas)) => Secret::Sas(sas),
+        let auth = match (self.account_name, self.account_key, self.shared_access_signature.or(query)) {
+            (Some(account), Some(key), _) => Auth::SharedKey { account: account.to_string(), key },
+            (_, _, Some(sas)) => Auth::Sas(sas),
             (None, Some(_), None) => {
                 return Err(Error::input("the connection string has an AccountKey but no AccountName"));
             }
@@ -130,7 +132,7 @@ impl Fields {
                 ));
             }
         };
-        Ok(Parts { endpoint, secret })
+        Ok(Parts { endpoint, auth })
     }
 }
 
@@ -152,7 +154,7 @@ fn development(proxy: Option<&str>) -> Result<Parts> {
     let port = if has_port { "" } else { ":10000" };
     Ok(Parts {
         endpoint: format!("{host}{port}/{DEVELOPMENT_ACCOUNT}"),
-        secret: Secret::SharedKey { account: DEVELOPMENT_ACCOUNT.to_owned(), key: DEVELOPMENT_KEY.to_owned().into() },
+        auth: Auth::SharedKey { account: DEVELOPMENT_ACCOUNT.to_owned(), key: DEVELOPMENT_KEY.to_owned().into() },
     })
 }
 
@@ -161,14 +163,14 @@ mod tests {
     use super::*;
     use crate::ErrorKind;
 
-    fn key(account: &str, key: &str) -> Secret {
-        Secret::SharedKey { account: account.into(), key: key.to_owned().into() }
+    fn key(account: &str, key: &str) -> Auth {
+        Auth::SharedKey { account: account.into(), key: key.to_owned().into() }
     }
 
-    fn check(text: &str, endpoint: &str, secret: &Secret) {
+    fn check(text: &str, endpoint: &str, auth: &Auth) {
         let parts = parse(text).unwrap();
         assert_eq!(parts.endpoint, endpoint, "{text}");
-        assert!(parts.secret == *secret, "{text}");
+        assert!(parts.auth == *auth, "{text}");
     }
 
     #[test]
@@ -182,7 +184,7 @@ mod tests {
 
     #[test]
     fn endpoints_of_ones_own_and_signatures() {
-        let sas = || Secret::Sas("sv=1&sig=x%3D".to_owned().into());
+        let sas = || Auth::Sas("sv=1&sig=x%3D".to_owned().into());
         check("BlobEndpoint=https://me.example;SharedAccessSignature=sv=1&sig=x%3D", "https://me.example", &sas());
         check("BlobEndpoint=https://me.example/?sv=1&sig=x%3D", "https://me.example/", &sas());
         check("AccountName=me;SharedAccessSignature=sv=1&sig=x%3D", "https://me.blob.core.windows.net", &sas());
@@ -195,12 +197,12 @@ mod tests {
 
     #[test]
     fn the_emulator() {
-        let secret = key(DEVELOPMENT_ACCOUNT, DEVELOPMENT_KEY);
-        check("UseDevelopmentStorage=true", "http://127.0.0.1:10000/devstoreaccount1", &secret);
+        let auth = key(DEVELOPMENT_ACCOUNT, DEVELOPMENT_KEY);
+        check("UseDevelopmentStorage=true", "http://127.0.0.1:10000/devstoreaccount1", &auth);
         let text = "usedevelopmentstorage=True;DevelopmentStorageProxyUri=http://azurite/";
-        check(text, "http://azurite:10000/devstoreaccount1", &secret);
+        check(text, "http://azurite:10000/devstoreaccount1", &auth);
         let text = "UseDevelopmentStorage=true;DevelopmentStorageProxyUri=http://127.0.0.1:9";
-        check(text, "http://127.0.0.1:9/devstoreaccount1", &secret);
+        check(text, "http://127.0.0.1:9/devstoreaccount1", &auth);
     }
 
     #[test]

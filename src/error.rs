@@ -7,9 +7,7 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 use std::time::Duration;
 
-use percent_encoding::percent_decode_str;
-
-use crate::lease::Lost;
+use crate::lost::Lost;
 
 /// What this crate's functions return.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -109,7 +107,7 @@ enum Problem {
     #[error("not obtained within {0:?}")]
     TimedOut(Duration, #[source] Option<Error>),
     #[error("the wait was cancelled")]
-    Cancelled,
+    Cancelled(#[source] Option<Error>),
     #[error("lost: {0}; stop the work that it guarded")]
     Lost(Lost),
     #[error("{0}")]
@@ -124,7 +122,7 @@ enum Problem {
         doing: &'static str,
         hint: String,
         #[source]
-        source: Option<Source>,
+        source: Option<AnyError>,
     },
     #[error("{0}")]
     NotReleased(String, #[source] Option<Error>),
@@ -134,7 +132,7 @@ enum Problem {
     NoRandomness(getrandom::Error),
 }
 
-type Source = Box<dyn StdError + Send + Sync>;
+type AnyError = Box<dyn StdError + Send + Sync>;
 
 impl Error {
     fn new(problem: Problem) -> Error {
@@ -169,8 +167,8 @@ impl Error {
         Error::about(lock, Problem::TimedOut(waited, last))
     }
 
-    pub(crate) fn cancelled(lock: &Arc<str>) -> Error {
-        Error::about(lock, Problem::Cancelled)
+    pub(crate) fn cancelled(lock: &Arc<str>, last: Option<Error>) -> Error {
+        Error::about(lock, Problem::Cancelled(last))
     }
 
     pub(crate) fn lost(lock: &Arc<str>, lost: Lost) -> Error {
@@ -213,7 +211,7 @@ impl Error {
         kind: ErrorKind,
         doing: &'static str,
         hint: impl Into<String>,
-        source: Option<Source>,
+        source: Option<AnyError>,
     ) -> Error {
         Error::about(lock, Problem::NoAnswer { kind, doing, hint: hint.into(), source })
     }
@@ -238,7 +236,7 @@ impl Error {
         match &self.0.problem {
             Problem::Busy => ErrorKind::WouldBlock,
             Problem::TimedOut(..) => ErrorKind::TimedOut,
-            Problem::Cancelled => ErrorKind::Cancelled,
+            Problem::Cancelled(_) => ErrorKind::Cancelled,
             Problem::Lost(_) => ErrorKind::LeaseLost,
             Problem::Input(_) => ErrorKind::InvalidInput,
             Problem::NoCredential(_) => ErrorKind::Credential,
@@ -280,7 +278,9 @@ impl Error {
     fn answer(&self) -> Option<&ServiceAnswer> {
         match &self.0.problem {
             Problem::Refused { answer, .. } => Some(answer),
-            Problem::TimedOut(_, Some(last)) | Problem::NotReleased(_, Some(last)) => last.answer(),
+            Problem::TimedOut(_, Some(last)) | Problem::Cancelled(Some(last)) | Problem::NotReleased(_, Some(last)) => {
+                last.answer()
+            }
             _ => None,
         }
     }
@@ -335,28 +335,6 @@ impl From<Error> for io::Error {
             }
         };
         io::Error::new(kind, error)
-    }
-}
-
-/// A server's text on one line, of bounded length, and without our secrets, should it have sent them back.
-pub(crate) fn tidy(text: &str, secrets: &[&str]) -> String {
-    let mut text = text.to_owned();
-    for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
-        text = text.replace(secret, "<redacted>");
-        if percent_decode_str(&text).decode_utf8_lossy().contains(secret) {
-            return "<redacted>".to_owned();
-        }
-    }
-    let printable = text.chars().map(|c| if c.is_control() { ' ' } else { c });
-    printable.take(600).collect()
-}
-
-/// A name that was refused, for the error that says so; unless it may be a secret in the wrong place.
-pub(crate) fn quoted(name: &str) -> String {
-    if name.len() <= 63 && !name.contains(['=', '&', '?', '@', '~']) {
-        format!("{name:?}")
-    } else {
-        "what was given".to_owned()
     }
 }
 

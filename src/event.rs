@@ -8,7 +8,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::lease::Lost;
+use crate::lost::Lost;
 use crate::sync::{Condvar, Mutex, MutexGuard, thread};
 
 /// What an observer that does not keep up may be behind by; after that the oldest events are dropped.

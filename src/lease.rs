@@ -1,15 +1,21 @@
 //! The values that a lease is made of.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::{self, Moment};
 use crate::error::{Error, Result};
+use crate::kept::Kept;
+pub use crate::lost::Lost;
+use crate::random;
 
 /// The shortest and the longest lease that ends, in seconds:
 /// [Lease Blob](https://learn.microsoft.com/rest/api/storageservices/lease-blob).
-const SECONDS: std::ops::RangeInclusive<u64> = 15..=60;
+const SHORTEST: u8 = 15;
+const LONGEST: u8 = 60;
+/// Within how many seconds a lease can be broken at most.
+const LONGEST_BREAK: u64 = 60;
 
 /// The identity of one hold of a lock: a random GUID, new for every acquisition.
 ///
@@ -20,8 +26,7 @@ pub struct LeaseId([u8; 16]);
 
 impl LeaseId {
     pub(crate) fn random() -> Result<LeaseId> {
-        let mut bytes = [0; 16];
-        getrandom::getrandom(&mut bytes).map_err(Error::no_randomness)?;
+        let mut bytes: [u8; 16] = random::bytes().map_err(Error::no_randomness)?;
         // Version 4, variant 1: the service refuses what is not a GUID.
         bytes[6] = bytes[6] & 0x0f | 0x40;
         bytes[8] = bytes[8] & 0x3f | 0x80;
@@ -83,15 +88,15 @@ pub(crate) enum Term {
 
 impl Term {
     pub(crate) const DEFAULT: Term = Term::Seconds(30);
+    pub(crate) const SHORTEST: Term = Term::Seconds(SHORTEST);
 
     /// Whole seconds from 15 to 60: what the service takes, refused here before anything is sent.
     pub(crate) fn new(duration: Duration) -> Result<Term> {
-        if duration.subsec_nanos() == 0 && SECONDS.contains(&duration.as_secs()) {
-            Ok(Term::Seconds(duration.as_secs() as u8))
-        } else {
-            Err(Error::input(format!(
+        match u8::try_from(duration.as_secs()) {
+            Ok(seconds @ SHORTEST..=LONGEST) if duration.subsec_nanos() == 0 => Ok(Term::Seconds(seconds)),
+            _ => Err(Error::input(format!(
                 "a lease lasts 15 to 60 whole seconds, not {duration:?}; `acquire_infinite` takes one without an end"
-            )))
+            ))),
         }
     }
 
@@ -127,73 +132,17 @@ pub struct Lease {
     pub(crate) id: LeaseId,
     pub(crate) term: Term,
     process: u32,
-    kept: Mutex<Kept>,
-    release_turn: Mutex<()>,
-}
-
-/// What changes while a lease is kept.
-#[derive(Copy, Clone, Debug)]
-pub(crate) struct Kept {
-    pub(crate) valid_until: Moment,
-    pub(crate) ends: Moment,
-    /// A release was sent, and may have been carried out or still be on its way: there is no way back.
-    pub(crate) let_go: bool,
-    /// One without an answer may have been carried out.
-    pub(crate) perhaps_released: bool,
-    pub(crate) released: bool,
-    pub(crate) lost: Option<Lost>,
-}
-
-impl Kept {
-    pub(crate) fn new(valid_until: Moment, ends: Moment) -> Kept {
-        Kept { valid_until, ends, let_go: false, perhaps_released: false, released: false, lost: None }
-    }
-
-    /// How much longer it is ours.
-    pub(crate) fn left(&self, now: Moment) -> Duration {
-        if self.let_go || self.lost.is_some() { Duration::ZERO } else { self.valid_until.left(now) }
-    }
+    pub(crate) kept: Kept,
 }
 
 impl Lease {
-    pub(crate) fn new(
-        lock: Arc<str>,
-        url: Arc<str>,
-        id: LeaseId,
-        term: Term,
-        valid_until: Moment,
-        ends: Moment,
-    ) -> Lease {
-        Lease {
-            lock,
-            url,
-            id,
-            term,
-            process: std::process::id(),
-            kept: Mutex::new(Kept::new(valid_until, ends)),
-            release_turn: Mutex::default(),
-        }
-    }
-
-    /// From here on it is not ours; says how it was kept until now.
-    pub(crate) fn let_go(&self) -> Kept {
-        let mut kept = self.kept();
-        let before = *kept;
-        kept.let_go = true;
-        before
-    }
-
-    pub(crate) fn release_turn(&self) -> MutexGuard<'_, ()> {
-        self.release_turn.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn new(lock: Arc<str>, url: Arc<str>, id: LeaseId, term: Term, kept: Kept) -> Lease {
+        Lease { lock, url, id, term, process: std::process::id(), kept }
     }
 
     /// Whether this is still the process that took the lease, and not a fork of it.
     pub(crate) fn is_own_process(&self) -> bool {
         self.process == std::process::id()
-    }
-
-    pub(crate) fn kept(&self) -> MutexGuard<'_, Kept> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The lease id, as the service knows it.
@@ -218,7 +167,7 @@ impl Lease {
         if !self.is_own_process() {
             return Duration::ZERO;
         }
-        self.kept().left(clock::now())
+        self.kept.left(clock::now())
     }
 
     /// Whether the lease is still ours by this machine's clock. Asks nobody, so of a lease without an end it does not
@@ -235,43 +184,6 @@ impl fmt::Debug for Lease {
             .field("id", &self.id)
             .field("remaining", &self.remaining())
             .finish_non_exhaustive()
-    }
-}
-
-/// Why a lock that was ours no longer is.
-#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Lost {
-    /// The lease could not be renewed in time, or the process or machine stood still for too long.
-    Expired,
-    /// The lease is not ours any more: somebody else took it, or released it with our id.
-    Taken,
-    /// Somebody broke the lease.
-    Broken,
-    /// The lock's blob was deleted.
-    BlobDeleted,
-    /// The container of the lock was deleted.
-    ContainerDeleted,
-    /// It was let go: a release has been sent.
-    Released,
-    /// The thread that renews the lock died.
-    RenewalStopped,
-    /// The lock belongs to the process that forked this one.
-    OtherProcess,
-}
-
-impl fmt::Display for Lost {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Lost::Expired => "the lease ran out before it could be renewed",
-            Lost::Taken => "the lease is no longer ours: it was taken over or released elsewhere",
-            Lost::Broken => "somebody broke the lease",
-            Lost::BlobDeleted => "the lock's blob was deleted",
-            Lost::ContainerDeleted => "the lock's container was deleted",
-            Lost::Released => "it was let go",
-            Lost::RenewalStopped => "the thread that renews the lease died",
-            Lost::OtherProcess => "it belongs to the process that forked this one",
-        })
     }
 }
 
@@ -293,7 +205,7 @@ impl Break {
     pub(crate) fn period(self) -> Result<Option<u8>> {
         match self {
             Break::AtExpiry => Ok(None),
-            Break::ForceWithin(period) if period.subsec_nanos() == 0 && period.as_secs() <= 60 => {
+            Break::ForceWithin(period) if period.subsec_nanos() == 0 && period.as_secs() <= LONGEST_BREAK => {
                 Ok(Some(period.as_secs() as u8))
             }
             Break::ForceWithin(period) => {

@@ -124,6 +124,19 @@
 //!
 //! Without either of the first two, an https URL is an error that says so.
 //!
+//! # Dependencies
+//!
+//! HTTP is [ureq](https://docs.rs/ureq)'s: any version from 3.5.2 on and below 4, because Cargo lets a program have only
+//! one ureq 3. azmutex bounds DNS look-ups through a part of ureq that even its patch releases may change, so it is also
+//! built and tested with the newest ureq. When a new one breaks it, a patch release of azmutex that works with it follows
+//! within days. Until then, go back to the last version that worked:
+//!
+//! ```text
+//! cargo update --package ureq --precise 3.5.2
+//! ```
+//!
+//! No type of ureq's is in azmutex's API.
+//!
 //! # Testing your own code
 //!
 //! With the feature `emulator` (of a dev-dependency, say), `azmutex::emulator::Emulator::start()` is a Blob service
@@ -133,6 +146,7 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod cancel;
 mod clock;
 mod connection_string;
 pub mod container;
@@ -140,29 +154,37 @@ pub mod credential;
 #[cfg(feature = "emulator")]
 #[cfg_attr(docsrs, doc(cfg(feature = "emulator")))]
 pub mod emulator;
+mod environment;
 mod error;
 pub mod event;
 mod guard;
 mod hold;
+mod kept;
 pub mod lease;
 pub mod locker;
+mod lost;
 mod mutex;
+mod names;
 pub mod preflight;
+mod question;
+mod random;
+mod redact;
 mod renewal;
 mod rest;
 pub mod retry;
+mod standing;
 mod sync;
 #[cfg(any(test, fuzzing))]
 mod testing;
 mod transport;
-mod url;
 mod watchdog;
 
+pub use cancel::Cancel;
 pub use container::Container;
 pub use crossbeam_channel;
 pub use error::{Error, ErrorKind, Result};
 pub use guard::LockGuard;
-pub use locker::{Cancel, Locker};
+pub use locker::Locker;
 pub use mutex::AzureMutex;
 #[cfg(fuzzing)]
 #[doc(hidden)]

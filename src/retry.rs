@@ -3,10 +3,16 @@
 //! There is one layer of retries, this one. Which answers are worth another try is decided from the service's error
 //! table where answers are read; this module holds the numbers.
 
+use std::ops::RangeInclusive;
 use std::time::{Duration, SystemTime};
 
 use crate::error::{Error, Result};
 
+/// A request's limit, where nobody says otherwise. A source of tokens has as much time as the storage service.
+pub(crate) const ATTEMPT_LIMIT: Duration = Duration::from_secs(5);
+const ATTEMPT_LIMITS: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(60);
+const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// No server puts us to sleep for longer, whatever its `Retry-After`.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60);
 
@@ -37,7 +43,7 @@ pub struct Policy {
 impl Default for Policy {
     fn default() -> Self {
         Policy {
-            attempt_limit: Duration::from_secs(5),
+            attempt_limit: ATTEMPT_LIMIT,
             retries: 3,
             first_pause: Duration::from_millis(200),
             longest_pause: Duration::from_secs(5),
@@ -82,8 +88,7 @@ impl Policy {
     }
 
     pub(crate) fn check(&self) -> Result<()> {
-        let limits = Duration::from_millis(10)..=Duration::from_secs(60);
-        if !limits.contains(&self.attempt_limit) {
+        if !ATTEMPT_LIMITS.contains(&self.attempt_limit) {
             return Err(Error::input(format!("the attempt limit must be 10 ms to 60 s, not {:?}", self.attempt_limit)));
         }
         check_pauses(self.first_pause, self.longest_pause)
@@ -108,13 +113,13 @@ pub(crate) fn retry_after<'a>(header: impl Fn(&str) -> Option<&'a str>, now: Sys
 }
 
 /// Whoever is asked to stay away for longer does, within reason.
-fn no_sooner_than(retry_after: Option<Duration>, own: Duration) -> Duration {
+pub(crate) fn no_sooner_than(retry_after: Option<Duration>, own: Duration) -> Duration {
     own.max(retry_after.unwrap_or_default().min(LONGEST_RETRY_AFTER))
 }
 
 /// A pair of pauses: from 1 ms, the second no shorter than the first and at most 60 s.
 pub(crate) fn check_pauses(first: Duration, longest: Duration) -> Result<()> {
-    if first < Duration::from_millis(1) || longest < first || longest > Duration::from_secs(60) {
+    if first < SHORTEST_PAUSE || longest < first || longest > LONGEST_PAUSE {
         return Err(Error::input(format!(
             "pauses must grow from at least 1 ms to at most 60 s, not from {first:?} to {longest:?}"
         )));
@@ -133,76 +138,6 @@ pub(crate) fn shortened(pause: Duration, part: u32, jitter: u32) -> Duration {
     let share = pause / part;
     let cut = (share.as_nanos() * u128::from(jitter)) >> 32;
     pause - Duration::from_nanos(u64::try_from(cut).unwrap_or(u64::MAX)).min(share)
-}
-
-/// When a source of tokens that failed is asked again. The greater one asks less often.
-#[cfg(feature = "entra")]
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Backoff {
-    first: Duration,
-    /// While the old token still serves.
-    longest: Duration,
-    /// When there is no token any more: a lease is running out meanwhile.
-    longest_without: Duration,
-    /// The HTTP statuses that may pass, besides those from 500 on.
-    passing: &'static [u16],
-}
-
-#[cfg(feature = "entra")]
-impl Backoff {
-    /// Entra ID's token endpoint, that of App Service, and whatever a program supplies.
-    pub(crate) const TOKENS: Backoff = Backoff {
-        first: Duration::from_millis(500),
-        longest: Duration::from_secs(30),
-        longest_without: Duration::from_secs(2),
-        passing: &[408, 429],
-    };
-
-    /// A virtual machine's metadata service wants to be left alone for a second at least, and answers 404 and 410 while
-    /// it is updated:
-    /// [error handling](https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/how-to-use-vm-token#error-handling).
-    pub(crate) const METADATA: Backoff = Backoff {
-        first: Duration::from_secs(2),
-        longest: Duration::from_secs(30),
-        longest_without: Duration::from_secs(4),
-        passing: &[404, 408, 410, 429],
-    };
-
-    pub(crate) fn is_passing(&self, status: u16) -> bool {
-        status >= 500 || self.passing.contains(&status)
-    }
-
-    /// The pause after the `failures`th failure in a row, when the old token serves for the time `left`.
-    pub(crate) fn pause(&self, failures: u32, left: Duration, retry_after: Option<Duration>, jitter: u32) -> Duration {
-        let longest = self.longest.min(left.max(self.longest_without));
-        no_sooner_than(retry_after, growing(self.first, longest, failures.saturating_sub(1), jitter))
-    }
-}
-
-/// A sequence of random numbers that need not be secret (SplitMix64).
-#[derive(Debug)]
-pub(crate) struct Jitter(u64);
-
-impl Jitter {
-    pub(crate) fn new(seed: u64) -> Jitter {
-        Jitter(seed)
-    }
-
-    /// One that no other process has, if the system has random numbers.
-    #[cfg(feature = "entra")]
-    pub(crate) fn random() -> Jitter {
-        let mut seed = [0; 8];
-        let seeded = getrandom::getrandom(&mut seed);
-        Jitter(if seeded.is_ok() { u64::from_ne_bytes(seed) } else { 0 })
-    }
-
-    pub(crate) fn next(&mut self) -> u32 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut bits = self.0;
-        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (bits >> 32) as u32
-    }
 }
 
 #[cfg(test)]
@@ -282,31 +217,6 @@ mod tests {
         assert!(Policy::default().longest_pause(Duration::MAX).check().is_err());
     }
 
-    #[cfg(feature = "entra")]
-    #[test]
-    fn sources_of_tokens_have_tables_of_their_own() {
-        let pauses = |backoff: Backoff, left: u32| {
-            [1, 2, 3, u32::MAX].map(|failures| backoff.pause(failures, 1_000 * left * MS, None, 0).as_millis())
-        };
-        assert_eq!(pauses(Backoff::TOKENS, 3_600), [500, 1_000, 2_000, 30_000]);
-        assert_eq!(pauses(Backoff::TOKENS, 10), [500, 1_000, 2_000, 10_000], "it is tried when the token ends");
-        assert_eq!(pauses(Backoff::TOKENS, 0), [500, 1_000, 2_000, 2_000]);
-        assert_eq!(pauses(Backoff::METADATA, 3_600), [2_000, 4_000, 8_000, 30_000]);
-        assert_eq!(pauses(Backoff::METADATA, 0), [2_000, 4_000, 4_000, 4_000]);
-        assert!(Backoff::METADATA.pause(1, Duration::ZERO, None, u32::MAX) >= 1_000 * MS, "the service's own wish");
-        assert_eq!(Backoff::METADATA.pause(1, Duration::ZERO, Some(30_000 * MS), 0), 30_000 * MS);
-        assert_eq!(Backoff::TOKENS.pause(1, Duration::ZERO, Some(Duration::MAX), 0), 60_000 * MS);
-        for status in [429, 500, 503, 504] {
-            assert!(Backoff::TOKENS.is_passing(status) && Backoff::METADATA.is_passing(status), "{status}");
-        }
-        for status in [404, 410] {
-            assert!(!Backoff::TOKENS.is_passing(status) && Backoff::METADATA.is_passing(status), "{status}");
-        }
-        for status in [400, 401, 403] {
-            assert!(!Backoff::TOKENS.is_passing(status) && !Backoff::METADATA.is_passing(status), "{status}");
-        }
-    }
-
     /// From 1 ms, the second no shorter than the first and at most 60 s.
     fn pauses() -> impl Strategy<Value = (Duration, Duration)> {
         let nanos = 1_000_000..=60_000_000_000_u64;
@@ -349,21 +259,5 @@ mod tests {
             let left = shortened(pause, part, jitter);
             assert!(pause - pause / part <= left && left <= pause, "{left:?}");
         });
-    }
-
-    #[test]
-    fn jitter_is_that_of_the_published_algorithm_but_for_the_last_bit() {
-        let mut jitter = Jitter::new(0);
-        for published in [0xe220_a839_u32, 0x6e78_9e6a, 0x06c4_5d18, 0xf88b_b8a8] {
-            assert_eq!(jitter.next() >> 1, published >> 1);
-        }
-    }
-
-    #[test]
-    fn jitter_spreads() {
-        let mut jitter = Jitter::new(7);
-        let numbers: Vec<u32> = (0..1000).map(|_| jitter.next()).collect();
-        let low = numbers.iter().filter(|n| **n < u32::MAX / 2).count();
-        assert!((400..600).contains(&low), "{low}");
     }
 }

@@ -6,25 +6,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::Result;
+use crate::redact::Secret;
 use crate::transport::Request;
 
 #[cfg(feature = "entra")]
 #[cfg_attr(docsrs, doc(cfg(feature = "entra")))]
 pub mod entra;
-pub(crate) mod environment;
+mod from_env;
 pub(crate) mod sas;
-mod secret;
 pub(crate) mod shared_key;
-#[cfg(feature = "entra")]
-mod token_cache;
 
+#[cfg(feature = "entra")]
+use self::entra::cache::{NoToken, Token, TokenCache};
 use sas::Sas;
 pub(crate) use sas::{Reach, Terms};
-use secret::Secret;
 use shared_key::SharedKey;
-pub(crate) use shared_key::check_account;
-#[cfg(feature = "entra")]
-use token_cache::{Token, TokenCache};
 
 /// A storage account's key, a shared access signature (SAS), or, with the feature `entra`, a source of Entra ID's
 /// tokens.
@@ -79,6 +75,18 @@ pub(crate) struct NoProof {
     pub(crate) retry_after: Option<Duration>,
 }
 
+#[cfg(feature = "entra")]
+impl NoProof {
+    fn of(no_token: &NoToken, source: &str) -> NoProof {
+        let NoToken { error, retry_after } = no_token;
+        NoProof {
+            hint: format!("no token from {source}: {error}"),
+            retry_after: error.is_passing().then_some(*retry_after),
+            source: error.beneath(),
+        }
+    }
+}
+
 impl Credential {
     /// A storage account and one of its two keys, as the portal shows it (base64).
     ///
@@ -115,7 +123,7 @@ impl Credential {
             Kind::Sas(sas) => Ok(Proof::Signature(sas.append_to(&mut request.query))),
             #[cfg(feature = "entra")]
             Kind::Tokens(cache) => {
-                let token = cache.token(limit).map_err(|no_token| no_token.of(&**cache.source()))?;
+                let token = cache.token(limit).map_err(|no_token| NoProof::of(&no_token, &cache.source().name()))?;
                 request.headers.push(("authorization", format!("Bearer {}", token.text())));
                 Ok(Proof::Token(token))
             }
@@ -124,10 +132,10 @@ impl Credential {
 
     /// The service did not accept `proof`. Whether there may be a better one by the next
     /// [`authorize`](Credential::authorize).
-    pub(crate) fn refused(&self, proof: &Proof) -> bool {
+    pub(crate) fn rejected(&self, proof: &Proof) -> bool {
         match (&*self.0, proof) {
             #[cfg(feature = "entra")]
-            (Kind::Tokens(cache), Proof::Token(token)) => cache.refused(token),
+            (Kind::Tokens(cache), Proof::Token(token)) => cache.rejected(token),
             _ => false,
         }
     }

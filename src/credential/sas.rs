@@ -3,8 +3,8 @@
 
 use percent_encoding::percent_decode_str;
 
-use super::secret::Secret;
 use crate::error::{Error, Result};
+use crate::redact::Secret;
 
 mod terms;
 

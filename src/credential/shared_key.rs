@@ -7,8 +7,9 @@ use percent_encoding::percent_decode_str;
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-use super::secret::Secret;
-use crate::error::{Error, Result, quoted};
+use crate::error::{Error, Result};
+use crate::names;
+use crate::redact::Secret;
 use crate::transport::Request;
 
 /// The headers whose values are signed without their names, in the order of the reference.
@@ -33,7 +34,7 @@ pub(super) struct SharedKey {
 
 impl SharedKey {
     pub(super) fn new(account: &str, key: &str) -> Result<SharedKey> {
-        check_account(account)?;
+        names::check_account(account)?;
         let bytes = STANDARD.decode(key.trim()).ok().filter(|bytes| !bytes.is_empty());
         let Some(bytes) = bytes.map(Zeroizing::new) else {
             return Err(Error::input(format!(
@@ -55,18 +56,6 @@ impl SharedKey {
         request.headers.push(("authorization", format!("SharedKey {}:{}", self.account, signature.reveal())));
         signature
     }
-}
-
-/// A storage account's name, which goes into a host name and a header.
-pub(crate) fn check_account(name: &str) -> Result<()> {
-    let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    if name.is_empty() || !name.bytes().all(fits) {
-        return Err(Error::input(format!(
-            "{} cannot be an account's name: lower-case letters and digits",
-            quoted(name)
-        )));
-    }
-    Ok(())
 }
 
 /// The text that the service will make of the request, too. The path goes in as it is sent, percent-encoded; the

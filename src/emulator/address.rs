@@ -4,7 +4,7 @@
 use percent_encoding::percent_decode_str;
 
 use super::code::Code;
-use super::http::Request;
+use super::http::HttpRequest;
 
 const LONGEST_BLOB_NAME: usize = 1024;
 const MOST_SEGMENTS: usize = 254;
@@ -21,7 +21,7 @@ pub(crate) struct Address {
 }
 
 impl Address {
-    pub(crate) fn of(request: &Request) -> Result<Address, Code> {
+    pub(crate) fn of(request: &HttpRequest) -> Result<Address, Code> {
         let path = request.path.strip_prefix('/').unwrap_or(&request.path);
         let host = request.header("host").unwrap_or_default();
         let host = host.rsplit_once(':').map_or(host, |(host, _)| host);
@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     fn address(host: &str, path: &str, query: &str) -> Result<Address, Code> {
-        Address::of(&Request {
+        Address::of(&HttpRequest {
             method: "GET".into(),
             path: path.into(),
             query: query.into(),

@@ -11,7 +11,7 @@ use sha2::Sha256;
 
 use super::address::Address;
 use super::code::{Code, Refusal};
-use super::http::Request;
+use super::http::HttpRequest;
 
 const LARGEST_SKEW: Duration = Duration::from_secs(15 * 60);
 
@@ -42,7 +42,7 @@ impl Account {
 /// Of a request with this `Authorization` header. `date` is what its sender's clock should show.
 pub(super) fn check(
     account: &Account,
-    request: &Request,
+    request: &HttpRequest,
     address: &Address,
     authorization: &str,
     date: SystemTime,
@@ -77,7 +77,7 @@ pub(super) fn check(
     Ok(())
 }
 
-fn string_to_sign(account: &Account, request: &Request, address: &Address) -> String {
+fn string_to_sign(account: &Account, request: &HttpRequest, address: &Address) -> String {
     let header = |name| request.header(name).unwrap_or_default();
     let content_length = Some(header("content-length")).filter(|length| *length != "0").unwrap_or_default();
     let date = if request.header("x-ms-date").is_some() { "" } else { header("date") };
@@ -209,7 +209,7 @@ mod tests {
         Account::new("devstoreaccount1", KEY).unwrap()
     }
 
-    fn request(method: &str, target: &str, headers: &[(&str, &str)]) -> (Request, Address) {
+    fn request(method: &str, target: &str, headers: &[(&str, &str)]) -> (HttpRequest, Address) {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let host = if path.starts_with("/devstoreaccount1/") { "127.0.0.1" } else { "devstoreaccount1.blob.localhost" };
         let mut all = vec![("Host", host), ("x-ms-version", "2021-12-02")];
@@ -217,7 +217,7 @@ mod tests {
         if all.iter().all(|(name, _)| *name != "Date") {
             all.push(("x-ms-date", DATE));
         }
-        let request = Request {
+        let request = HttpRequest {
             method: method.into(),
             path: path.into(),
             query: query.into(),

@@ -3,7 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::code::{Code, Refusal};
-use super::http::Request;
+use super::http::HttpRequest;
 
 #[derive(Debug, Default)]
 pub(super) struct Conditions {
@@ -28,7 +28,7 @@ pub(super) enum Verdict {
 }
 
 impl Conditions {
-    pub(super) fn of(request: &Request) -> Result<Conditions, Refusal> {
+    pub(super) fn of(request: &HttpRequest) -> Result<Conditions, Refusal> {
         let date = |name| {
             let Some(text) = request.header(name) else { return Ok(None) };
             let refusal = |_| Refusal::header(Code::InvalidHeaderValue, name, Some(text));
@@ -95,7 +95,7 @@ mod tests {
     const SAME: &str = "Mon, 01 Jan 2024 00:00:01 GMT";
 
     fn verdict(headers: &[(&str, &str)], exists: bool) -> Verdict {
-        let request = Request {
+        let request = HttpRequest {
             method: "GET".into(),
             path: "/".into(),
             query: String::new(),

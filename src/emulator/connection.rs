@@ -5,13 +5,14 @@ use std::net::{IpAddr, Ipv4Addr, Shutdown};
 use std::time::Duration;
 
 use super::address::Address;
+use super::call;
 use super::clock::Moment;
 use super::fault::Fault;
-use super::http::{self, Answer, Chunks, Framing, Head, LONGEST_BODY, LONGEST_HEAD, Request, Unfit};
+use super::http::{self, Answer, Chunks, Framing, Head, HttpRequest, LONGEST_BODY, LONGEST_HEAD, Unfit};
+use super::locked::locked;
 use super::operation::Operation;
 use super::record;
-use super::server::{Peer, Shared, locked};
-use super::service;
+use super::shared::{Peer, Shared};
 
 /// Between two requests. Longer than clients keep theirs.
 const IDLE: Duration = Duration::from_secs(120);
@@ -40,7 +41,8 @@ enum End {
     Close,
 }
 
-enum Reply {
+/// What the client gets.
+enum Delivery {
     Answer(Answer),
     Half(Answer),
     Silence,
@@ -104,7 +106,7 @@ impl Connection<'_> {
         Ok(!self.shared.stop.is_stopped())
     }
 
-    fn read_request(&mut self) -> io::Result<Result<Request, Unfit>> {
+    fn read_request(&mut self) -> io::Result<Result<HttpRequest, Unfit>> {
         let limit = self.now() + TRANSFER;
         let outcome = self.read_request_until(limit);
         match outcome {
@@ -113,7 +115,7 @@ impl Connection<'_> {
         }
     }
 
-    fn read_request_until(&mut self, limit: Moment) -> io::Result<Result<Request, Unfit>> {
+    fn read_request_until(&mut self, limit: Moment) -> io::Result<Result<HttpRequest, Unfit>> {
         let head = match self.read_head(limit)? {
             Ok(head) => head,
             Err(unfit) => return Ok(Err(unfit)),
@@ -173,35 +175,35 @@ impl Connection<'_> {
         }
     }
 
-    fn reply(&mut self, request: &Request) -> io::Result<End> {
+    fn reply(&mut self, request: &HttpRequest) -> io::Result<End> {
         let to_head = request.method == "HEAD";
         match self.respond(request) {
-            Reply::Answer(answer) => {
+            Delivery::Answer(answer) => {
                 self.write(&answer.to_bytes(to_head, request.keep_alive))?;
                 if request.keep_alive {
                     return Ok(End::Keep);
                 }
             }
-            Reply::Half(answer) => {
+            Delivery::Half(answer) => {
                 let bytes = answer.to_bytes(to_head, true);
                 self.write(&bytes[..bytes.len() / 2])?;
             }
-            Reply::Silence => {
+            Delivery::Silence => {
                 let limit = self.now() + IDLE;
                 while self.receive(limit)? {
                     self.received.clear();
                 }
             }
-            Reply::Reset => reset_on_close(&self.peer.stream)?,
-            Reply::Close => {}
+            Delivery::Reset => reset_on_close(&self.peer.stream)?,
+            Delivery::Close => {}
         }
         Ok(End::Close)
     }
 
-    fn respond(&self, request: &Request) -> Reply {
+    fn respond(&self, request: &HttpRequest) -> Delivery {
         let Shared { service, faults, record, stop, .. } = self.shared;
         let operation = match Address::of(request) {
-            Ok(address) => service::operation(request, &address),
+            Ok(address) => call::operation(request, &address),
             Err(_) => Operation::Other,
         };
         let lease_id = request.header("x-ms-lease-id").or_else(|| request.header("x-ms-proposed-lease-id"));
@@ -215,8 +217,8 @@ impl Connection<'_> {
         });
         let fault = locked(faults).next(operation);
         match &fault {
-            Some(Fault::ResetBefore) => return Reply::Reset,
-            Some(Fault::DelayRequest(time)) if stop.wait(*time) => return Reply::Close,
+            Some(Fault::ResetBefore) => return Delivery::Reset,
+            Some(Fault::DelayRequest(time)) if stop.wait(*time) => return Delivery::Close,
             _ => {}
         }
         let answer = match &fault {
@@ -233,11 +235,11 @@ impl Connection<'_> {
         };
         locked(record).came_to(number, answer.status);
         match fault {
-            Some(Fault::Withhold) => Reply::Silence,
-            Some(Fault::ResetAfter) => Reply::Reset,
-            Some(Fault::HalfAnswer) => Reply::Half(answer),
-            Some(Fault::DelayAnswer(time)) if stop.wait(time) => Reply::Close,
-            _ => Reply::Answer(answer),
+            Some(Fault::Withhold) => Delivery::Silence,
+            Some(Fault::ResetAfter) => Delivery::Reset,
+            Some(Fault::HalfAnswer) => Delivery::Half(answer),
+            Some(Fault::DelayAnswer(time)) if stop.wait(time) => Delivery::Close,
+            _ => Delivery::Answer(answer),
         }
     }
 

@@ -14,7 +14,7 @@ const MOST_HEADERS: usize = 128;
 const LONGEST_CHUNK_LINE: usize = 256;
 
 #[derive(Debug)]
-pub(crate) struct Request {
+pub(crate) struct HttpRequest {
     pub(crate) method: String,
     /// As it was sent: that is what is signed.
     pub(crate) path: String,
@@ -25,7 +25,7 @@ pub(crate) struct Request {
     pub(crate) keep_alive: bool,
 }
 
-impl Request {
+impl HttpRequest {
     pub(super) fn header(&self, name: &str) -> Option<&str> {
         find(&self.headers, name)
     }
@@ -41,7 +41,7 @@ pub(crate) enum Framing {
 /// A request whose body is still to come.
 #[derive(Debug)]
 pub(crate) struct Head {
-    pub(crate) request: Request,
+    pub(crate) request: HttpRequest,
     pub(crate) framing: Framing,
     pub(super) expects_continue: bool,
 }
@@ -122,7 +122,7 @@ pub(crate) fn parse_head(bytes: &[u8]) -> Result<Head, Unfit> {
     };
     let (path, query) = split_target(target).ok_or(Unfit::BadRequest)?;
     let keep_alive = version > 0 && !names(&headers, "connection", "close");
-    let request = Request { method: method.to_owned(), path, query, headers, body: Vec::new(), keep_alive };
+    let request = HttpRequest { method: method.to_owned(), path, query, headers, body: Vec::new(), keep_alive };
     Ok(Head { request, framing, expects_continue })
 }
 

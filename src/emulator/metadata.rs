@@ -1,7 +1,7 @@
 //! `x-ms-meta-` headers.
 
 use super::code::{Code, Refusal};
-use super::http::Request;
+use super::http::HttpRequest;
 
 const PREFIX: &str = "x-ms-meta-";
 const LARGEST: usize = 8 * 1024;
@@ -9,7 +9,7 @@ const LARGEST: usize = 8 * 1024;
 pub(super) type Metadata = Vec<(String, String)>;
 
 /// Names keep their case and are compared without it: the sending of one twice is refused with the other headers.
-pub(super) fn of(request: &Request) -> Result<Metadata, Refusal> {
+pub(super) fn of(request: &HttpRequest) -> Result<Metadata, Refusal> {
     let mut metadata = Vec::new();
     let mut size = 0;
     for (header, value) in &request.headers {
@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     fn read(headers: &[(&str, &str)]) -> Result<Metadata, Code> {
-        let request = Request {
+        let request = HttpRequest {
             method: "PUT".into(),
             path: "/".into(),
             query: String::new(),

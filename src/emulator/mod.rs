@@ -78,7 +78,9 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::time::Duration;
 
 pub(crate) mod address;
+mod answer;
 pub(crate) mod auth;
+mod call;
 pub(crate) mod clock;
 mod code;
 mod condition;
@@ -87,22 +89,28 @@ mod fault;
 pub(crate) mod guid;
 pub(crate) mod http;
 mod lease;
+mod locked;
 mod metadata;
 mod operation;
 mod record;
 pub(crate) mod sas;
 mod server;
 pub(crate) mod service;
+mod shared;
+mod stop;
 mod store;
 mod token;
+mod version;
 
 use auth::Account;
 use clock::Clock;
 pub use fault::Fault;
+use locked::locked;
 pub use operation::Operation;
 pub use record::Request;
-use server::{Server, Shared, locked};
+use server::Server;
 use service::Service;
+use shared::Shared;
 
 /// The same in all emulators of the service.
 pub(crate) const ACCOUNT: &str = "devstoreaccount1";

@@ -40,25 +40,25 @@ pub enum Operation {
 
 /// Of a container or of a blob in it.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum Resource {
     Container,
     Blob,
 }
 
 impl Operation {
-    pub(super) fn of(method: &str, kind: Kind, comp: Option<&str>, lease_action: Option<&str>) -> Operation {
-        match (kind, method, comp) {
-            (Kind::Container, "PUT", None) => Operation::CreateContainer,
-            (Kind::Container, "GET" | "HEAD", None | Some("metadata")) => Operation::GetContainerProperties,
-            (Kind::Container, "DELETE", None) => Operation::DeleteContainer,
-            (Kind::Blob, "PUT", None) => Operation::PutBlob,
-            (Kind::Blob, "GET", None) => Operation::GetBlob,
-            (Kind::Blob, "HEAD", None) => Operation::GetBlobProperties,
-            (Kind::Blob, "DELETE", None) => Operation::DeleteBlob,
-            (Kind::Blob, "GET" | "HEAD", Some("metadata")) => Operation::GetBlobMetadata,
-            (Kind::Blob, "PUT", Some("metadata")) => Operation::SetBlobMetadata,
-            (Kind::Blob, "PUT", Some("properties")) => Operation::SetBlobProperties,
-            (Kind::Blob, "PUT", Some("lease")) => match lease_action.map(str::to_ascii_lowercase).as_deref() {
+    pub(super) fn of(method: &str, resource: Resource, comp: Option<&str>, lease_action: Option<&str>) -> Operation {
+        match (resource, method, comp) {
+            (Resource::Container, "PUT", None) => Operation::CreateContainer,
+            (Resource::Container, "GET" | "HEAD", None | Some("metadata")) => Operation::GetContainerProperties,
+            (Resource::Container, "DELETE", None) => Operation::DeleteContainer,
+            (Resource::Blob, "PUT", None) => Operation::PutBlob,
+            (Resource::Blob, "GET", None) => Operation::GetBlob,
+            (Resource::Blob, "HEAD", None) => Operation::GetBlobProperties,
+            (Resource::Blob, "DELETE", None) => Operation::DeleteBlob,
+            (Resource::Blob, "GET" | "HEAD", Some("metadata")) => Operation::GetBlobMetadata,
+            (Resource::Blob, "PUT", Some("metadata")) => Operation::SetBlobMetadata,
+            (Resource::Blob, "PUT", Some("properties")) => Operation::SetBlobProperties,
+            (Resource::Blob, "PUT", Some("lease")) => match lease_action.map(str::to_ascii_lowercase).as_deref() {
                 Some("acquire") => Operation::AcquireLease,
                 Some("renew") => Operation::RenewLease,
                 Some("change") => Operation::ChangeLease,
@@ -70,12 +70,12 @@ impl Operation {
         }
     }
 
-    pub(super) fn kind(self) -> Kind {
+    pub(super) fn resource(self) -> Resource {
         match self {
             Operation::CreateContainer | Operation::GetContainerProperties | Operation::DeleteContainer => {
-                Kind::Container
+                Resource::Container
             }
-            _ => Kind::Blob,
+            _ => Resource::Blob,
         }
     }
 }

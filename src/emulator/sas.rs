@@ -7,8 +7,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::address::Address;
 use super::auth::Account;
 use super::code::{Code, Refusal};
-use super::operation::{Kind, Operation};
-use super::service::VERSIONS;
+use super::operation::{Operation, Resource};
+use super::version::VERSIONS;
 
 /// Before those that requests may have: from the oldest whose string-to-sign is known here.
 const OLD_VERSIONS: [&str; 5] = ["2015-04-05", "2015-07-08", "2015-12-11", "2016-05-31", "2017-04-17"];
@@ -44,7 +44,7 @@ pub(crate) fn check(
     check_form(address, is_of_account)?;
     let text = if is_of_account {
         of_account(account, address)
-    } else if operation.kind() == Kind::Container && field("sr") != "c" {
+    } else if operation.resource() == Resource::Container && field("sr") != "c" {
         return Err(Code::AuthorizationFailure.into());
     } else {
         of_service(account, address)?
@@ -55,16 +55,16 @@ pub(crate) fn check(
     check_dates(address, date)?;
     check_origin(address, client)?;
 
-    let kind = operation.kind();
+    let on = operation.resource();
     if is_of_account {
         if !field("ss").contains('b') {
             return Err(Code::AuthorizationServiceMismatch.into());
         }
-        let resource = if kind == Kind::Container { 'c' } else { 'o' };
+        let resource = if on == Resource::Container { 'c' } else { 'o' };
         if !field("srt").contains(resource) {
             return Err(Code::AuthorizationResourceTypeMismatch.into());
         }
-    } else if kind == Kind::Container {
+    } else if on == Resource::Container {
         return Err(Code::AuthorizationFailure.into());
     }
     permitted(operation, field("sp"), field("sv")).ok_or_else(|| Code::AuthorizationPermissionMismatch.into())

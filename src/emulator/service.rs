@@ -2,69 +2,26 @@
 
 use std::io;
 use std::net::IpAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
 
 use super::address::Address;
+use super::answer::{self, leased, tell_metadata, tell_version};
 use super::auth::{self, Account};
+use super::call::{Call, LARGEST_SEQUENCE_NUMBER, LeaseAction, check_headers, operation};
 use super::clock::{Clock, Moment};
 use super::code::{Code, Refusal};
 use super::condition::{Conditions, Verdict};
-use super::guid::{Guid, Guids};
-use super::http::{Answer, LONGEST_BODY, Request};
-use super::lease::{Lease, Term};
-use super::metadata::{self, Metadata};
-use super::operation::{Kind, Operation};
+use super::guid::Guids;
+use super::http::{Answer, HttpRequest};
+use super::lease::Lease;
+use super::locked::locked;
+use super::metadata;
+use super::operation::Operation;
 use super::sas::{self, Right};
 use super::store::{Blob, Content, Store};
 use super::token::Tokens;
 
-/// The published versions from the first that tells the code of every error in a header:
-/// [Versioning](https://learn.microsoft.com/rest/api/storageservices/versioning-for-the-azure-storage-services).
-pub(super) const VERSIONS: [&str; 36] = [
-    "2017-07-29",
-    "2017-11-09",
-    "2018-03-28",
-    "2018-11-09",
-    "2019-02-02",
-    "2019-07-07",
-    "2019-10-10",
-    "2019-12-12",
-    "2020-02-10",
-    "2020-04-08",
-    "2020-06-12",
-    "2020-08-04",
-    "2020-10-02",
-    "2020-12-06",
-    "2021-02-12",
-    "2021-04-10",
-    "2021-06-08",
-    "2021-08-06",
-    "2021-10-04",
-    "2021-12-02",
-    "2022-11-02",
-    "2023-01-03",
-    "2023-08-03",
-    "2023-11-03",
-    "2024-02-04",
-    "2024-05-04",
-    "2024-08-04",
-    "2024-11-04",
-    "2025-01-05",
-    "2025-05-05",
-    "2025-07-05",
-    "2025-11-05",
-    "2026-02-06",
-    "2026-04-06",
-    "2026-06-06",
-    "2026-10-06",
-];
-const SERVER: &str = concat!("azmutex-emulator/", env!("CARGO_PKG_VERSION"));
-const PAGE: usize = 512;
-const LARGEST_SEQUENCE_NUMBER: u64 = i64::MAX as u64;
-const DEFAULT_CONTENT_TYPE: &str = "application/octet-stream";
-/// Whose tokens the service would take: it names the account's tenant to whoever has none that is good.
-const TENANT: &str = "00000000-0000-0000-0000-000000000000";
 /// What a thief of a lock takes it for.
 const STOLEN_FOR: Duration = Duration::from_secs(60);
 
@@ -74,16 +31,6 @@ pub(crate) struct Service {
     guids: Guids,
     tokens: Tokens,
     store: Mutex<Store>,
-}
-
-/// A request, and when and by whom it was made.
-struct Call<'a> {
-    request: &'a Request,
-    address: &'a Address,
-    operation: Operation,
-    right: Right,
-    now: Moment,
-    date: SystemTime,
 }
 
 impl Service {
@@ -96,37 +43,26 @@ impl Service {
         &self.clock
     }
 
-    pub(crate) fn handle(&self, request: &Request, client: IpAddr) -> Answer {
+    pub(crate) fn handle(&self, request: &HttpRequest, client: IpAddr) -> Answer {
         self.finished(request, self.outcome(request, client))
     }
 
     /// An answer that the service would give, but for no reason of its own; without a code, one of somebody in between.
-    pub(super) fn pretend(&self, request: &Request, mut answer: Answer, code: Option<&str>) -> Answer {
+    pub(super) fn pretend(&self, request: &HttpRequest, mut answer: Answer, code: Option<&str>) -> Answer {
         let Some(code) = code else { return answer };
         answer.set("x-ms-error-code", code);
         self.finished(request, Ok(answer))
     }
 
     fn store(&self) -> MutexGuard<'_, Store> {
-        self.store.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.store)
     }
 
-    fn finished(&self, request: &Request, outcome: Result<Answer, Refusal>) -> Answer {
-        let id = self.guids.next();
-        let date = self.clock.date();
-        let mut answer = outcome.unwrap_or_else(|refusal| refused(&refusal, id, date));
-        answer.set("Server", SERVER);
-        answer.set("x-ms-request-id", id.to_string());
-        let version = request.header("x-ms-version").filter(|version| VERSIONS.contains(version));
-        answer.set("x-ms-version", version.unwrap_or(VERSIONS[VERSIONS.len() - 1]));
-        if let Some(id) = request.header("x-ms-client-request-id") {
-            answer.set("x-ms-client-request-id", id);
-        }
-        answer.set("Date", httpdate::fmt_http_date(date));
-        answer
+    fn finished(&self, request: &HttpRequest, outcome: Result<Answer, Refusal>) -> Answer {
+        answer::finished(request, outcome, self.guids.next(), self.clock.date())
     }
 
-    fn outcome(&self, request: &Request, client: IpAddr) -> Result<Answer, Refusal> {
+    fn outcome(&self, request: &HttpRequest, client: IpAddr) -> Result<Answer, Refusal> {
         let address = Address::of(request)?;
         if address.account != self.account.name() {
             return Err(Code::ResourceNotFound.into());
@@ -168,7 +104,7 @@ impl Service {
         }
     }
 
-    fn authenticate(&self, request: &Request, address: &Address, authorization: &str) -> Result<(), Refusal> {
+    fn authenticate(&self, request: &HttpRequest, address: &Address, authorization: &str) -> Result<(), Refusal> {
         match authorization.split_once(' ') {
             Some(("Bearer", token)) => self.tokens.check(token, request.header("x-ms-version"), self.clock.now()),
             _ => auth::check(&self.account, request, address, authorization, self.clock.sender_date()),
@@ -308,9 +244,8 @@ impl Service {
             Content::Append => answer.set("x-ms-blob-committed-block-count", "0"),
         }
         answer.body = blob.content.to_bytes();
-        let range = call.request.header("x-ms-range").or_else(|| call.request.header("range"));
         if call.operation == Operation::GetBlob
-            && let Some((first, last)) = range.and_then(range_of)
+            && let Some((first, last)) = call.range()
         {
             let length = answer.body.len();
             if first >= length {
@@ -410,23 +345,23 @@ impl Service {
         }
         let (lease, now) = (&mut blob.lease, call.now);
         let mut answer = match action {
-            Action::Acquire { id, term } => {
+            LeaseAction::Acquire { id, term } => {
                 lease.acquire(now, id, term)?;
                 leased(201, "Created", id)
             }
-            Action::Renew { id } => {
+            LeaseAction::Renew { id } => {
                 lease.renew(now, id)?;
                 leased(200, "OK", id)
             }
-            Action::Change { id, proposed } => {
+            LeaseAction::Change { id, proposed } => {
                 lease.change(now, id, proposed)?;
                 leased(200, "OK", proposed)
             }
-            Action::Release { id } => {
+            LeaseAction::Release { id } => {
                 lease.release(now, id)?;
                 Answer::new(200, "OK")
             }
-            Action::Break { period } => {
+            LeaseAction::Break { period } => {
                 let left = lease.break_within(now, period)?;
                 let mut answer = Answer::new(202, "Accepted");
                 // Up, or a new lease could not be had yet when that time is over.
@@ -475,262 +410,4 @@ impl Service {
 
 fn not_there(code: Code) -> io::Error {
     io::Error::new(io::ErrorKind::NotFound, code.message())
-}
-
-/// `Other` for what cannot be told from the request, too.
-pub(super) fn operation(request: &Request, address: &Address) -> Operation {
-    let Some(kind) = kind(address) else { return Operation::Other };
-    Operation::of(&request.method, kind, address.parameter("comp"), request.header("x-ms-lease-action"))
-}
-
-/// `None` for what is not kept here.
-fn kind(address: &Address) -> Option<Kind> {
-    if ["snapshot", "versionid"].iter().any(|name| address.parameter(name).is_some()) {
-        return None;
-    }
-    match (address.parameter("restype"), &address.blob) {
-        (Some("container"), None) => Some(Kind::Container),
-        (None, Some(_)) => Some(Kind::Blob),
-        _ => None,
-    }
-}
-
-/// What is the same for all operations.
-fn check_headers(request: &Request, address: &Address) -> Result<(), Refusal> {
-    let mut own: Vec<_> = request.headers.iter().map(|(name, _)| name.to_ascii_lowercase()).collect();
-    own.retain(|name| name.starts_with("x-ms-"));
-    own.sort_unstable();
-    if let Some(twice) = own.windows(2).find(|pair| pair[0] == pair[1]) {
-        return Err(Refusal::header(Code::InvalidHeaderValue, &twice[0], None));
-    }
-    // A SAS says itself by which version it is to be understood.
-    let signed = address.parameter("sig").and_then(|_| address.parameter("sv"));
-    match request.header("x-ms-version").or(signed) {
-        None => Err(Refusal::header(Code::MissingRequiredHeader, "x-ms-version", None)),
-        Some(version) if !VERSIONS.contains(&version) => {
-            Err(Refusal::header(Code::InvalidHeaderValue, "x-ms-version", Some(version)))
-        }
-        Some(_) if address.parameter("timeout").is_some_and(|seconds| seconds.parse::<u32>().is_err()) => {
-            Err(Code::InvalidQueryParameterValue.into())
-        }
-        Some(_) => Ok(()),
-    }
-}
-
-enum Action {
-    Acquire { id: Guid, term: Term },
-    Renew { id: Guid },
-    Change { id: Guid, proposed: Guid },
-    Release { id: Guid },
-    Break { period: Option<Duration> },
-}
-
-impl Call<'_> {
-    fn blob(&self) -> &str {
-        self.address.blob.as_deref().unwrap_or_default()
-    }
-
-    /// Whatever is to be done with the lease.
-    fn is_for_lease(&self) -> bool {
-        let is_blob = kind(self.address) == Some(Kind::Blob);
-        is_blob && self.request.method == "PUT" && self.address.parameter("comp") == Some("lease")
-    }
-
-    fn missing(&self, name: &str) -> Refusal {
-        Refusal::header(Code::MissingRequiredHeader, name, None)
-    }
-
-    fn invalid(&self, name: &str) -> Refusal {
-        Refusal::header(Code::InvalidHeaderValue, name, self.request.header(name))
-    }
-
-    fn guid(&self, name: &str) -> Result<Option<Guid>, Refusal> {
-        let Some(text) = self.request.header(name) else { return Ok(None) };
-        Guid::parse(text).map(Some).ok_or_else(|| self.invalid(name))
-    }
-
-    fn lease_id(&self) -> Result<Option<Guid>, Refusal> {
-        self.guid("x-ms-lease-id")
-    }
-
-    fn lease_action(&self, guids: &Guids) -> Result<Action, Refusal> {
-        const ID: &str = "x-ms-lease-id";
-        const PROPOSED: &str = "x-ms-proposed-lease-id";
-        const DURATION: &str = "x-ms-lease-duration";
-        const PERIOD: &str = "x-ms-lease-break-period";
-        let id = || self.lease_id()?.ok_or_else(|| self.missing(ID));
-        Ok(match self.operation {
-            Operation::AcquireLease => {
-                let term = match self.request.header(DURATION).map(str::parse) {
-                    None => return Err(self.missing(DURATION)),
-                    Some(Ok(-1)) => None,
-                    Some(Ok(seconds @ 15..=60)) => Some(Duration::from_secs(u64::from(seconds.unsigned_abs()))),
-                    Some(Ok::<i32, _>(_) | Err(_)) => return Err(self.invalid(DURATION)),
-                };
-                Action::Acquire { id: self.guid(PROPOSED)?.unwrap_or_else(|| guids.next()), term }
-            }
-            Operation::RenewLease => Action::Renew { id: id()? },
-            Operation::ChangeLease => {
-                Action::Change { id: id()?, proposed: self.guid(PROPOSED)?.ok_or_else(|| self.missing(PROPOSED))? }
-            }
-            Operation::ReleaseLease => Action::Release { id: id()? },
-            _ => {
-                let period = self.request.header(PERIOD).map(|text| {
-                    let seconds = text.parse().ok().filter(|seconds| *seconds <= 60);
-                    seconds.map(Duration::from_secs).ok_or_else(|| self.invalid(PERIOD))
-                });
-                Action::Break { period: period.transpose()? }
-            }
-        })
-    }
-
-    fn content(&self) -> Result<Content, Refusal> {
-        const LENGTH: &str = "x-ms-blob-content-length";
-        const TYPE: &str = "x-ms-blob-type";
-        let empty = |content| {
-            if self.request.body.is_empty() { Ok(content) } else { Err(self.invalid("Content-Length")) }
-        };
-        match self.request.header(TYPE) {
-            None => Err(self.missing(TYPE)),
-            Some("BlockBlob") => Ok(Content::Block(self.request.body.clone())),
-            Some("PageBlob") => {
-                let length = self.request.header(LENGTH).ok_or_else(|| self.missing(LENGTH))?;
-                let length: usize = length.parse().map_err(|_| self.invalid(LENGTH))?;
-                if length > LONGEST_BODY {
-                    return Err(Code::OutOfRangeInput.into());
-                }
-                if !length.is_multiple_of(PAGE) {
-                    return Err(self.invalid(LENGTH));
-                }
-                empty(Content::Page { length, sequence_number: self.sequence_number()?.unwrap_or(0) })
-            }
-            Some("AppendBlob") => empty(Content::Append),
-            Some(_) => Err(self.invalid(TYPE)),
-        }
-    }
-
-    fn content_type(&self) -> String {
-        let given = self.request.header("x-ms-blob-content-type");
-        let given = given.or_else(|| self.request.header("content-type").filter(|_| !self.request.body.is_empty()));
-        given.unwrap_or(DEFAULT_CONTENT_TYPE).to_owned()
-    }
-
-    fn sequence_number(&self) -> Result<Option<u64>, Refusal> {
-        const NUMBER: &str = "x-ms-blob-sequence-number";
-        let Some(text) = self.request.header(NUMBER) else { return Ok(None) };
-        let number = text.parse().ok().filter(|number| *number <= LARGEST_SEQUENCE_NUMBER);
-        number.map(Some).ok_or_else(|| self.invalid(NUMBER))
-    }
-
-    /// The blob, if the call may change or delete it.
-    fn writable(&self, store: &mut Store) -> Result<Blob, Refusal> {
-        let lease_id = self.lease_id()?;
-        let conditions = Conditions::of(self.request)?;
-        let blob = store.container(&self.address.container)?.blob(self.blob())?;
-        blob.lease.allows(self.now, lease_id)?;
-        if conditions.judge(Some(&blob.version())) != Verdict::Met {
-            return Err(Code::ConditionNotMet.into());
-        }
-        Ok(blob.clone())
-    }
-}
-
-fn leased(status: u16, reason: &'static str, id: Guid) -> Answer {
-    let mut answer = Answer::new(status, reason);
-    answer.set("x-ms-lease-id", id.to_string());
-    answer
-}
-
-fn tell_version(answer: &mut Answer, etag: &str, modified: SystemTime) {
-    answer.set("ETag", etag);
-    answer.set("Last-Modified", httpdate::fmt_http_date(modified));
-}
-
-fn tell_metadata(answer: &mut Answer, metadata: &Metadata) {
-    for (name, value) in metadata {
-        answer.set(format!("x-ms-meta-{name}"), &**value);
-    }
-}
-
-/// `bytes=0-9` or `bytes=0-`. What cannot be read counts as absent, as in HTTP.
-fn range_of(text: &str) -> Option<(usize, usize)> {
-    let (first, last) = text.strip_prefix("bytes=")?.split_once('-')?;
-    let last = if last.is_empty() { usize::MAX } else { last.parse().ok()? };
-    let first = first.parse().ok()?;
-    (first <= last).then_some((first, last))
-}
-
-fn refused(refusal: &Refusal, id: Guid, date: SystemTime) -> Answer {
-    let code = refusal.code;
-    let mut answer = Answer::new(code.status(), code.message());
-    answer.set("x-ms-error-code", code.name());
-    answer.set("Content-Type", "application/xml");
-    if code.status() == 401 {
-        let challenge = format!(
-            "Bearer authorization_uri=https://login.microsoftonline.com/{TENANT}/oauth2/authorize \
-             resource_id=https://storage.azure.com"
-        );
-        answer.set("WWW-Authenticate", challenge);
-    }
-    let details: String =
-        refusal.details.iter().map(|(element, text)| format!("<{element}>{}</{element}>", escaped(text))).collect();
-    // The service, too, begins it with a mark that some parsers trip over.
-    answer.body = format!(
-        "\u{feff}<?xml version=\"1.0\" encoding=\"utf-8\"?><Error><Code>{}</Code><Message>{}\n\
-         RequestId:{id}\nTime:{}</Message>{details}</Error>",
-        code.name(),
-        escaped(code.message()),
-        iso(date),
-    )
-    .into_bytes();
-    answer
-}
-
-fn escaped(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for char in text.chars() {
-        match char {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '\n' => escaped.push('\n'),
-            char if char.is_control() => escaped.push('?'),
-            char => escaped.push(char),
-        }
-    }
-    escaped
-}
-
-/// `2026-11-23T05:44:10.0000000Z`
-fn iso(date: SystemTime) -> String {
-    const MONTHS: &str = "JanFebMarAprMayJunJulAugSepOctNovDec";
-    let text = httpdate::fmt_http_date(date);
-    let part = |range| text.get(range).unwrap_or_default();
-    let month = MONTHS.find(part(8..11)).unwrap_or_default() / 3 + 1;
-    format!("{}-{month:02}-{}T{}.0000000Z", part(12..16), part(5..7), part(17..25))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_range_is_read() {
-        assert_eq!(range_of("bytes=0-9"), Some((0, 9)));
-        assert_eq!(range_of("bytes=5-"), Some((5, usize::MAX)));
-        for text in ["bytes=", "bytes=-5", "bytes=9-5", "lines=1-2", "bytes=0-9,20-29"] {
-            assert_eq!(range_of(text), None, "{text}");
-        }
-    }
-
-    #[test]
-    fn a_date_is_told_in_the_bodys_form() {
-        let date = httpdate::parse_http_date("Mon, 23 Nov 2026 05:44:10 GMT").unwrap();
-        assert_eq!(iso(date), "2026-11-23T05:44:10.0000000Z");
-    }
-
-    #[test]
-    fn text_cannot_break_out_of_a_body() {
-        assert_eq!(escaped("a<b>&\u{0}\n"), "a&lt;b&gt;&amp;?\n");
-    }
 }

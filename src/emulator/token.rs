@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::clock::Moment;
 use super::code::{Code, Refusal};
 use super::guid::Guid;
-use super::server::locked;
+use super::locked::locked;
 
 /// The first service version that takes tokens.
 const FIRST_VERSION: &str = "2017-11-09";

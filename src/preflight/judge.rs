@@ -2,10 +2,10 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::probe::{Answer, Findings, is_of_account};
-use super::{Check, Preflight, Status, Subject};
+use super::probe::{Finding, Findings, is_of_account};
+use super::report::{Check, Preflight, Status, Subject};
 use crate::error::{Error, ErrorKind};
-use crate::rest::{Account, Contact, Heard, Outcome, SKEW_REFUSED};
+use crate::rest::{AccountInfo, Contact, Heard, Outcome, SKEW_REFUSED};
 
 /// A date has whole seconds, and is made before the answer comes.
 const CLOCK_SLACK: Duration = Duration::from_secs(2);
@@ -13,7 +13,7 @@ const CLOCK_SLACK: Duration = Duration::from_secs(2);
 const TRIES: u32 = 4;
 
 /// What was asked, and with what.
-pub(super) struct Setting<'a> {
+pub(super) struct Context<'a> {
     pub(super) origin: &'a str,
     pub(super) container: &'a str,
     pub(super) credential: String,
@@ -23,19 +23,19 @@ pub(super) struct Setting<'a> {
     pub(super) renew_every: Duration,
 }
 
-pub(super) fn judge(findings: &Findings, setting: &Setting<'_>) -> Preflight {
+pub(super) fn judge(findings: &Findings, context: &Context<'_>) -> Preflight {
     let checks = vec![
-        endpoint(findings, setting),
-        clock(findings, setting),
-        credential(findings, setting),
+        endpoint(findings, context),
+        clock(findings, context),
+        credential(findings, context),
         account(findings),
-        container(findings, setting),
+        container(findings, context),
         create(findings),
         acquire(findings),
         renew(findings),
         release(findings),
         read(findings),
-        round_trip(findings, setting),
+        round_trip(findings, context),
     ];
     let makes_container = findings.create_container.is_some();
     Preflight { checks, least_role: least_role(makes_container), least_sas: least_sas(makes_container) }
@@ -59,7 +59,7 @@ fn failed_since(subject: Subject, sentence: impl Into<String>) -> Check {
 
 impl Findings {
     /// In the order in which they were asked for.
-    fn answers(&self) -> impl Iterator<Item = &Answer> {
+    fn answers(&self) -> impl Iterator<Item = &Finding> {
         let all = [&self.look, &self.create_container, &self.create_blob, &self.acquire, &self.renew, &self.release];
         all.into_iter().flatten()
     }
@@ -69,7 +69,7 @@ impl Findings {
     }
 
     fn heard(&self) -> impl Iterator<Item = &Heard> {
-        self.answers().filter_map(Answer::heard)
+        self.answers().filter_map(Finding::heard)
     }
 
     fn is_reached(&self) -> bool {
@@ -86,21 +86,21 @@ impl Findings {
     }
 }
 
-fn endpoint(findings: &Findings, setting: &Setting<'_>) -> Check {
+fn endpoint(findings: &Findings, context: &Context<'_>) -> Check {
     let subject = Subject::Endpoint;
     if let Some(error) = &findings.no_id {
         return failed(subject, error);
     }
     let first = findings.look.as_ref().map(|look| (&look.contact, &look.error));
     match first {
-        _ if findings.is_reached() => ok(subject, format!("{} answers", setting.origin)),
-        Some((Contact::Unsent, _)) => not_tried(subject, format!("nothing to ask {} with", setting.origin)),
+        _ if findings.is_reached() => ok(subject, format!("{} answers", context.origin)),
+        Some((Contact::Unsent, _)) => not_tried(subject, format!("nothing to ask {} with", context.origin)),
         Some((_, Some(error))) => failed(subject, error),
         _ => not_tried(subject, BEFORE),
     }
 }
 
-fn clock(findings: &Findings, setting: &Setting<'_>) -> Check {
+fn clock(findings: &Findings, context: &Context<'_>) -> Check {
     let subject = Subject::Clock;
     if let Some(error) = findings.error_of(ErrorKind::ClockSkew) {
         return failed(subject, error);
@@ -113,9 +113,11 @@ fn clock(findings: &Findings, setting: &Setting<'_>) -> Check {
         return ok(subject, "as the service's");
     }
     let sentence = format!("{} {direction} the service's", words(off));
-    match (setting.is_dated, off < SKEW_REFUSED) {
+    match (context.is_dated, off < SKEW_REFUSED) {
         (false, _) => ok(subject, format!("{sentence}, which does not matter with this credential")),
-        (true, true) => ok(subject, format!("{sentence}; from 15 min on it would refuse the account's key")),
+        (true, true) => {
+            ok(subject, format!("{sentence}; from {} on it would refuse the account's key", words(SKEW_REFUSED)))
+        }
         (true, false) => failed_since(subject, format!("{sentence}; set it right")),
     }
 }
@@ -136,15 +138,15 @@ fn words(time: Duration) -> String {
     }
 }
 
-fn credential(findings: &Findings, setting: &Setting<'_>) -> Check {
-    let (subject, sort) = (Subject::Credential, &setting.credential);
-    let is_unsent = |answer: &&Answer| matches!(answer.contact, Contact::Unsent);
+fn credential(findings: &Findings, context: &Context<'_>) -> Check {
+    let (subject, sort) = (Subject::Credential, &context.credential);
+    let is_unsent = |answer: &&Finding| matches!(answer.contact, Contact::Unsent);
     let no_proof = findings.answers().find(is_unsent).and_then(|answer| answer.error.as_ref());
     if let Some(error) = no_proof.or_else(|| findings.error_of(ErrorKind::Credential)) {
         let text = format!("{sort}: {}", error.sentence());
         return Check { sentence: text, ..failed(subject, error) };
     }
-    let is_accepted = |answer: &Answer| {
+    let is_accepted = |answer: &Finding| {
         let tells_nothing = matches!(answer.outcome, Outcome::Refused | Outcome::Failed { .. });
         let is_denied = answer.outcome == Outcome::Denied && !answer.is_denied_with("AuthorizationPermissionMismatch");
         answer.heard().is_some() && !tells_nothing && !is_denied
@@ -176,8 +178,8 @@ fn account(findings: &Findings) -> Check {
 
 /// [Storage account overview](https://learn.microsoft.com/azure/storage/common/storage-account-overview): which kinds
 /// have block blobs.
-fn of_kind(account: &Account) -> Check {
-    let Account { kind, sku, hierarchical } = account;
+fn of_kind(account: &AccountInfo) -> Check {
+    let AccountInfo { kind, sku, hierarchical } = account;
     let namespace = if *hierarchical { " with a hierarchical namespace" } else { "" };
     let sentence = format!("{kind} {sku}{namespace}");
     if kind == "FileStorage" || sku.starts_with("Premium") && kind != "BlockBlobStorage" {
@@ -192,20 +194,20 @@ fn of_kind(account: &Account) -> Check {
     ok(Subject::Account, sentence)
 }
 
-fn container(findings: &Findings, setting: &Setting<'_>) -> Check {
-    let (subject, name) = (Subject::Container, setting.container);
+fn container(findings: &Findings, context: &Context<'_>) -> Check {
+    let (subject, name) = (Subject::Container, context.container);
     if let Some(made) = &findings.create_container {
         return match &made.error {
             None => ok(subject, format!("{name:?} was missing, and is made now")),
             Some(error) => failed(subject, error),
         };
     }
-    let is_missing = |answer: &&Answer| answer.outcome == Outcome::NoContainer;
+    let is_missing = |answer: &&Finding| answer.outcome == Outcome::NoContainer;
     let missing = findings.acquire.as_ref().filter(is_missing).and_then(|answer| answer.error.as_ref());
     if let Some(error) = missing {
         return failed(subject, error);
     }
-    let shows_it = |answer: &Answer| {
+    let shows_it = |answer: &Finding| {
         matches!(answer.outcome, Outcome::Seen(_) | Outcome::NoBlob | Outcome::Leased(_) | Outcome::Busy)
     };
     if findings.answers().any(shows_it) {
@@ -227,7 +229,7 @@ fn create(findings: &Findings) -> Check {
 const BEFORE: &str = "something else stands in the way";
 
 fn is_there(findings: &Findings) -> bool {
-    let shows_it = |answer: &Answer| matches!(answer.outcome, Outcome::Seen(_) | Outcome::Leased(_) | Outcome::Busy);
+    let shows_it = |answer: &Finding| matches!(answer.outcome, Outcome::Seen(_) | Outcome::Leased(_) | Outcome::Busy);
     findings.answers().any(shows_it)
 }
 
@@ -250,7 +252,7 @@ fn release(findings: &Findings) -> Check {
     while_held(Subject::Release, "the lock is free again", &findings.release, findings)
 }
 
-fn while_held(subject: Subject, done: &str, answer: &Option<Answer>, findings: &Findings) -> Check {
+fn while_held(subject: Subject, done: &str, answer: &Option<Finding>, findings: &Findings) -> Check {
     match answer.as_ref().map(|answer| &answer.error) {
         Some(None) => ok(subject, done),
         Some(Some(error)) => failed(subject, error),
@@ -278,13 +280,13 @@ fn read(findings: &Findings) -> Check {
     }
 }
 
-fn round_trip(findings: &Findings, setting: &Setting<'_>) -> Check {
+fn round_trip(findings: &Findings, context: &Context<'_>) -> Check {
     let subject = Subject::RoundTrip;
     let mut trips = findings.trips.clone();
     trips.sort_unstable();
     let Some(median) = trips.get(trips.len() / 2).copied() else { return not_tried(subject, BEFORE) };
     let first = findings.heard().next().map(|heard| words(heard.took)).unwrap_or_default();
-    let room = setting.held_for.saturating_sub(setting.renew_every);
+    let room = context.held_for.saturating_sub(context.renew_every);
     let sentence = format!(
         "{} in the middle, {first} with the connection; a renewal that fails has {} more",
         words(median),
@@ -325,7 +327,7 @@ mod tests {
     fn slow(trips: &[u64], lease: u64) -> Check {
         let findings =
             Findings { trips: trips.iter().map(|trip| Duration::from_millis(*trip)).collect(), ..Findings::default() };
-        let setting = Setting {
+        let context = Context {
             origin: "https://me.example",
             container: "locks",
             credential: "an account key".to_owned(),
@@ -333,7 +335,7 @@ mod tests {
             held_for: Duration::from_secs(lease - 3),
             renew_every: Duration::from_secs(lease / 3),
         };
-        round_trip(&findings, &setting)
+        round_trip(&findings, &context)
     }
 
     #[test]

@@ -5,24 +5,24 @@ use std::time::Duration;
 use crate::error::{Error, ErrorKind};
 use crate::lease::{LeaseId, Term};
 use crate::mutex::AzureMutex;
-use crate::rest::{Account, Applied, Contact, Heard, Operation, Outcome};
+use crate::rest::{AccountInfo, Applied, Contact, Heard, Operation, Outcome};
 
 /// The shortest there is: it is released at once.
-const TERM: Term = Term::Seconds(15);
+const TERM: Term = Term::SHORTEST;
 /// How many round trips are measured.
 const TRIPS: usize = 5;
 
 /// What each request came to; `None` where it was not made.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
-    pub(super) look: Option<Answer>,
-    pub(super) create_container: Option<Answer>,
-    pub(super) create_blob: Option<Answer>,
+    pub(super) look: Option<Finding>,
+    pub(super) create_container: Option<Finding>,
+    pub(super) create_blob: Option<Finding>,
     /// The last of them, if there were two.
-    pub(super) acquire: Option<Answer>,
-    pub(super) renew: Option<Answer>,
-    pub(super) release: Option<Answer>,
-    pub(super) account: Option<Account>,
+    pub(super) acquire: Option<Finding>,
+    pub(super) renew: Option<Finding>,
+    pub(super) release: Option<Finding>,
+    pub(super) account: Option<AccountInfo>,
     /// How long more looks took.
     pub(super) trips: Vec<Duration>,
     /// There was no randomness for a lease's id, without which nothing can be asked for.
@@ -30,14 +30,14 @@ pub(super) struct Findings {
 }
 
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct Finding {
     pub(super) outcome: Outcome,
     /// Unless it did what was asked.
     pub(super) error: Option<Error>,
     pub(super) contact: Contact,
 }
 
-impl Answer {
+impl Finding {
     /// What the service's answer tells besides, if it was the service that answered.
     pub(super) fn heard(&self) -> Option<&Heard> {
         match &self.contact {
@@ -91,7 +91,7 @@ fn ask_all(mutex: &AzureMutex, id: LeaseId, findings: &mut Findings) {
         return;
     }
     let limit = mutex.container().policy().attempt_limit;
-    findings.account = mutex.container().account(mutex.place(), limit);
+    findings.account = mutex.container().account_info(mutex.place(), limit);
     for _ in 1..TRIPS {
         match ask(mutex, Operation::Look).heard() {
             Some(heard) => findings.trips.push(heard.took),
@@ -134,11 +134,11 @@ fn take(mutex: &AzureMutex, id: LeaseId, findings: &mut Findings) -> bool {
 }
 
 /// One attempt; two if the first token was not accepted, and another one may be.
-fn ask(mutex: &AzureMutex, operation: Operation) -> Answer {
+fn ask(mutex: &AzureMutex, operation: Operation) -> Finding {
     let limit = mutex.container().policy().attempt_limit;
     let once = || {
         let (exchange, contact) = mutex.container().attempt_and_listen(mutex.place(), operation, limit);
-        Answer { outcome: exchange.outcome, error: exchange.error, contact }
+        Finding { outcome: exchange.outcome, error: exchange.error, contact }
     };
     let answer = once();
     let was_refused = answer.error.as_ref().is_some_and(|error| error.kind() == ErrorKind::Credential);

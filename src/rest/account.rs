@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
-use super::{Address, answer, request};
+use super::answer;
+use super::request::{self, Address};
 use crate::clock;
 use crate::credential::Credential;
 use crate::transport::{Reply, Transport};
 
 /// What the service says about the account.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Account {
+pub(crate) struct AccountInfo {
     /// Such as `StorageV2`.
     pub(crate) kind: String,
     /// Performance and replication, such as `Standard_LRS`.
@@ -19,25 +20,25 @@ pub(crate) struct Account {
 }
 
 /// Asks once. Not everybody is told: no answer means nothing.
-pub(crate) fn account(
+pub(crate) fn account_info(
     transport: &Transport,
     credential: &Credential,
     address: &Address<'_>,
     limit: Duration,
-) -> Option<Account> {
+) -> Option<AccountInfo> {
     let mut request = request::of_account(address, clock::wall());
-    credential.authorize(&mut request, limit - limit / 4).ok()?;
+    credential.authorize(&mut request, request::for_proof(limit)).ok()?;
     read(&transport.send(&request, limit).ok()?)
 }
 
-fn read(reply: &Reply) -> Option<Account> {
+fn read(reply: &Reply) -> Option<AccountInfo> {
     let is_word =
         |text: &&str| text.len() <= 32 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
     let word = |name: &str| reply.header(name).filter(is_word).map(str::to_owned);
     if reply.status != 200 || !answer::is_service(reply) {
         return None;
     }
-    Some(Account {
+    Some(AccountInfo {
         kind: word("x-ms-account-kind")?,
         sku: word("x-ms-sku-name")?,
         hierarchical: reply.header("x-ms-is-hns-enabled").is_some_and(|value| value.eq_ignore_ascii_case("true")),
@@ -55,7 +56,7 @@ mod tests {
     #[test]
     fn what_the_service_says_is_read() {
         let account = read(&Reply::new(200, &[KIND, SKU, ID, ("x-ms-is-hns-enabled", "true")])).unwrap();
-        assert_eq!(account, Account { kind: "StorageV2".into(), sku: "Standard_RAGRS".into(), hierarchical: true });
+        assert_eq!(account, AccountInfo { kind: "StorageV2".into(), sku: "Standard_RAGRS".into(), hierarchical: true });
         assert!(!read(&Reply::new(200, &[KIND, SKU, ID])).unwrap().hierarchical);
     }
 

@@ -2,85 +2,33 @@
 //!
 //! What a lock is, and what to do after an answer, is not known here.
 
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::clock::{self, Moment};
-use crate::credential::Credential;
+use crate::credential::{Credential, NoProof};
 use crate::error::Error;
-use crate::lease::{LeaseId, LockStatus, Term};
-use crate::transport::Transport;
+use crate::transport::{NoAnswer, Reply, Transport};
 
 mod account;
-pub(crate) mod answer;
+mod answer;
+pub(crate) mod explain;
 pub(crate) mod request;
 
-pub(crate) use account::{Account, account};
-pub(crate) use answer::SKEW_REFUSED;
+pub(crate) use account::{AccountInfo, account_info};
 #[cfg(test)]
 pub(crate) use answer::outcome;
+pub(crate) use answer::{Applied, Outcome};
+pub(crate) use explain::SKEW_REFUSED;
+pub(crate) use request::{Address, Operation};
 
-/// What the service can be asked to do. Each is one request.
-#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Operation {
-    Acquire { id: LeaseId, term: Term },
-    Renew { id: LeaseId },
-    Release { id: LeaseId },
-    Break { period: Option<u8> },
-    Look,
-    CreateBlob,
-    CreateContainer,
-}
-
-/// What came of an operation. Only what the service itself says counts: a success as the operation's page promises
-/// it, or an error code from its lists together with a request id. All else is a failure that may pass.
-#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Outcome {
-    /// Acquired or renewed, under the id that the answer names.
-    Leased(LeaseId),
-    /// Released, or created.
-    Done,
-    /// Broken: a new lease can be had after this time.
-    Breaking(Duration),
-    /// The state of the lock.
-    Seen(LockStatus),
-    /// Somebody has the lease, or had it and it is still being broken.
-    Busy,
-    /// What was to be created is there.
-    Exists,
-    NoBlob,
-    NoContainer,
-    /// The container is being deleted; a new one of that name cannot be had yet.
-    ContainerBeingDeleted,
-    /// The lease that the request named is not the blob's.
-    NotOurs,
-    /// The lease that the request named was broken.
-    Broken,
-    /// There is no lease at all, where the request wanted one.
-    NoLease,
-    /// The credential was not accepted, or has no right to this.
-    Denied,
-    /// The request can never succeed.
-    Refused,
-    /// No answer, or a passing failure. `applied`: the service may have carried the operation out all the same.
-    Failed {
-        applied: Applied,
-        retry_after: Option<Duration>,
-    },
-}
-
-/// Whether an operation that failed may have been carried out.
-#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Applied {
-    No,
-    Perhaps,
-}
+use self::explain::Asked;
 
 /// One attempt: when it was sent, what came of it, and, unless it did what was asked, how to tell a person.
-pub(crate) struct Exchange {
+#[derive(Clone, Debug)]
+pub(crate) struct Exchange<F = Error> {
     pub(crate) sent: Moment,
     pub(crate) outcome: Outcome,
-    pub(crate) error: Option<Error>,
+    pub(crate) error: Option<F>,
 }
 
 /// How far a request came.
@@ -102,17 +50,6 @@ pub(crate) struct Heard {
     pub(crate) theirs: Option<SystemTime>,
     /// The service answered, and not whatever is in its place.
     pub(crate) is_service: bool,
-}
-
-/// Where a lock's requests go. Paths are percent-encoded, as they are sent and signed.
-pub(crate) struct Address<'a> {
-    /// Scheme and authority.
-    pub(crate) origin: &'a str,
-    /// The container, for a person.
-    pub(crate) container: &'a str,
-    pub(crate) container_path: &'a str,
-    pub(crate) blob_path: &'a str,
-    pub(crate) lock: &'a Arc<str>,
 }
 
 /// Less than this is no time to be taken off a limit: a proof that was at hand.
@@ -141,17 +78,17 @@ pub(crate) fn attempt_and_listen(
     let begun = clock::now();
     let date = clock::wall();
     let mut request = request::of(operation, address, date);
-    let proof = match credential.authorize(&mut request, limit - limit / 4) {
+    let proof = match credential.authorize(&mut request, request::for_proof(limit)) {
         Ok(proof) => proof,
         Err(no_proof) => {
-            let (outcome, error) = answer::unsent(operation, address, no_proof);
+            let (outcome, error) = unsent(operation, address, no_proof);
             return (Exchange { sent: clock::now(), outcome, error: Some(error) }, Contact::Unsent);
         }
     };
     let sent = clock::now();
     let waited = sent.since(begun);
     let limit = if waited < AT_HAND { limit } else { limit.saturating_sub(waited) };
-    let asked = answer::Asked { operation, address, credential, proof, date, limit };
+    let asked = Asked { operation, address, credential, proof, date, limit };
     let reply = transport.send(&request, limit);
     let contact = reply.as_ref().map_or(Contact::Unanswered, |reply| {
         Contact::Answered(Heard {
@@ -162,8 +99,39 @@ pub(crate) fn attempt_and_listen(
         })
     });
     let (outcome, error) = match reply {
-        Ok(reply) => answer::read(&asked, &reply),
-        Err(no_answer) => answer::missing(&asked, no_answer),
+        Ok(reply) => read(&asked, &reply),
+        Err(no_answer) => missing(&asked, no_answer),
     };
     (Exchange { sent, outcome, error }, contact)
+}
+
+/// The request could not be made, for want of a proof.
+fn unsent(operation: Operation, address: &Address<'_>, no_proof: NoProof) -> (Outcome, Error) {
+    let outcome = match no_proof.retry_after {
+        retry_after @ Some(_) => Outcome::Failed { applied: Applied::No, retry_after },
+        None => Outcome::Denied,
+    };
+    (outcome, explain::unsent(operation, address, no_proof))
+}
+
+pub(crate) fn read(asked: &Asked<'_>, reply: &Reply) -> (Outcome, Option<Error>) {
+    let outcome = match answer::outcome(asked.operation, reply, asked.date) {
+        // Not the last word, if the next attempt has another proof.
+        Outcome::Denied if answer::is_unauthenticated(reply) && asked.credential.rejected(&asked.proof) => {
+            Outcome::Failed { applied: Applied::No, retry_after: None }
+        }
+        outcome => outcome,
+    };
+    let error = match outcome {
+        Outcome::Leased(_) | Outcome::Done | Outcome::Breaking(_) | Outcome::Seen(_) => None,
+        Outcome::Busy | Outcome::Exists => None,
+        _ => Some(asked.failed(reply)),
+    };
+    (outcome, error)
+}
+
+/// There was no answer.
+pub(crate) fn missing(asked: &Asked<'_>, no_answer: NoAnswer) -> (Outcome, Option<Error>) {
+    let outcome = answer::unanswered(asked.operation, &no_answer);
+    (outcome, Some(asked.unanswered(no_answer)))
 }

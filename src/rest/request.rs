@@ -1,9 +1,33 @@
-//! Operations as requests.
+//! What the service can be asked for, and where, as requests.
 
-use std::time::SystemTime;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
-use super::{Address, Operation};
+use crate::lease::{LeaseId, Term};
 use crate::transport::{Method, Request};
+
+/// What the service can be asked to do. Each is one request.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Operation {
+    Acquire { id: LeaseId, term: Term },
+    Renew { id: LeaseId },
+    Release { id: LeaseId },
+    Break { period: Option<u8> },
+    Look,
+    CreateBlob,
+    CreateContainer,
+}
+
+/// Where a lock's requests go. Paths are percent-encoded, as they are sent and signed.
+pub(crate) struct Address<'a> {
+    /// Scheme and authority.
+    pub(crate) origin: &'a str,
+    /// The container, for a person.
+    pub(crate) container: &'a str,
+    pub(crate) container_path: &'a str,
+    pub(crate) blob_path: &'a str,
+    pub(crate) lock: &'a Arc<str>,
+}
 
 /// New enough for an error code in every answer, old enough for every emulator. Leases need nothing newer.
 const VERSION: &str = "2021-12-02";
@@ -58,4 +82,9 @@ pub(crate) fn of(operation: Operation, address: &Address<'_>, date: SystemTime) 
 pub(super) fn of_account(address: &Address<'_>, date: SystemTime) -> Request {
     let headers = vec![("x-ms-date", httpdate::fmt_http_date(date)), ("x-ms-version", VERSION.to_owned())];
     Request::new(Method::Head, address.origin, address.blob_path, "restype=account&comp=properties", headers)
+}
+
+/// How much of a request's `limit` the credential may take. The rest is for the request itself.
+pub(super) fn for_proof(limit: Duration) -> Duration {
+    limit - limit / 4
 }

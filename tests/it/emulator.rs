@@ -87,24 +87,24 @@ fn a_wait_ends_when_the_holder_leaves() {
 fn a_lease_runs_out_when_the_clock_is_moved_on() {
     let emulator = Emulator::start().unwrap();
     let mutex = mutex(&emulator);
-    let lease = mutex.acquire(LEASE).unwrap();
+    let mut lease = mutex.acquire(LEASE).unwrap();
     emulator.advance(LEASE - SECOND);
     assert_eq!(mutex.acquire(LEASE).unwrap_err().kind(), ErrorKind::WouldBlock);
     emulator.advance(SECOND);
     assert_eq!(mutex.inspect().unwrap(), LockStatus::Expired);
-    let second = mutex.acquire(LEASE).unwrap();
-    assert_eq!(mutex.release(&lease).unwrap_err().kind(), ErrorKind::LeaseLost);
-    mutex.release(&second).unwrap();
+    let mut second = mutex.acquire(LEASE).unwrap();
+    assert_eq!(mutex.release(&mut lease).unwrap_err().kind(), ErrorKind::LeaseLost);
+    mutex.release(&mut second).unwrap();
 }
 
 #[test]
 fn an_infinite_lease_outlives_any_time() {
     let emulator = Emulator::start().unwrap();
     let mutex = mutex(&emulator);
-    let lease = mutex.acquire_infinite().unwrap();
+    let mut lease = mutex.acquire_infinite().unwrap();
     emulator.advance(Duration::MAX);
     assert_eq!(mutex.inspect().unwrap(), LockStatus::LeasedForever);
-    mutex.release(&lease).unwrap();
+    mutex.release(&mut lease).unwrap();
 
     // Nor is it the end of time.
     let _lease = mutex.acquire(LEASE).unwrap();
@@ -122,9 +122,9 @@ fn an_expired_lease_that_nobody_took_is_renewed() {
     mutex.renew(&mut lease).unwrap();
     assert_eq!(mutex.inspect().unwrap(), LockStatus::Leased);
     emulator.advance(LEASE);
-    let second = mutex.acquire(LEASE).unwrap();
+    let mut second = mutex.acquire(LEASE).unwrap();
     assert_eq!(mutex.renew(&mut lease).unwrap_err().lost_because(), Some(Lost::Taken));
-    mutex.release(&second).unwrap();
+    mutex.release(&mut second).unwrap();
 }
 
 #[test]
@@ -138,8 +138,8 @@ fn a_break_lets_the_lease_run_out() {
     assert_eq!(mutex.renew(&mut lease).unwrap_err().lost_because(), Some(Lost::Broken));
     emulator.advance(10 * SECOND);
     assert_eq!(mutex.inspect().unwrap(), LockStatus::Broken);
-    let second = mutex.acquire(LEASE).unwrap();
-    mutex.release(&second).unwrap();
+    let mut second = mutex.acquire(LEASE).unwrap();
+    mutex.release(&mut second).unwrap();
 }
 
 fn assert_lost(harm: impl FnOnce(&Emulator) -> io::Result<()>, why: Lost) {
@@ -179,8 +179,8 @@ fn a_stolen_lock_is_held_for_a_minute() {
     emulator.advance(59 * SECOND);
     assert_eq!(mutex.acquire(LEASE).unwrap_err().kind(), ErrorKind::WouldBlock);
     emulator.advance(SECOND);
-    let lease = mutex.acquire(LEASE).unwrap();
-    mutex.release(&lease).unwrap();
+    let mut lease = mutex.acquire(LEASE).unwrap();
+    mutex.release(&mut lease).unwrap();
 }
 
 #[test]
@@ -286,9 +286,9 @@ fn a_delay_is_before_or_after_the_deed() {
             thread::sleep(Duration::from_millis(1));
         }
         assert_eq!(mutex.inspect().unwrap(), early);
-        let lease = acquiring.join().unwrap().unwrap();
+        let mut lease = acquiring.join().unwrap().unwrap();
         assert!(start.elapsed() >= delay);
-        mutex.release(&lease).unwrap();
+        mutex.release(&mut lease).unwrap();
     }
 }
 
@@ -446,8 +446,8 @@ fn a_lock_and_an_unlock_take_next_to_no_time() {
     let mutex = mutex(&emulator);
     let round = |_| {
         let start = Instant::now();
-        let lease = mutex.acquire(LEASE).unwrap();
-        mutex.release(&lease).unwrap();
+        let mut lease = mutex.acquire(LEASE).unwrap();
+        mutex.release(&mut lease).unwrap();
         start.elapsed()
     };
     let mut times: Vec<_> = (0..500).map(round).skip(10).collect();

@@ -66,9 +66,9 @@ fn a_lock_taken_over_is_lost(server: &Server) {
     let guard = held(server, &name);
     let thief = server.container(&name).mutex("job").unwrap();
     thief.break_lease(Break::ForceWithin(Duration::ZERO)).unwrap();
-    let stolen = thief.acquire(LEASE).unwrap();
+    let mut stolen = thief.acquire(LEASE).unwrap();
     assert_lost(guard, Lost::Taken);
-    thief.release(&stolen).expect("the loser's release is not ours");
+    thief.release(&mut stolen).expect("the loser's release is not ours");
 }
 
 fn a_lock_broken_by_force_is_lost(server: &Server) {

@@ -140,7 +140,7 @@ fn walk(prints: &Prints, occasion: &str, builder: Builder) {
     prints.result(occasion, mutex.break_lease(Break::AtExpiry));
     if let Some(mut lease) = prints.result(occasion, mutex.acquire(LEASE)) {
         prints.result(occasion, mutex.renew(&mut lease));
-        prints.result(occasion, mutex.release(&lease));
+        prints.result(occasion, mutex.release(&mut lease));
         prints.debug(occasion, &lease);
     }
     keep(prints, occasion, mutex);

@@ -167,7 +167,7 @@ pub(crate) fn call(operation: Operation, mutex: &AzureMutex) -> azmutex::Result<
             let mut lease = mutex.acquire(LEASE)?;
             mutex.renew(&mut lease)
         }
-        Operation::Release => mutex.release(&mutex.acquire(LEASE)?),
+        Operation::Release => mutex.release(&mut mutex.acquire(LEASE)?),
         Operation::Break => mutex.break_lease(Break::default()).map(drop),
         Operation::Look => mutex.inspect().map(drop),
         _ => mutex.acquire(LEASE).map(drop),
@@ -668,7 +668,7 @@ fn our_id_in_capitals_is_ours() {
     let mutex = mutex(&peer);
     let mut lease = mutex.acquire(LEASE).unwrap();
     mutex.renew(&mut lease).unwrap();
-    mutex.release(&lease).unwrap();
+    mutex.release(&mut lease).unwrap();
 }
 
 #[test]
@@ -682,7 +682,7 @@ fn a_release_that_finds_the_lease_gone_says_that_it_was_lost() {
     for (reply, why) in cases {
         let peer = always(Operation::Release, reply);
         let mutex = mutex(&peer);
-        let error = mutex.release(&mutex.acquire(LEASE).unwrap()).unwrap_err();
+        let error = mutex.release(&mut mutex.acquire(LEASE).unwrap()).unwrap_err();
         assert_eq!((error.kind(), error.lost_because()), (ErrorKind::LeaseLost, Some(why)), "{error:?}");
         let error = Locker::new(mutex).lock().unwrap().unlock().unwrap_err();
         assert_eq!((error.kind(), error.lost_because()), (ErrorKind::LeaseLost, Some(why)), "{error:?}");
@@ -702,7 +702,7 @@ fn a_release_that_had_worked_without_our_hearing_of_it_has_worked() {
         for gone in &gone {
             let peer = first(Operation::Release, [unheard.clone(), gone.clone()]);
             let mutex = mutex(&peer);
-            mutex.release(&mutex.acquire(LEASE).unwrap()).unwrap_or_else(|error| panic!("{unheard:?}: {error:?}"));
+            mutex.release(&mut mutex.acquire(LEASE).unwrap()).unwrap_or_else(|error| panic!("{unheard:?}: {error:?}"));
             assert_eq!(peer.count(Operation::Release), 2, "{unheard:?}");
         }
     }
@@ -716,7 +716,7 @@ fn a_release_that_the_service_was_too_busy_for_has_not_worked() {
     let gone = service_error(409, "LeaseIdMismatchWithLeaseOperation");
     let peer = first(Operation::Release, [service_error(503, "ServerBusy"), gone]);
     let mutex = mutex(&peer);
-    let error = mutex.release(&mutex.acquire(LEASE).unwrap()).unwrap_err();
+    let error = mutex.release(&mut mutex.acquire(LEASE).unwrap()).unwrap_err();
     assert_eq!(error.lost_because(), Some(Lost::Taken), "{error:?}");
 }
 
@@ -724,7 +724,7 @@ fn a_release_that_the_service_was_too_busy_for_has_not_worked() {
 fn a_release_that_is_refused_tells_why_and_when_the_lease_ends() {
     let peer = always(Operation::Release, service_error(403, "AuthorizationPermissionMismatch"));
     let mutex = mutex(&peer);
-    let error = mutex.release(&mutex.acquire(LEASE).unwrap()).unwrap_err();
+    let error = mutex.release(&mut mutex.acquire(LEASE).unwrap()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error:?}");
     let text = error.to_string();
     assert!(text.contains("15 s") || text.contains("14 s"), "{text}");
@@ -734,7 +734,7 @@ fn a_release_that_is_refused_tells_why_and_when_the_lease_ends() {
 fn a_lease_without_an_end_is_not_said_to_end() {
     let peer = always(Operation::Release, service_error(403, "AuthorizationPermissionMismatch"));
     let mutex = mutex(&peer);
-    let error = mutex.release(&mutex.acquire_infinite().unwrap()).unwrap_err();
+    let error = mutex.release(&mut mutex.acquire_infinite().unwrap()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error:?}");
     let text = error.to_string();
     assert!(!text.contains("ends by itself") && !text.contains("18446744073709551615"), "{text}");
@@ -1028,7 +1028,7 @@ fn one_connection_serves_call_after_call() {
         mutex.renew(&mut lease).unwrap();
         assert_eq!(mutex.inspect().unwrap(), LockStatus::Available);
         mutex.break_lease(Break::AtExpiry).unwrap();
-        mutex.release(&lease).unwrap();
+        mutex.release(&mut lease).unwrap();
         Locker::new(mutex.clone()).lock().unwrap().unlock().unwrap();
     }
     assert_eq!(peer.connections(), 1);
@@ -1058,6 +1058,6 @@ fn a_connection_that_the_server_closed_while_it_was_idle_is_replaced() {
         mutex.renew(&mut lease).unwrap();
         assert_eq!(mutex.inspect().unwrap(), LockStatus::Available);
     }
-    mutex.release(&lease).unwrap();
+    mutex.release(&mut lease).unwrap();
     assert!(peer.connections() >= 12);
 }

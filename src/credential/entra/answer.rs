@@ -4,9 +4,9 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use serde_json::Value;
 
-use super::{AccessToken, LONGEST_LIFE};
+use super::source::{AccessToken, LONGEST_LIFE};
 use crate::clock::Moment;
-use crate::error::tidy;
+use crate::redact::tidy;
 
 const CLI_LEAST_LIFE: Duration = Duration::from_secs(5 * 60);
 
@@ -53,8 +53,8 @@ fn number(value: Option<&Value>) -> Option<u64> {
     }
 }
 
-/// A refusal in words.
-pub(crate) struct Refusal {
+/// An error response in words.
+pub(crate) struct ErrorResponse {
     /// Without any of the secrets that it was to be told from.
     pub(crate) text: String,
     pub(super) passing: bool,
@@ -63,7 +63,7 @@ pub(crate) struct Refusal {
 /// What was refused, as the endpoints of Entra ID say it:
 /// [error response](https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow#error-response-1).
 /// App Service's say `message`. `None`: it does not say, so it may be something else that answers, such as a proxy.
-pub(crate) fn refusal(body: &[u8], secrets: &[&str]) -> Option<Refusal> {
+pub(crate) fn error_response(body: &[u8], secrets: &[&str]) -> Option<ErrorResponse> {
     let answer: Value = serde_json::from_slice(body).ok()?;
     let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
     let error = answer.get("error");
@@ -72,7 +72,7 @@ pub(crate) fn refusal(body: &[u8], secrets: &[&str]) -> Option<Refusal> {
     let message = message.or_else(|| text(error?.get("message")));
     let passing = matches!(code.as_deref(), Some("temporarily_unavailable" | "server_error"));
     let words = [code, message].into_iter().flatten().collect::<Vec<_>>().join(": ");
-    (!words.is_empty()).then(|| Refusal { text: tidy(&words, secrets), passing })
+    (!words.is_empty()).then(|| ErrorResponse { text: tidy(&words, secrets), passing })
 }
 
 #[cfg(test)]
@@ -125,7 +125,7 @@ mod tests {
         ];
         for body in bad {
             assert!(life(body).is_none(), "{body:.60}");
-            assert!(refusal(body.as_bytes(), &[]).is_none(), "{body:.60}");
+            assert!(error_response(body.as_bytes(), &[]).is_none(), "{body:.60}");
         }
     }
 
@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn refusals_in_words() {
-        let said = |body: &str, secrets: &[&str]| refusal(body.as_bytes(), secrets).unwrap();
+        let said = |body: &str, secrets: &[&str]| error_response(body.as_bytes(), secrets).unwrap();
         let secret = r#"{"error":"invalid_client","error_description":"AADSTS7000215: Invalid client secret.\r\nTrace ID: x",
             "error_codes":[7000215]}"#;
         assert_eq!(said(secret, &[]).text, "invalid_client: AADSTS7000215: Invalid client secret.  Trace ID: x");

@@ -4,13 +4,19 @@
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::endpoint::Endpoint;
-use super::{AccessToken, TokenError, check_scope};
+use super::scope::{SCOPE, check_scope};
+use super::source::{AccessToken, TokenError};
+use crate::environment::Application;
 use crate::error::{Error, Result};
-use crate::url::Url;
+use crate::transport::url::Url;
 
 /// Of the public cloud.
 pub(super) const PUBLIC: &str = "https://login.microsoftonline.com";
 pub(super) const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+
+/// A domain name is no longer.
+const LONGEST_TENANT: usize = 255;
+const LONGEST_ID: usize = 1024;
 
 /// Who logs in, where, for what.
 #[derive(Clone)]
@@ -27,7 +33,15 @@ impl Login {
             tenant: tenant.to_owned(),
             client_id: client_id.to_owned(),
             authority: PUBLIC.to_owned(),
-            scope: super::SCOPE.to_owned(),
+            scope: SCOPE.to_owned(),
+        }
+    }
+
+    pub(super) fn of(application: &Application) -> Login {
+        let login = Login::new(&application.tenant, &application.client_id);
+        match &application.authority {
+            Some(authority) => Login { authority: authority.clone(), ..login },
+            None => login,
         }
     }
 
@@ -99,7 +113,8 @@ fn form<'a>(fields: impl Iterator<Item = &'a (&'a str, &'a str)> + Clone) -> Str
 /// It goes into a path and into a command line.
 pub(super) fn check_tenant(tenant: &str) -> Result<()> {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.');
-    if tenant.is_empty() || tenant.len() > 255 || tenant.starts_with(['-', '.']) || !tenant.bytes().all(fits) {
+    if tenant.is_empty() || tenant.len() > LONGEST_TENANT || tenant.starts_with(['-', '.']) || !tenant.bytes().all(fits)
+    {
         return Err(Error::input("the tenant must be its id, a GUID, or one of its domain names"));
     }
     Ok(())
@@ -108,7 +123,7 @@ pub(super) fn check_tenant(tenant: &str) -> Result<()> {
 /// A GUID, or the path of a resource. It is told of, so it must not be able to be a secret in the wrong place.
 pub(super) fn check_id(id: &str) -> Result<()> {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./()".contains(&byte);
-    if id.is_empty() || id.len() > 1024 || !id.bytes().all(fits) {
+    if id.is_empty() || id.len() > LONGEST_ID || !id.bytes().all(fits) {
         return Err(Error::input("the identity's id is empty, or has characters that no id has"));
     }
     Ok(())

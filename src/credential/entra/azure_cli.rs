@@ -1,20 +1,24 @@
 //! Whoever is logged in to the Azure CLI.
 
-use std::env;
-use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+use std::ops::RangeInclusive;
+use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::answer;
 use super::authority::check_tenant;
-use super::command::End;
-use super::{AccessToken, SCOPE, TokenError, TokenSource, answer, check_scope, command, resource};
+use super::command::{self, Exit};
+use super::scope::{SCOPE, check_scope, resource};
+use super::source::{AccessToken, TokenError, TokenSource};
 use crate::clock;
 use crate::credential::Credential;
-use crate::error::{Error, Result, tidy};
+use crate::environment::{self, Environment};
+use crate::error::{Error, Result};
+use crate::redact::{tidy, without_tokens};
 
 const LIMIT: Duration = Duration::from_secs(10);
+const LIMITS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(300);
 
 /// Whoever is logged in to the [Azure CLI](https://learn.microsoft.com/cli/azure/account#az-account-get-access-token):
 /// on a developer's machine by `az login`, in a workflow by a step that logs in. Each token is one run of `az`, which is
@@ -66,7 +70,7 @@ impl AzureCli {
     pub fn build(self) -> Result<Credential> {
         self.tenant.as_deref().map_or(Ok(()), check_tenant)?;
         check_scope(&self.scope)?;
-        if self.limit < Duration::from_secs(1) || self.limit > Duration::from_secs(300) {
+        if !LIMITS.contains(&self.limit) {
             return Err(Error::input(format!("a run of `az` may take 1 s to 5 min, not {:?}", self.limit)));
         }
         Ok(Credential::entra(Arc::new(self)))
@@ -92,7 +96,7 @@ impl Credential {
 
 impl TokenSource for AzureCli {
     fn fetch(&self) -> Result<AccessToken, TokenError> {
-        let Some(program) = find(env::var_os("PATH").as_deref()) else {
+        let Some(program) = Environment::of_process().azure_cli() else {
             return Err(TokenError::definite("there is no `az` on the PATH; install it, or choose another credential"));
         };
         let asked = clock::now();
@@ -101,12 +105,12 @@ impl TokenSource for AzureCli {
             finished.map_err(|error| TokenError::definite(format!("{} cannot be run: {error}", program.display())))?;
         let stderr = without_tokens(&String::from_utf8_lossy(&finished.stderr));
         let said = if stderr.trim().is_empty() { String::new() } else { format!(": {}", tidy(stderr.trim(), &[])) };
-        match finished.end {
-            End::OutOfTime => Err(TokenError::passing(format!("`az` did not end within {:?}{said}", self.limit))),
-            End::Of(status) if !status.success() => {
+        match finished.exit {
+            Exit::OutOfTime => Err(TokenError::passing(format!("`az` did not end within {:?}{said}", self.limit))),
+            Exit::With(status) if !status.success() => {
                 Err(TokenError::definite(format!("`az` ended with {status}{said}")))
             }
-            End::Of(_) | End::Unseen => answer::cli_token(&finished.stdout, asked)
+            Exit::With(_) | Exit::Unseen => answer::cli_token(&finished.stdout, asked)
                 .ok_or_else(|| TokenError::definite(format!("`az` gave something that is no token{said}"))),
         }
     }
@@ -127,32 +131,9 @@ impl AzureCli {
         if let Some(directory) = program.parent() {
             command.current_dir(directory);
         }
-        command.env("AZURE_CORE_NO_COLOR", "true");
+        command.env(environment::CLI_NO_COLOR, "true");
         command
     }
-}
-
-/// The program, in an absolute directory of `path`: what lies in the working directory is not trusted.
-pub(in crate::credential) fn find(path: Option<&OsStr>) -> Option<PathBuf> {
-    const NAMES: &[&str] = if cfg!(windows) { &["az.cmd", "az.exe"] } else { &["az"] };
-    let directories = env::split_paths(path?).filter(|directory| directory.is_absolute());
-    directories.flat_map(|directory| NAMES.iter().map(move |name| directory.join(name))).find(|file| is_program(file))
-}
-
-fn is_program(file: &Path) -> bool {
-    let Ok(metadata) = file.metadata() else { return false };
-    #[cfg(unix)]
-    let runs = std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o111 != 0;
-    #[cfg(not(unix))]
-    let runs = true;
-    metadata.is_file() && runs
-}
-
-/// Without what looks like a token: a JWT begins with the encoding of `{"`.
-fn without_tokens(text: &str) -> String {
-    let part_of_token = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '=' | '+' | '/');
-    let words = text.split_inclusive(|c| !part_of_token(c));
-    words.map(|word| if word.len() > 20 && word.contains("eyJ") { "<redacted> " } else { word }).collect()
 }
 
 #[cfg(test)]
@@ -179,12 +160,5 @@ mod tests {
             "account get-access-token --output json --resource https://storage.azure.com --tenant t"
         );
         assert_eq!(command.get_current_dir(), Some(Path::new("/opt/bin")));
-    }
-
-    #[test]
-    fn what_looks_like_a_token_is_not_shown() {
-        let text = r#"ERROR: {"accessToken": "eyJ0eXAiOiJKV1QiLCJhbGciOi.J9.x_y-z", "a": 1} of b"#;
-        let shown = without_tokens(text);
-        assert!(!shown.contains("eyJ") && shown.starts_with("ERROR: ") && shown.ends_with("of b"), "{shown}");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use super::{AccessToken, TokenError, TokenSource};
+use super::source::{AccessToken, TokenError, TokenSource};
 use crate::credential::{Credential, Kind};
 use crate::error::{Error, Result};
 
@@ -86,7 +86,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::retry::Backoff;
+    use crate::credential::entra::backoff::Backoff;
 
     struct Scripted(&'static str, Mutex<Vec<Result<AccessToken, TokenError>>>);
 

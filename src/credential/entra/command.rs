@@ -18,14 +18,14 @@ const AFTERWARDS: Duration = Duration::from_millis(500);
 
 /// How it went.
 pub(super) struct Finished {
-    pub(super) end: End,
+    pub(super) exit: Exit,
     pub(super) stdout: Zeroizing<Vec<u8>>,
     pub(super) stderr: Zeroizing<Vec<u8>>,
 }
 
 #[derive(Debug)]
-pub(super) enum End {
-    Of(ExitStatus),
+pub(super) enum Exit {
+    With(ExitStatus),
     /// It ended, but something else in this process asked for the status of all its children, and has it now.
     Unseen,
     /// It did not end in time, and was ended, with all that it had started.
@@ -45,18 +45,18 @@ pub(super) fn run(command: &mut Command, limit: Duration) -> io::Result<Finished
             return Err(error);
         }
     };
-    let end = loop {
+    let exit = loop {
         match child.try_wait() {
             Ok(None) if clock::now() < end => clock::sleep(LOOK_EVERY),
             Ok(None) => {
                 kill(&mut child);
-                break End::OutOfTime;
+                break Exit::OutOfTime;
             }
-            Ok(Some(status)) => break End::Of(status),
-            Err(_) => break End::Unseen,
+            Ok(Some(status)) => break Exit::With(status),
+            Err(_) => break Exit::Unseen,
         }
     };
-    Ok(Finished { end, stdout: stdout.take(), stderr: stderr.take() })
+    Ok(Finished { exit, stdout: stdout.take(), stderr: stderr.take() })
 }
 
 fn kill(child: &mut Child) {
@@ -132,7 +132,7 @@ mod tests {
     fn both_outputs_and_the_status() {
         let finished = shell("cat; echo out; echo err >&2; exit 3", 30 * SECOND);
         assert_eq!((&**finished.stdout, &**finished.stderr), (&b"out\n"[..], &b"err\n"[..]));
-        assert!(matches!(finished.end, End::Of(status) if status.code() == Some(3)), "{:?}", finished.end);
+        assert!(matches!(finished.exit, Exit::With(status) if status.code() == Some(3)), "{:?}", finished.exit);
     }
 
     #[test]
@@ -141,7 +141,7 @@ mod tests {
         let script = format!("echo waiting >&2; (while :; do echo . >> '{}'; sleep 0.02; done); true", beats.display());
         let begun = clock::now();
         let finished = shell(&script, 2 * SECOND);
-        assert!(matches!(finished.end, End::OutOfTime) && &**finished.stderr == b"waiting\n");
+        assert!(matches!(finished.exit, Exit::OutOfTime) && &**finished.stderr == b"waiting\n");
         assert!(clock::now().since(begun) < 10 * SECOND);
         let count = || std::fs::read(&beats).unwrap().len();
         let counted = count();
@@ -154,14 +154,14 @@ mod tests {
     fn too_much_output_is_read_and_not_kept() {
         let finished = shell("head -c 10000000 /dev/zero; echo done >&2", 60 * SECOND);
         assert_eq!(finished.stdout.len(), LONGEST_OUTPUT);
-        assert!(matches!(finished.end, End::Of(status) if status.success()) && &**finished.stderr == b"done\n");
+        assert!(matches!(finished.exit, Exit::With(status) if status.success()) && &**finished.stderr == b"done\n");
     }
 
     #[test]
     fn who_leaves_a_process_behind_has_ended_all_the_same() {
         let begun = clock::now();
         let finished = shell("sleep 20 & echo out", 60 * SECOND);
-        assert!(matches!(finished.end, End::Of(status) if status.success()) && &**finished.stdout == b"out\n");
+        assert!(matches!(finished.exit, Exit::With(status) if status.success()) && &**finished.stdout == b"out\n");
         assert!(clock::now().since(begun) < 15 * SECOND);
     }
 }

@@ -3,16 +3,17 @@
 use std::error::Error as StdError;
 use std::time::Duration;
 
-use super::answer::{self, Refusal};
-use super::{AccessToken, TokenError};
+use super::answer::{self, ErrorResponse};
+use super::backoff::Backoff;
+use super::source::{AccessToken, TokenError};
 use crate::clock;
 use crate::error::{Error, Result};
-use crate::retry::{self, Backoff};
+use crate::retry;
+use crate::transport::url::Url;
 use crate::transport::{Because, Method, Request, Transport};
-use crate::url::Url;
 
-/// As for a request to the storage service. Nobody waits for the whole of it: see the token cache.
-const LIMIT: Duration = Duration::from_secs(5);
+/// Nobody waits for the whole of it: see the token cache.
+const LIMIT: Duration = retry::ATTEMPT_LIMIT;
 
 /// There was no answer.
 #[derive(Debug, thiserror::Error)]
@@ -94,8 +95,8 @@ impl Endpoint {
                 .ok_or_else(|| self.passing(format!("{} answered with something that is no token", self.origin)));
         }
         let status = reply.status;
-        let error = match answer::refusal(reply.bytes(), secrets) {
-            Some(Refusal { text, passing }) if (400..600).contains(&status) => {
+        let error = match answer::error_response(reply.bytes(), secrets) {
+            Some(ErrorResponse { text, passing }) if (400..600).contains(&status) => {
                 let text = format!("{} answered {status} {text}", self.origin);
                 if !passing && !self.backoff.is_passing(status) {
                     return Err(TokenError::definite(text));

@@ -6,15 +6,14 @@ use std::sync::Arc;
 use percent_encoding::utf8_percent_encode;
 
 use super::authority::{UNRESERVED, check_id};
+use super::backoff::Backoff;
 use super::endpoint::Endpoint;
-use super::variable::{ENDPOINT, HEADER, METADATA_HOST, THUMBPRINT};
-use super::{AccessToken, SCOPE, TokenError, TokenSource, check_scope};
+use super::scope::{self, SCOPE, check_scope};
+use super::source::{AccessToken, TokenError, TokenSource};
 use crate::credential::Credential;
-use crate::credential::environment::Environment;
-use crate::credential::secret::Secret;
+use crate::environment::{Environment, IDENTITY_ENDPOINT, METADATA_HOST, Platform};
 use crate::error::{Error, Result};
-use crate::retry::Backoff;
-use crate::url::Url;
+use crate::transport::url::Url;
 
 const METADATA_ADDRESS: &str = "http://169.254.169.254";
 const METADATA_PATH: &str = "/metadata/identity/oauth2/token";
@@ -42,17 +41,6 @@ pub struct ManagedIdentity {
     scope: String,
 }
 
-enum Platform {
-    /// App Service and its kin, who give each process an address and a secret for it.
-    App {
-        endpoint: String,
-        header: Secret,
-    },
-    Metadata {
-        host: String,
-    },
-}
-
 enum Identity {
     Own,
     Client(String),
@@ -70,20 +58,11 @@ impl ManagedIdentity {
     /// [`Credential`](crate::ErrorKind::Credential) if the environment is one of Azure Arc or Service Fabric, whose
     /// identities this crate cannot use.
     pub fn from_env() -> Result<ManagedIdentity> {
-        ManagedIdentity::from_variables(&Environment::of_process())
+        Ok(ManagedIdentity::of(Environment::of_process().platform()?))
     }
 
-    pub(in crate::credential) fn from_variables(environment: &Environment<'_>) -> Result<ManagedIdentity> {
-        let platform = match (environment.text(ENDPOINT)?, environment.text(HEADER)?) {
-            (Some(_), Some(_)) if environment.has(THUMBPRINT) => return Err(unsupported(THUMBPRINT, "Service Fabric")),
-            (Some(endpoint), Some(header)) => Platform::App { endpoint, header: Secret::new(header) },
-            (Some(_), None) => return Err(unsupported("IDENTITY_ENDPOINT without IDENTITY_HEADER", "Azure Arc")),
-            (None, _) => {
-                let host = environment.text(METADATA_HOST)?;
-                Platform::Metadata { host: host.unwrap_or_else(|| METADATA_ADDRESS.to_owned()) }
-            }
-        };
-        Ok(ManagedIdentity { platform, identity: Identity::Own, scope: SCOPE.to_owned() })
+    pub(in crate::credential) fn of(platform: Platform) -> ManagedIdentity {
+        ManagedIdentity { platform, identity: Identity::Own, scope: SCOPE.to_owned() }
     }
 
     /// The user-assigned identity with this client id, also called application id.
@@ -119,8 +98,10 @@ impl ManagedIdentity {
     pub fn build(self) -> Result<Credential> {
         check_scope(&self.scope)?;
         let (address, name, backoff) = match &self.platform {
-            Platform::App { endpoint, .. } => (endpoint, ENDPOINT, &Backoff::TOKENS),
-            Platform::Metadata { host } => (host, METADATA_HOST, &Backoff::METADATA),
+            Platform::App { endpoint, .. } => (&**endpoint, IDENTITY_ENDPOINT, &Backoff::TOKENS),
+            Platform::Metadata { host } => {
+                (host.as_deref().unwrap_or(METADATA_ADDRESS), METADATA_HOST, &Backoff::METADATA)
+            }
         };
         let url = Url::parse(address).ok().filter(Url::has_good_path);
         let url = url.ok_or_else(|| Error::input(format!("{name} in the environment is no URL of an endpoint")))?;
@@ -147,7 +128,7 @@ impl ManagedIdentity {
             Platform::App { .. } => ("2019-08-01", "principal_id", "mi_res_id"),
             Platform::Metadata { .. } => ("2018-02-01", "object_id", "msi_res_id"),
         };
-        let audience = utf8_percent_encode(super::resource(&self.scope), UNRESERVED);
+        let audience = utf8_percent_encode(scope::resource(&self.scope), UNRESERVED);
         let mut query = format!("api-version={version}&resource={audience}");
         let (parameter, id) = match &self.identity {
             Identity::Own => return Ok(query),
@@ -168,13 +149,6 @@ impl ManagedIdentity {
             }
         }
     }
-}
-
-fn unsupported(what: &str, platform: &str) -> Error {
-    Error::no_credential(format!(
-        "the environment has {what}, as of {platform}, whose identities this crate cannot use; supply tokens with \
-         `Credential::token_source`"
-    ))
 }
 
 impl fmt::Debug for ManagedIdentity {
@@ -226,10 +200,11 @@ impl TokenSource for Source {
 mod tests {
     use super::*;
     use crate::ErrorKind;
+    use crate::environment::{IDENTITY_HEADER, IDENTITY_THUMBPRINT};
 
     fn identity(variables: &[(&str, &str)]) -> Result<ManagedIdentity> {
         let get = |name: &str| variables.iter().find(|(other, _)| *other == name).map(|(_, value)| value.into());
-        ManagedIdentity::from_variables(&Environment(&get))
+        Ok(ManagedIdentity::of(Environment(&get).platform()?))
     }
 
     #[test]
@@ -237,12 +212,19 @@ mod tests {
         let name = |variables: &[(&str, &str)]| format!("{:?}", identity(variables).unwrap().build().unwrap());
         assert!(name(&[]).contains("the managed identity at http://169.254.169.254"));
         assert!(name(&[(METADATA_HOST, "http://127.0.0.1:9/")]).contains("http://127.0.0.1:9"));
-        let app = [(ENDPOINT, "http://169.254.129.3:8081/msi/token"), (HEADER, "secret")];
+        let app = [(IDENTITY_ENDPOINT, "http://169.254.129.3:8081/msi/token"), (IDENTITY_HEADER, "secret")];
         assert!(name(&app).contains("http://169.254.129.3:8081") && !name(&app).contains("secret"));
-        assert!(name(&[(ENDPOINT, "http://localhost:1/msi/token"), (HEADER, "x")]).contains("http://localhost:1"));
+        assert!(
+            name(&[(IDENTITY_ENDPOINT, "http://localhost:1/msi/token"), (IDENTITY_HEADER, "x")])
+                .contains("http://localhost:1")
+        );
         for foreign in [
-            &[(ENDPOINT, "http://localhost:40342/metadata/identity/oauth2/token"), ("IMDS_ENDPOINT", "x")][..],
-            &[(ENDPOINT, "https://10.0.0.1:2377/metadata"), (HEADER, "secret"), (THUMBPRINT, "ab")],
+            &[(IDENTITY_ENDPOINT, "http://localhost:40342/metadata/identity/oauth2/token"), ("IMDS_ENDPOINT", "x")][..],
+            &[
+                (IDENTITY_ENDPOINT, "https://10.0.0.1:2377/metadata"),
+                (IDENTITY_HEADER, "secret"),
+                (IDENTITY_THUMBPRINT, "ab"),
+            ],
         ] {
             let error = identity(foreign).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Credential, "{error}");
@@ -258,14 +240,15 @@ mod tests {
             "nonsense",
             "http://127.0.0.1/a/../b",
         ] {
-            let error = identity(&[(ENDPOINT, endpoint), (HEADER, "secret")]).unwrap().build().unwrap_err();
+            let error =
+                identity(&[(IDENTITY_ENDPOINT, endpoint), (IDENTITY_HEADER, "secret")]).unwrap().build().unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidInput, "{endpoint}");
         }
     }
 
     #[test]
     fn an_identity_is_named_as_each_platform_wants_it() {
-        let app = [(ENDPOINT, "http://localhost:1/msi/token"), (HEADER, "x")];
+        let app = [(IDENTITY_ENDPOINT, "http://localhost:1/msi/token"), (IDENTITY_HEADER, "x")];
         let query = |variables: &[(&str, &str)], named: fn(ManagedIdentity) -> ManagedIdentity| {
             let query = named(identity(variables).unwrap()).query().unwrap();
             query.split_once("&resource=https%3A%2F%2Fstorage.azure.com").unwrap().1.to_owned()

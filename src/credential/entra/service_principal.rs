@@ -4,10 +4,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::authority::{Authority, Login};
-use super::{AccessToken, TokenError, TokenSource};
+use super::source::{AccessToken, TokenError, TokenSource};
 use crate::credential::Credential;
-use crate::credential::secret::Secret;
+use crate::environment::Application;
 use crate::error::{Error, Result};
+use crate::redact::Secret;
 
 /// A service principal: an application that proves itself with a secret, or with an assertion that it, or somebody whom
 /// it trusts, has signed:
@@ -40,6 +41,10 @@ impl ServicePrincipal {
     /// value of the secret, not its id.
     pub fn secret(tenant: &str, client_id: &str, secret: &str) -> ServicePrincipal {
         ServicePrincipal { login: Login::new(tenant, client_id), grant: Grant::Secret(Secret::new(secret.to_owned())) }
+    }
+
+    pub(in crate::credential) fn of(application: &Application, secret: &Secret) -> ServicePrincipal {
+        ServicePrincipal { login: Login::of(application), grant: Grant::Secret(secret.clone()) }
     }
 
     /// The application `client_id` of a tenant, with an assertion: a JWT that is signed with the application's

@@ -7,12 +7,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::authority::{Authority, Login};
-use super::variable::{AUTHORITY, CLIENT, TENANT, TOKEN_FILE};
-use super::{AccessToken, TokenError, TokenSource};
+use super::source::{AccessToken, TokenError, TokenSource};
 use crate::credential::Credential;
-use crate::credential::environment::Environment;
-use crate::credential::secret::Secret;
-use crate::error::{Error, Result};
+use crate::environment::{Application, Environment};
+use crate::error::Result;
+use crate::redact::Secret;
 
 /// Tokens of real platforms have one or two thousand characters.
 const LONGEST: u64 = 64 * 1024;
@@ -52,19 +51,12 @@ impl WorkloadIdentity {
     ///
     /// [`Credential`](crate::ErrorKind::Credential) if one is missing.
     pub fn from_env() -> Result<WorkloadIdentity> {
-        WorkloadIdentity::from_variables(&Environment::of_process())
+        let (application, token_file) = Environment::of_process().workload_identity()?;
+        Ok(WorkloadIdentity::of(&application, token_file))
     }
 
-    pub(in crate::credential) fn from_variables(environment: &Environment<'_>) -> Result<WorkloadIdentity> {
-        let [tenant, client_id] = environment.all([TENANT, CLIENT], "a workload identity")?;
-        let Some(token_file) = environment.path(TOKEN_FILE) else {
-            return Err(Error::no_credential(format!("a workload identity needs {TOKEN_FILE}, which is not set")));
-        };
-        let identity = WorkloadIdentity::new(&tenant, &client_id, token_file);
-        Ok(match environment.text(AUTHORITY)? {
-            Some(authority) => identity.authority(&authority),
-            None => identity,
-        })
+    pub(in crate::credential) fn of(application: &Application, token_file: PathBuf) -> WorkloadIdentity {
+        WorkloadIdentity { login: Login::of(application), token_file }
     }
 
     /// Where it logs in: `https://login.microsoftonline.us` or `https://login.chinacloudapi.cn`, for the other clouds.

@@ -9,8 +9,8 @@ use super::{KEY, SAS, prints};
 use crate::credential::Credential;
 use crate::error::Error;
 use crate::lease::{LeaseId, Term};
-use crate::rest::answer::{Asked, missing, read};
-use crate::rest::{Address, Applied, Operation, Outcome, request};
+use crate::rest::explain::Asked;
+use crate::rest::{Address, Applied, Operation, Outcome, missing, read, request};
 use crate::transport::{NoAnswer, Reply};
 
 /// Where an answer says these, it sends back what the request was signed with.

@@ -34,7 +34,7 @@ mod tests {
     use proptest::sample::select;
 
     use super::*;
-    use crate::connection_string::{SUFFIX, Secret};
+    use crate::connection_string::{Auth, SUFFIX};
     use crate::testing::properties::{KEY, SAS, holds};
 
     const KEYS: [&str; 11] = [
@@ -131,11 +131,11 @@ mod tests {
         fn parts(&self) -> Parts {
             let (protocol, suffix) = (self.protocol.unwrap_or("https"), self.suffix.as_deref().unwrap_or(SUFFIX));
             let usual = || format!("{protocol}://{}.blob.{suffix}", self.name);
-            let secret = match &self.key {
-                Some(key) => Secret::SharedKey { account: self.name.clone(), key: key.clone().into() },
-                None => Secret::Sas(SAS.to_owned().into()),
+            let auth = match &self.key {
+                Some(key) => Auth::SharedKey { account: self.name.clone(), key: key.clone().into() },
+                None => Auth::Sas(SAS.to_owned().into()),
             };
-            Parts { endpoint: self.endpoint.clone().unwrap_or_else(usual), secret }
+            Parts { endpoint: self.endpoint.clone().unwrap_or_else(usual), auth }
         }
     }
 

@@ -7,7 +7,7 @@ use percent_encoding::percent_decode_str;
 use super::{SAS, prints, shows_no_secret};
 use crate::container::{Builder, Container};
 use crate::credential::Credential;
-use crate::credential::environment::Environment;
+use crate::environment::Environment;
 use crate::error::Result;
 
 /// Of settings from anywhere: what cannot be used is refused without showing a secret, and what can be used goes to

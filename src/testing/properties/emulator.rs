@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use crate::emulator::auth::Account;
 use crate::emulator::clock::Clock;
 use crate::emulator::guid::Guid;
-use crate::emulator::http::{self, Answer, Chunks, Framing, Head, LONGEST_BODY, Request};
+use crate::emulator::http::{self, Answer, Chunks, Framing, Head, HttpRequest, LONGEST_BODY};
 use crate::emulator::service::Service;
 use crate::emulator::{ACCOUNT, KEY};
 use crate::transport;
@@ -38,7 +38,7 @@ impl Line {
         self.service.delete(container, name).is_ok()
     }
 
-    fn reply(&self, request: &Request) -> Vec<u8> {
+    fn reply(&self, request: &HttpRequest) -> Vec<u8> {
         let answer = self.service.handle(request, CLIENT);
         let is_head = request.method == "HEAD";
         let bytes = answer.to_bytes(is_head, request.keep_alive);
@@ -91,7 +91,7 @@ pub(crate) fn any_requests(bytes: &[u8]) {
     }
 }
 
-fn with_body(head: Head, received: &mut Vec<u8>) -> Option<Request> {
+fn with_body(head: Head, received: &mut Vec<u8>) -> Option<HttpRequest> {
     let mut request = head.request;
     request.body = match head.framing {
         Framing::None => Vec::new(),

@@ -10,7 +10,7 @@ use sha2::Sha256;
 
 use crate::emulator::address::Address;
 use crate::emulator::auth::Account;
-use crate::emulator::http::Request;
+use crate::emulator::http::HttpRequest;
 use crate::emulator::sas::{check, of_account, of_service, parse_date};
 use crate::emulator::{ACCOUNT, KEY, Operation};
 
@@ -39,7 +39,7 @@ pub(crate) fn any_query(query: &str) {
 
 /// Without a signature, if it can be a query.
 fn address(blob: &str, query: &str) -> Option<Address> {
-    let request = Request {
+    let request = HttpRequest {
         method: "PUT".to_owned(),
         path: format!("/{ACCOUNT}/locks/{blob}"),
         query: query.to_owned(),

@@ -2,8 +2,8 @@
 
 use super::{KEY, SIGNATURE, shows_no_secret};
 use crate::clock;
-use crate::credential::entra::LONGEST_LIFE;
-use crate::credential::entra::answer::{cli_token, refusal, token};
+use crate::credential::entra::answer::{cli_token, error_response, token};
+use crate::credential::entra::source::LONGEST_LIFE;
 
 /// Of these bytes as an endpoint's answer, or as what the Azure CLI prints. Where they say `@KEY`, they send back what
 /// the token was asked for with.
@@ -13,8 +13,8 @@ pub(crate) fn any_bytes(bytes: &[u8]) {
         assert!(token.good_until.left(clock::now()) <= LONGEST_LIFE);
     }
     let sent_back = String::from_utf8_lossy(bytes).replace("@KEY", KEY).replace("@SIGNATURE", SIGNATURE);
-    if let Some(refusal) = refusal(sent_back.as_bytes(), &[KEY, SIGNATURE]) {
-        let text = refusal.text;
+    if let Some(response) = error_response(sent_back.as_bytes(), &[KEY, SIGNATURE]) {
+        let text = response.text;
         assert!(!text.is_empty() && text.chars().count() <= 600 && !text.contains(char::is_control), "{text:?}");
         shows_no_secret(&text);
     }
@@ -63,7 +63,7 @@ mod tests {
     ];
 
     #[test]
-    fn any_answer_is_a_token_a_refusal_or_neither() {
+    fn any_answer_is_a_token_an_error_response_or_neither() {
         let field = (select(&NAMES[..]), select(&VALUES[..])).prop_map(|(name, value)| format!("\"{name}\": {value}"));
         holds((vec(field, 0..6), ".{0,4}"), |(fields, more)| {
             any_bytes(format!("{{{}}}", fields.join(", ")).as_bytes());

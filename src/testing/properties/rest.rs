@@ -7,8 +7,8 @@ use super::transport::{answered, sent_as_written};
 use crate::clock;
 use crate::credential::Credential;
 use crate::lease::{LeaseId, LockStatus, Term};
-use crate::rest::answer::{Asked, missing, read};
-use crate::rest::{Address, Operation, Outcome, request};
+use crate::rest::explain::Asked;
+use crate::rest::{Address, Operation, Outcome, missing, read, request};
 
 /// Of the life of any lock. Its container is yet to be made.
 pub(crate) fn any_lock(address: &Address<'_>, credential: &Credential) {

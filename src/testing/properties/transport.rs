@@ -7,9 +7,8 @@ use ureq::Agent;
 use ureq::http::Uri;
 use ureq::unversioned::transport::{self as wire, Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout};
 
-use crate::transport::{
-    BUFFER, CachingResolver, LARGEST_BODY, LARGEST_HEAD, NoAnswer, Reply, Request, Transport, config,
-};
+use crate::transport::resolver::CachingResolver;
+use crate::transport::{BUFFER, LARGEST_BODY, LARGEST_HEAD, NoAnswer, Reply, Request, Transport, config};
 
 /// What was checked and signed is what ureq takes it for, and it fits in a request's first line.
 pub(crate) fn sent_as_written(origin: &str, path: &str, query: &str) {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::retry::Jitter;
+use crate::random::Jitter;
 
 pub(super) struct Random(Jitter);
 

@@ -242,8 +242,8 @@ fn a_lock_is_taken_renewed_broken_and_released(site: &Site) {
     mutex.renew(&mut lease).unwrap();
     mutex.break_lease(Break::ForceWithin(Duration::ZERO)).unwrap();
     assert_eq!(mutex.renew(&mut lease).unwrap_err().lost_because(), Some(Lost::Broken));
-    let lease = mutex.acquire(LEASE).unwrap();
-    mutex.release(&lease).unwrap();
+    let mut lease = mutex.acquire(LEASE).unwrap();
+    mutex.release(&mut lease).unwrap();
     assert_eq!(site.with_key().mutex("job").unwrap().inspect().unwrap(), LockStatus::Available);
     assert_eq!(login.issued(), 1);
 }
@@ -361,7 +361,7 @@ fn a_token_that_has_run_out_costs_one_more_request() {
     let statuses: Vec<_> = emulator.requests()[before..].iter().map(|request| request.status).collect();
     assert_eq!(statuses, [Some(401), Some(200)]);
     assert_eq!(issued.load(Ordering::Relaxed), 2);
-    mutex.release(&lease).unwrap();
+    mutex.release(&mut lease).unwrap();
 }
 
 #[test]

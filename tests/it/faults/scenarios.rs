@@ -411,7 +411,7 @@ fn a_delayed_answer_shortens_the_hold_by_its_delay() {
         rig.proxy.next(Renew, Fault::DelayAnswer(DELAY));
         mutex.renew(&mut lease).unwrap();
         assert!(lease.remaining() <= VALID - DELAY && lease.remaining() > VALID - DELAY - SLACK);
-        mutex.release(&lease).unwrap();
+        mutex.release(&mut lease).unwrap();
     };
     each([&renewal as &(dyn Fn() + Sync), &acquire, &call], |variant| variant());
 }
@@ -573,10 +573,10 @@ fn a_call_without_a_locker_gets_the_lease_whose_answer_was_lost() {
         let Some(rig) = Rig::used() else { return };
         rig.proxy.next(Acquire, fault);
         let mutex = rig.mutex(quick());
-        let lease = mutex.acquire(LEASE).unwrap();
+        let mut lease = mutex.acquire(LEASE).unwrap();
         assert_eq!(rig.only_acquired_id(), Some(lease.id().to_string()));
         assert!(lease.is_held());
-        mutex.release(&lease).unwrap();
+        mutex.release(&mut lease).unwrap();
         rig.assert_free_for_others();
     });
 }
@@ -761,8 +761,8 @@ fn a_call_that_releases_has_worked_though_its_answer_is_lost() {
         let Some(rig) = Rig::used() else { return };
         rig.proxy.next(Release, fault);
         let mutex = rig.mutex(quick());
-        let lease = mutex.acquire(LEASE).unwrap();
-        mutex.release(&lease).unwrap();
+        let mut lease = mutex.acquire(LEASE).unwrap();
+        mutex.release(&mut lease).unwrap();
         rig.assert_free_for_others();
     });
 }

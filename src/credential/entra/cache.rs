@@ -7,11 +7,10 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::NoProof;
-use super::entra::{AccessToken, TokenError, TokenSource};
-use super::secret::Secret;
+use super::source::{AccessToken, TokenError, TokenSource};
 use crate::clock::{self, Moment};
-use crate::retry::Jitter;
+use crate::random::Jitter;
+use crate::redact::Secret;
 
 /// Less is no life for a token, and would have it fetched again and again.
 const LEAST_LIFE: Duration = Duration::from_secs(1);
@@ -38,21 +37,10 @@ impl Token {
 }
 
 /// Why there is no token in time.
-pub(super) struct NoToken {
-    error: TokenError,
+pub(crate) struct NoToken {
+    pub(crate) error: TokenError,
     /// When the source is asked again.
-    retry_after: Duration,
-}
-
-impl NoToken {
-    pub(super) fn of(self, source: &dyn TokenSource) -> NoProof {
-        let NoToken { error, retry_after } = self;
-        NoProof {
-            hint: format!("no token from {}: {error}", source.name()),
-            retry_after: error.is_passing().then_some(retry_after),
-            source: error.beneath(),
-        }
-    }
+    pub(crate) retry_after: Duration,
 }
 
 pub(crate) struct TokenCache(Arc<Shared>);
@@ -83,14 +71,14 @@ impl TokenCache {
             if ledger.begin(now) {
                 self.0.fetch(&mut ledger);
             }
-            match ledger.ask(now) {
-                Ask::Have(token) => return Ok(token),
-                Ask::Failed(no_token) => return Err(no_token),
-                Ask::Wait if now >= end => {
+            match ledger.look_up(now) {
+                Lookup::Have(token) => return Ok(token),
+                Lookup::Failed(no_token) => return Err(no_token),
+                Lookup::Wait if now >= end => {
                     let error = TokenError::passing(format!("it has not answered within {limit:.1?}"));
                     return Err(NoToken { error, retry_after: Duration::ZERO });
                 }
-                Ask::Wait => {
+                Lookup::Wait => {
                     let waited = self.0.ended.wait_timeout(ledger, end.left(now));
                     ledger = waited.unwrap_or_else(PoisonError::into_inner).0;
                 }
@@ -98,10 +86,10 @@ impl TokenCache {
         }
     }
 
-    /// The service refused `token`. Whether it makes sense to try again with another, which the next
+    /// The service rejected `token`. Whether it makes sense to try again with another, which the next
     /// [`token`](TokenCache::token) is.
-    pub(crate) fn refused(&self, token: &Arc<Token>) -> bool {
-        self.0.ledger().refused(clock::now(), token)
+    pub(crate) fn rejected(&self, token: &Arc<Token>) -> bool {
+        self.0.ledger().rejected(clock::now(), token)
     }
 }
 
@@ -151,7 +139,7 @@ struct Ledger {
     jitter: Jitter,
 }
 
-enum Ask {
+enum Lookup {
     Have(Arc<Token>),
     Wait,
     Failed(NoToken),
@@ -182,13 +170,13 @@ impl Ledger {
         begin
     }
 
-    fn ask(&self, now: Moment) -> Ask {
+    fn look_up(&self, now: Moment) -> Lookup {
         match (self.good(now), &self.failure) {
-            (Some(token), _) => Ask::Have(token.clone()),
+            (Some(token), _) => Lookup::Have(token.clone()),
             (None, Some(failure)) if !self.fetching => {
-                Ask::Failed(NoToken { error: failure.clone(), retry_after: self.not_before.left(now) })
+                Lookup::Failed(NoToken { error: failure.clone(), retry_after: self.not_before.left(now) })
             }
-            (None, _) => Ask::Wait,
+            (None, _) => Lookup::Wait,
         }
     }
 
@@ -226,7 +214,7 @@ impl Ledger {
         Ok(Token { text, good_until, refresh_at, fetched: now, forced: self.forced })
     }
 
-    fn refused(&mut self, now: Moment, token: &Arc<Token>) -> bool {
+    fn rejected(&mut self, now: Moment, token: &Arc<Token>) -> bool {
         let current = self.token.as_ref().is_some_and(|current| Arc::ptr_eq(current, token));
         if current && token.forced && now.since(token.fetched) < FORCE_AGAIN {
             return false;
@@ -275,9 +263,9 @@ mod tests {
     }
 
     fn have(ledger: &Ledger, now: Moment) -> Option<Arc<Token>> {
-        match ledger.ask(now) {
-            Ask::Have(token) => Some(token),
-            Ask::Wait | Ask::Failed(_) => None,
+        match ledger.look_up(now) {
+            Lookup::Have(token) => Some(token),
+            Lookup::Wait | Lookup::Failed(_) => None,
         }
     }
 
@@ -286,7 +274,7 @@ mod tests {
         let mut ledger = ledger();
         assert!(ledger.begin(start()));
         assert!(!ledger.begin(start()), "one at a time");
-        assert!(matches!(ledger.ask(start()), Ask::Wait));
+        assert!(matches!(ledger.look_up(start()), Lookup::Wait));
         ledger.fetched(start(), Ok(token(start(), HOUR)));
         assert!(!ledger.begin(start().after(HOUR / 2 - SECOND)));
         assert!(ledger.begin(start().after(HOUR / 2)));
@@ -324,9 +312,9 @@ mod tests {
             (last, now) = (pause, now.after(pause));
         }
         let dead = start().after(HOUR);
-        match ledger.ask(dead) {
-            Ask::Failed(no_token) => assert_eq!(no_token.error.to_string(), "down"),
-            Ask::Have(_) | Ask::Wait => panic!("it has ended"),
+        match ledger.look_up(dead) {
+            Lookup::Failed(no_token) => assert_eq!(no_token.error.to_string(), "down"),
+            Lookup::Have(_) | Lookup::Wait => panic!("it has ended"),
         }
         assert!(ledger.begin(dead));
         ledger.fetched(dead, Ok(token(dead, HOUR)));
@@ -354,9 +342,9 @@ mod tests {
         assert!(ledger.begin(start()));
         ledger.fetched(start(), Err(TokenError::passing("busy").retry_after(30 * SECOND)));
         assert!(!ledger.begin(start().after(29 * SECOND)));
-        match ledger.ask(start().after(10 * SECOND)) {
-            Ask::Failed(no_token) => assert_eq!(no_token.retry_after, 20 * SECOND),
-            Ask::Have(_) | Ask::Wait => panic!("there is none"),
+        match ledger.look_up(start().after(10 * SECOND)) {
+            Lookup::Failed(no_token) => assert_eq!(no_token.retry_after, 20 * SECOND),
+            Lookup::Have(_) | Lookup::Wait => panic!("there is none"),
         }
         assert!(ledger.begin(start().after(30 * SECOND)));
     }
@@ -366,15 +354,15 @@ mod tests {
         let mut ledger = with(HOUR);
         let now = start().after(SECOND);
         let first = have(&ledger, now).unwrap();
-        assert!(ledger.refused(now, &first));
+        assert!(ledger.rejected(now, &first));
         assert!(ledger.begin(now), "at once");
         ledger.fetched(now, Ok(token(now, HOUR)));
-        assert!(ledger.refused(now, &first), "the other one has not been tried");
+        assert!(ledger.rejected(now, &first), "the other one has not been tried");
         let second = have(&ledger, now).unwrap();
-        assert!(!ledger.refused(now, &second), "that is an answer");
+        assert!(!ledger.rejected(now, &second), "that is an answer");
         assert!(have(&ledger, now).is_some());
         let later = now.after(FORCE_AGAIN);
-        assert!(ledger.refused(later, &second), "much may have changed since");
+        assert!(ledger.rejected(later, &second), "much may have changed since");
         assert!(ledger.begin(later));
     }
 
@@ -386,7 +374,7 @@ mod tests {
         assert!(ledger.begin(now));
         ledger.fetched(now, Err(TokenError::passing("down")));
         let token = have(&ledger, now).unwrap();
-        assert!(ledger.refused(now, &token));
+        assert!(ledger.rejected(now, &token));
         assert!(!ledger.begin(now), "it has just failed");
         assert!(ledger.begin(now.after(2 * SECOND)), "a lease is running out");
 
@@ -394,7 +382,7 @@ mod tests {
         assert!(ledger.begin(now));
         ledger.fetched(now, Err(TokenError::passing("busy").retry_after(30 * SECOND)));
         let token = have(&ledger, now).unwrap();
-        assert!(ledger.refused(now.after(10 * SECOND), &token));
+        assert!(ledger.rejected(now.after(10 * SECOND), &token));
         assert!(!ledger.begin(now.after(29 * SECOND)), "it asked to be left alone");
         assert!(ledger.begin(now.after(30 * SECOND)), "and for no longer than that");
     }
@@ -405,13 +393,13 @@ mod tests {
             let mut ledger = ledger();
             assert!(ledger.begin(start()));
             ledger.fetched(start(), Ok(AccessToken::counted_from(start(), text.into(), life)));
-            assert!(matches!(ledger.ask(start()), Ask::Failed(_)), "{text:?}");
+            assert!(matches!(ledger.look_up(start()), Lookup::Failed(_)), "{text:?}");
             assert!(!ledger.begin(start()), "not in a loop");
         }
         let mut ledger = ledger();
         assert!(ledger.begin(start()));
         ledger.fetched(start(), Ok(AccessToken::counted_from(start(), "x".repeat(LONGEST_TOKEN + 1), HOUR)));
-        assert!(matches!(ledger.ask(start()), Ask::Failed(_)));
+        assert!(matches!(ledger.look_up(start()), Lookup::Failed(_)));
     }
 
     #[test]

@@ -1,0 +1,162 @@
+//! The credential that the environment says, and that of a connection string.
+
+use super::Credential;
+#[cfg(feature = "entra")]
+use super::entra::{ManagedIdentity, ServicePrincipal, WorkloadIdentity};
+use crate::connection_string::{self, Auth};
+use crate::environment::{Chosen, Environment};
+use crate::error::Result;
+
+impl Credential {
+    /// The credential that the environment says, in this order:
+    ///
+    /// 1. `AZURE_STORAGE_CONNECTION_STRING`: the key or the SAS in it.
+    /// 2. `AZURE_STORAGE_KEY`, with `AZURE_STORAGE_ACCOUNT`.
+    /// 3. `AZURE_STORAGE_SAS_TOKEN`.
+    /// 4. `AZURE_CLIENT_SECRET`, with `AZURE_TENANT_ID` and `AZURE_CLIENT_ID`: a service principal.
+    /// 5. `AZURE_FEDERATED_TOKEN_FILE`, with `AZURE_TENANT_ID` and `AZURE_CLIENT_ID`: a workload identity.
+    /// 6. `IDENTITY_ENDPOINT`, with `IDENTITY_HEADER`: the managed identity of an app; with `AZURE_CLIENT_ID`, the
+    ///    user-assigned one. A virtual machine's has no variable of its own: it is meant if `AZURE_TOKEN_CREDENTIALS`
+    ///    says so, or `AZURE_POD_IDENTITY_AUTHORITY_HOST` is set.
+    /// 7. `az` on the `PATH`: whoever is logged in to the Azure CLI.
+    ///
+    /// From 4 on, it takes the feature `entra`; `AZURE_AUTHORITY_HOST` names another cloud for 4 and 5, and
+    /// `AZURE_TOKEN_CREDENTIALS` chooses, as in the vendor's libraries: `EnvironmentCredential` is 4,
+    /// `WorkloadIdentityCredential` 5, `ManagedIdentityCredential` 6, `AzureCliCredential` or `dev` 7, and `prod` is all
+    /// but 7, with a virtual machine's managed identity if nothing else is there.
+    ///
+    /// The first that is there is taken, and nobody is asked: that it does not work is told when it is used. An empty
+    /// variable counts as absent. For fallbacks: `Credential::chain`.
+    ///
+    /// # Errors
+    ///
+    /// [`Credential`](crate::ErrorKind::Credential) if there is none, naming what was looked for, or if a variable that
+    /// belongs to another is missing; [`InvalidInput`](crate::ErrorKind::InvalidInput) if one cannot be what was meant.
+    pub fn from_env() -> Result<Credential> {
+        Credential::from_variables(&Environment::of_process())
+    }
+
+    pub(crate) fn from_variables(environment: &Environment<'_>) -> Result<Credential> {
+        match environment.credential()? {
+            Chosen::ConnectionString(text) => Credential::of(&connection_string::parse(text.reveal())?.auth),
+            Chosen::SharedKey { account, key } => Credential::shared_key(&account, key.reveal()),
+            Chosen::Sas(token) => Credential::sas(token.reveal()),
+            #[cfg(feature = "entra")]
+            Chosen::ServicePrincipal { application, secret } => ServicePrincipal::of(&application, &secret).build(),
+            #[cfg(feature = "entra")]
+            Chosen::WorkloadIdentity { application, token_file } => {
+                WorkloadIdentity::of(&application, token_file).build()
+            }
+            #[cfg(feature = "entra")]
+            Chosen::ManagedIdentity { platform, client_id } => {
+                let identity = ManagedIdentity::of(platform);
+                match client_id {
+                    Some(client_id) => identity.client_id(&client_id).build(),
+                    None => identity.build(),
+                }
+            }
+            #[cfg(feature = "entra")]
+            Chosen::AzureCli => Credential::azure_cli(),
+        }
+    }
+
+    /// That of a connection string.
+    pub(crate) fn of(auth: &Auth) -> Result<Credential> {
+        match auth {
+            Auth::SharedKey { account, key } => Credential::shared_key(account, key),
+            Auth::Sas(token) => Credential::sas(token),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ErrorKind;
+    use crate::environment::*;
+
+    fn chosen(variables: &[(&str, &str)]) -> Result<String> {
+        let get = |name: &str| variables.iter().find(|(other, _)| *other == name).map(|(_, value)| value.into());
+        Credential::from_variables(&Environment(&get)).map(|credential| format!("{credential:?}"))
+    }
+
+    #[test]
+    fn keys_come_first() {
+        let account = (ACCOUNT, "me");
+        let string = (CONNECTION_STRING, "AccountName=other;AccountKey=AAAA");
+        let key = (KEY, "AAAA");
+        let sas = (SAS_TOKEN, "sig=x");
+        assert_eq!(chosen(&[account, key, sas, string]).unwrap(), r#"SharedKey { account: "other", .. }"#);
+        assert_eq!(chosen(&[account, key, sas]).unwrap(), r#"SharedKey { account: "me", .. }"#);
+        assert_eq!(chosen(&[account, (KEY, ""), sas]).unwrap(), "Sas { .. }");
+        assert_eq!(chosen(&[key]).unwrap_err().kind(), ErrorKind::Credential);
+    }
+
+    #[test]
+    fn where_there_is_none_all_that_was_looked_for_is_named() {
+        let error = chosen(&[(ACCOUNT, "me")]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Credential);
+        for name in [CONNECTION_STRING, KEY, SAS_TOKEN] {
+            assert!(error.to_string().contains(name), "{error}");
+        }
+        #[cfg(feature = "entra")]
+        for name in
+            ["AZURE_CLIENT_SECRET", "AZURE_FEDERATED_TOKEN_FILE", "IDENTITY_ENDPOINT", "`az`", TOKEN_CREDENTIALS]
+        {
+            assert!(error.to_string().contains(name), "{error}");
+        }
+        #[cfg(feature = "entra")]
+        assert!(error.to_string().contains(METADATA_HOST), "{error}");
+    }
+
+    #[cfg(feature = "entra")]
+    #[test]
+    fn tokens_in_the_order_of_the_documentation() {
+        let principal = [(TENANT, "t"), (CLIENT, "c"), (CLIENT_SECRET, "s"), (AUTHORITY, "http://127.0.0.1:9")];
+        let workload = (TOKEN_FILE, "/token");
+        let app = [(IDENTITY_ENDPOINT, "http://127.0.0.1:8/msi"), (IDENTITY_HEADER, "h")];
+        let all = [&principal[..], &[workload], &app].concat();
+        let with = |skipped: &[&str], said: Option<&'static str>| {
+            let mut variables: Vec<_> = all.iter().filter(|(name, _)| !skipped.contains(name)).copied().collect();
+            variables.extend(said.map(|said| (TOKEN_CREDENTIALS, said)));
+            chosen(&variables)
+        };
+        let none: &[&str] = &[];
+        assert!(with(none, None).unwrap().contains("the service principal c at http://127.0.0.1:9"));
+        assert!(with(&[CLIENT_SECRET], None).unwrap().contains("the workload identity c at http://127.0.0.1:9"));
+        let fileless = [CLIENT_SECRET, TOKEN_FILE];
+        assert!(with(&fileless, None).unwrap().contains("the managed identity c at http://127.0.0.1:8"));
+        let identityless = [&fileless[..], &[CLIENT]].concat();
+        assert!(with(&identityless, None).unwrap().contains("the managed identity at http://127.0.0.1:8"));
+
+        assert!(with(none, Some("EnvironmentCredential")).unwrap().contains("the service principal"));
+        assert!(with(none, Some("workloadidentitycredential")).unwrap().contains("the workload identity"));
+        assert!(with(none, Some("ManagedIdentityCredential")).unwrap().contains("the managed identity"));
+        assert!(with(none, Some("AzureCliCredential")).unwrap().contains("the Azure CLI"));
+        assert!(with(none, Some("dev")).unwrap().contains("the Azure CLI"));
+        assert!(with(none, Some("prod")).unwrap().contains("the service principal"));
+        let virtual_machine = chosen(&[(TOKEN_CREDENTIALS, "prod")]).unwrap();
+        assert!(virtual_machine.contains("the managed identity at http://169.254.169.254"), "{virtual_machine}");
+        assert_eq!(with(none, Some("Nonsense")).unwrap_err().kind(), ErrorKind::InvalidInput);
+    }
+
+    #[cfg(feature = "entra")]
+    #[test]
+    fn what_belongs_together_is_asked_for_together() {
+        let cases: [(&[(&str, &str)], &str); 4] = [
+            (&[(CLIENT_SECRET, "s"), (CLIENT, "c")], TENANT),
+            (&[(TOKEN_FILE, "f"), (TENANT, "t")], CLIENT),
+            (&[(TOKEN_CREDENTIALS, "EnvironmentCredential")], TENANT),
+            (&[(TOKEN_CREDENTIALS, "WorkloadIdentityCredential")], TENANT),
+        ];
+        for (variables, missing) in cases {
+            let error = chosen(variables).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Credential);
+            assert!(error.to_string().contains(missing), "{error}");
+        }
+        let foreign = (IDENTITY_ENDPOINT, "http://localhost:40342/x");
+        assert!(chosen(&[foreign]).unwrap_err().to_string().contains("looked for"), "no managed identity of ours");
+        let error = chosen(&[foreign, (TOKEN_CREDENTIALS, "ManagedIdentityCredential")]).unwrap_err();
+        assert!(error.kind() == ErrorKind::Credential && error.to_string().contains("Azure Arc"), "{error}");
+    }
+}

@@ -1,0 +1,313 @@
+//! The environment variables that this crate reads: their names, and the order in which they count.
+//!
+//! Those that name a proxy are read by ureq.
+
+use std::env;
+#[cfg(feature = "entra")]
+use std::ffi::OsStr;
+use std::ffi::OsString;
+#[cfg(feature = "entra")]
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+use crate::redact::Secret;
+
+pub(crate) const CONNECTION_STRING: &str = "AZURE_STORAGE_CONNECTION_STRING";
+pub(crate) const ACCOUNT: &str = "AZURE_STORAGE_ACCOUNT";
+pub(crate) const KEY: &str = "AZURE_STORAGE_KEY";
+pub(crate) const SAS_TOKEN: &str = "AZURE_STORAGE_SAS_TOKEN";
+/// The account's own address, where it is not of the usual form: in another cloud, on a private net, an emulator.
+pub(crate) const SERVICE_ENDPOINT: &str = "AZURE_STORAGE_SERVICE_ENDPOINT";
+
+/// Those of Entra ID's sources, as the platforms, and the vendor's libraries, call them.
+#[cfg(feature = "entra")]
+mod entra {
+    pub(crate) const TENANT: &str = "AZURE_TENANT_ID";
+    pub(crate) const CLIENT: &str = "AZURE_CLIENT_ID";
+    pub(crate) const CLIENT_SECRET: &str = "AZURE_CLIENT_SECRET";
+    pub(crate) const TOKEN_FILE: &str = "AZURE_FEDERATED_TOKEN_FILE";
+    pub(crate) const AUTHORITY: &str = "AZURE_AUTHORITY_HOST";
+    pub(crate) const IDENTITY_ENDPOINT: &str = "IDENTITY_ENDPOINT";
+    pub(crate) const IDENTITY_HEADER: &str = "IDENTITY_HEADER";
+    /// Of Service Fabric.
+    pub(crate) const IDENTITY_THUMBPRINT: &str = "IDENTITY_SERVER_THUMBPRINT";
+    /// For what stands in for the metadata service.
+    pub(crate) const METADATA_HOST: &str = "AZURE_POD_IDENTITY_AUTHORITY_HOST";
+    /// Which of the sources is meant:
+    /// [credential chains](https://learn.microsoft.com/azure/developer/python/sdk/authentication/credential-chains).
+    pub(crate) const TOKEN_CREDENTIALS: &str = "AZURE_TOKEN_CREDENTIALS";
+    /// Not read, but set for the Azure CLI.
+    pub(crate) const CLI_NO_COLOR: &str = "AZURE_CORE_NO_COLOR";
+    pub(crate) const PATH: &str = "PATH";
+}
+
+#[cfg(feature = "entra")]
+pub(crate) use entra::*;
+
+/// Where variables are looked up. An empty one counts as absent.
+pub(crate) struct Environment<'a>(pub(crate) &'a dyn Fn(&str) -> Option<OsString>);
+
+/// Which account is meant.
+pub(crate) enum Location {
+    ConnectionString(Secret),
+    /// The account's URL.
+    Endpoint(String),
+    /// An account of the public cloud.
+    Account(String),
+}
+
+/// Which credential is meant. Nothing of it has been checked.
+pub(crate) enum Chosen {
+    ConnectionString(Secret),
+    SharedKey {
+        account: String,
+        key: Secret,
+    },
+    Sas(Secret),
+    #[cfg(feature = "entra")]
+    ServicePrincipal {
+        application: Application,
+        secret: Secret,
+    },
+    #[cfg(feature = "entra")]
+    WorkloadIdentity {
+        application: Application,
+        token_file: PathBuf,
+    },
+    #[cfg(feature = "entra")]
+    ManagedIdentity {
+        platform: Platform,
+        client_id: Option<String>,
+    },
+    #[cfg(feature = "entra")]
+    AzureCli,
+}
+
+/// An application of Entra ID's, and where it logs in, if that is said.
+#[cfg(feature = "entra")]
+pub(crate) struct Application {
+    pub(crate) tenant: String,
+    pub(crate) client_id: String,
+    pub(crate) authority: Option<String>,
+}
+
+/// Where managed identities come from.
+#[cfg(feature = "entra")]
+pub(crate) enum Platform {
+    /// App Service and its kin, who give each process an address and a secret for it.
+    App { endpoint: String, header: Secret },
+    /// A virtual machine's metadata service, at another address than the usual one if there is a `host`.
+    Metadata { host: Option<String> },
+}
+
+impl Environment<'_> {
+    pub(crate) fn of_process() -> Environment<'static> {
+        Environment(&|name| env::var_os(name))
+    }
+
+    fn text(&self, name: &str) -> Result<Option<String>> {
+        let text = self.raw(name).map(OsString::into_string).transpose();
+        text.map_err(|_| Error::input(format!("the environment variable {name} is not valid Unicode")))
+    }
+
+    /// As [`text`](Environment::text), of what is a secret.
+    fn secret(&self, name: &str) -> Result<Option<Secret>> {
+        Ok(self.text(name)?.map(Secret::new))
+    }
+
+    fn raw(&self, name: &str) -> Option<OsString> {
+        (self.0)(name).filter(|value| !value.is_empty())
+    }
+
+    /// In the order that [`Container::from_env`](crate::Container::from_env) promises.
+    pub(crate) fn location(&self) -> Result<Location> {
+        if let Some(connection_string) = self.secret(CONNECTION_STRING)? {
+            return Ok(Location::ConnectionString(connection_string));
+        }
+        match (self.text(SERVICE_ENDPOINT)?, self.text(ACCOUNT)?) {
+            (Some(endpoint), _) => Ok(Location::Endpoint(endpoint)),
+            (None, Some(account)) => Ok(Location::Account(account)),
+            (None, None) => Err(Error::no_credential(format!(
+                "the environment names no storage account: looked for {CONNECTION_STRING}, {ACCOUNT} and \
+                 {SERVICE_ENDPOINT}"
+            ))),
+        }
+    }
+
+    /// In the order that [`Credential::from_env`](crate::credential::Credential::from_env) promises.
+    pub(crate) fn credential(&self) -> Result<Chosen> {
+        if let Some(connection_string) = self.secret(CONNECTION_STRING)? {
+            return Ok(Chosen::ConnectionString(connection_string));
+        }
+        if let Some(key) = self.secret(KEY)? {
+            let Some(account) = self.text(ACCOUNT)? else {
+                return Err(Error::no_credential(format!("the environment has {KEY}, but not {ACCOUNT}")));
+            };
+            return Ok(Chosen::SharedKey { account, key });
+        }
+        if let Some(token) = self.secret(SAS_TOKEN)? {
+            return Ok(Chosen::Sas(token));
+        }
+        self.token_source()
+    }
+
+    #[cfg(not(feature = "entra"))]
+    fn token_source(&self) -> Result<Chosen> {
+        Err(Error::no_credential(format!(
+            "the environment has no credential: looked for {CONNECTION_STRING}, {KEY} and {SAS_TOKEN}; this build is \
+             without Entra ID, which is the feature `entra`"
+        )))
+    }
+}
+
+#[cfg(feature = "entra")]
+impl Environment<'_> {
+    fn has(&self, name: &str) -> bool {
+        self.raw(name).is_some()
+    }
+
+    /// Variables that `what` cannot do without.
+    fn all<const N: usize>(&self, names: [&str; N], what: &str) -> Result<[String; N]> {
+        let mut values = [const { String::new() }; N];
+        for (value, name) in values.iter_mut().zip(names) {
+            *value = self.text(name)?.ok_or_else(|| {
+                Error::no_credential(format!("{what} needs the environment variable {name}, which is not set"))
+            })?;
+        }
+        Ok(values)
+    }
+
+    /// Nobody is asked: only what is said here counts.
+    fn token_source(&self) -> Result<Chosen> {
+        let allowed = Allowed::of(self.text(TOKEN_CREDENTIALS)?.as_deref())?;
+        if allowed.allows(Named::Environment)
+            && (self.has(CLIENT_SECRET) || allowed == Allowed::One(Named::Environment))
+        {
+            return self.service_principal();
+        }
+        if allowed.allows(Named::Workload) && (self.has(TOKEN_FILE) || allowed == Allowed::One(Named::Workload)) {
+            let (application, token_file) = self.workload_identity()?;
+            return Ok(Chosen::WorkloadIdentity { application, token_file });
+        }
+        let managed = self.has(IDENTITY_ENDPOINT) && self.has(IDENTITY_HEADER) || self.has(METADATA_HOST);
+        if allowed.allows(Named::Managed) && (managed || allowed != Allowed::Any) {
+            return Ok(Chosen::ManagedIdentity { platform: self.platform()?, client_id: self.text(CLIENT)? });
+        }
+        if allowed.allows(Named::Cli) && (self.azure_cli().is_some() || allowed != Allowed::Any) {
+            return Ok(Chosen::AzureCli);
+        }
+        Err(Error::no_credential(format!(
+            "the environment has no credential: looked for {CONNECTION_STRING}, {KEY}, {SAS_TOKEN}; for \
+             {CLIENT_SECRET} or {TOKEN_FILE}, each with {TENANT} and {CLIENT}; for {IDENTITY_ENDPOINT} with \
+             {IDENTITY_HEADER}; for {METADATA_HOST}; and for `az` on the PATH. On a virtual machine with a managed \
+             identity set {TOKEN_CREDENTIALS}=ManagedIdentityCredential"
+        )))
+    }
+
+    fn service_principal(&self) -> Result<Chosen> {
+        let [tenant, client_id, secret] = self.all([TENANT, CLIENT, CLIENT_SECRET], "a service principal")?;
+        let secret = Secret::new(secret);
+        let application = Application { tenant, client_id, authority: self.text(AUTHORITY)? };
+        Ok(Chosen::ServicePrincipal { application, secret })
+    }
+
+    /// A workload identity, and the file that its platform's token is in.
+    pub(crate) fn workload_identity(&self) -> Result<(Application, PathBuf)> {
+        let [tenant, client_id] = self.all([TENANT, CLIENT], "a workload identity")?;
+        let Some(token_file) = self.raw(TOKEN_FILE).map(PathBuf::from) else {
+            return Err(Error::no_credential(format!("a workload identity needs {TOKEN_FILE}, which is not set")));
+        };
+        Ok((Application { tenant, client_id, authority: self.text(AUTHORITY)? }, token_file))
+    }
+
+    /// What managed identities come from here.
+    pub(crate) fn platform(&self) -> Result<Platform> {
+        match (self.text(IDENTITY_ENDPOINT)?, self.text(IDENTITY_HEADER)?) {
+            (Some(_), Some(_)) if self.has(IDENTITY_THUMBPRINT) => {
+                Err(unsupported(IDENTITY_THUMBPRINT, "Service Fabric"))
+            }
+            (Some(endpoint), Some(header)) => Ok(Platform::App { endpoint, header: Secret::new(header) }),
+            (Some(_), None) => Err(unsupported(&format!("{IDENTITY_ENDPOINT} without {IDENTITY_HEADER}"), "Azure Arc")),
+            (None, _) => Ok(Platform::Metadata { host: self.text(METADATA_HOST)? }),
+        }
+    }
+
+    /// The Azure CLI's program.
+    pub(crate) fn azure_cli(&self) -> Option<PathBuf> {
+        const NAMES: &[&str] = if cfg!(windows) { &["az.cmd", "az.exe"] } else { &["az"] };
+        find(NAMES, &self.raw(PATH)?)
+    }
+}
+
+#[cfg(feature = "entra")]
+fn unsupported(what: &str, platform: &str) -> Error {
+    Error::no_credential(format!(
+        "the environment has {what}, as of {platform}, whose identities this crate cannot use; supply tokens with \
+         `Credential::token_source`"
+    ))
+}
+
+/// A program of one of these names, in an absolute directory of `path`: what lies in the working directory is not trusted.
+#[cfg(feature = "entra")]
+fn find(names: &[&str], path: &OsStr) -> Option<PathBuf> {
+    let directories = env::split_paths(path).filter(|directory| directory.is_absolute());
+    directories.flat_map(|directory| names.iter().map(move |name| directory.join(name))).find(|file| is_program(file))
+}
+
+#[cfg(feature = "entra")]
+fn is_program(file: &Path) -> bool {
+    let Ok(metadata) = file.metadata() else { return false };
+    #[cfg(unix)]
+    let runs = std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o111 != 0;
+    #[cfg(not(unix))]
+    let runs = true;
+    metadata.is_file() && runs
+}
+
+/// What the environment allows of Entra ID's sources.
+#[cfg(feature = "entra")]
+#[derive(Copy, Clone, PartialEq, Eq)]
+enum Allowed {
+    Any,
+    /// What a deployed service has.
+    Production,
+    One(Named),
+}
+
+#[cfg(feature = "entra")]
+#[derive(Copy, Clone, PartialEq, Eq)]
+enum Named {
+    Environment,
+    Workload,
+    Managed,
+    Cli,
+}
+
+#[cfg(feature = "entra")]
+impl Allowed {
+    fn of(text: Option<&str>) -> Result<Allowed> {
+        let Some(text) = text else { return Ok(Allowed::Any) };
+        Ok(match &*text.trim().to_ascii_lowercase() {
+            "prod" => Allowed::Production,
+            "environmentcredential" => Allowed::One(Named::Environment),
+            "workloadidentitycredential" => Allowed::One(Named::Workload),
+            "managedidentitycredential" => Allowed::One(Named::Managed),
+            "dev" | "azureclicredential" => Allowed::One(Named::Cli),
+            _ => {
+                return Err(Error::input(format!(
+                    "{TOKEN_CREDENTIALS} in the environment is none that this crate knows: `prod`, `dev`, \
+                     `EnvironmentCredential`, `WorkloadIdentityCredential`, `ManagedIdentityCredential` or \
+                     `AzureCliCredential`"
+                )));
+            }
+        })
+    }
+
+    fn allows(self, named: Named) -> bool {
+        match self {
+            Allowed::Any => true,
+            Allowed::Production => named != Named::Cli,
+            Allowed::One(one) => one == named,
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! What may be shown, and what never: secrets, and the texts of others in which one may be.
+
+use percent_encoding::percent_decode_str;
+use zeroize::Zeroizing;
+
+/// Characters of somebody else's text.
+const LONGEST: usize = 600;
+/// Names are no longer, and account keys are.
+const LONGEST_NAME: usize = 63;
+/// No token is shorter.
+#[cfg(feature = "entra")]
+const LEAST_TOKEN: usize = 21;
+
+/// Text that nobody may see. Wiped when it is dropped. It cannot be printed.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Secret(Zeroizing<String>);
+
+impl Secret {
+    pub(crate) fn new(text: String) -> Secret {
+        Secret(Zeroizing::new(text))
+    }
+
+    /// Its text, for whoever sends it.
+    pub(crate) fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A server's text on one line, of bounded length, and without our secrets, should it have sent them back.
+pub(crate) fn tidy(text: &str, secrets: &[&str]) -> String {
+    let mut text = text.to_owned();
+    for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
+        text = text.replace(secret, "<redacted>");
+        if percent_decode_str(&text).decode_utf8_lossy().contains(secret) {
+            return "<redacted>".to_owned();
+        }
+    }
+    let printable = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    printable.take(LONGEST).collect()
+}
+
+/// A name that was refused, for the error that says so; unless it may be a secret in the wrong place.
+pub(crate) fn quoted(name: &str) -> String {
+    if name.len() <= LONGEST_NAME && !name.contains(['=', '&', '?', '@', '~']) {
+        format!("{name:?}")
+    } else {
+        "what was given".to_owned()
+    }
+}
+
+/// Without what looks like a token: a JWT begins with the encoding of `{"`.
+#[cfg(feature = "entra")]
+pub(crate) fn without_tokens(text: &str) -> String {
+    let part_of_token = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '=' | '+' | '/');
+    let words = text.split_inclusive(|c| !part_of_token(c));
+    words.map(|word| if word.len() >= LEAST_TOKEN && word.contains("eyJ") { "<redacted> " } else { word }).collect()
+}
+
+#[cfg(all(test, feature = "entra"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_looks_like_a_token_is_not_shown() {
+        let text = r#"ERROR: {"accessToken": "eyJ0eXAiOiJKV1QiLCJhbGciOi.J9.x_y-z", "a": 1} of b"#;
+        let shown = without_tokens(text);
+        assert!(!shown.contains("eyJ") && shown.starts_with("ERROR: ") && shown.ends_with("of b"), "{shown}");
+    }
+}
