@@ -52,6 +52,7 @@ fn what_is_ours_or_std_s_or_not_public_is_not_foreign() {
         }
         struct Private { pub a: u8 }
         impl From<Agent> for Private {}
+        impl From<Private> for ureq::Ours {}
         #[cfg(test)]
         mod tests { pub fn a() -> ureq::Agent {} }
     "##;
