@@ -208,9 +208,8 @@ impl World {
     /// When an observer is told something.
     pub(super) fn check_notice(&mut self, who: usize, notice: &Notice<Failure>) {
         let local = self.clock(who);
-        let held_up = self.clients[who].held_up >= self.now;
         let claim = self.clients[who].claim_mut();
-        let (valid_until, is_lease) = (claim.valid_until, claim.one_shot);
+        let (valid_until, is_lease, term) = (claim.valid_until, claim.one_shot, claim.settings.term.duration());
         let record = &mut claim.run_mut().record;
         let breach = match notice {
             Notice::Retrying(failure) | Notice::RenewalFailed { failure, .. } => {
@@ -218,8 +217,9 @@ impl World {
             }
             Notice::Acquired { .. } if is_lease => None,
             Notice::Acquired { left } | Notice::Renewed { left } => {
-                let is_so = valid_until.is_some_and(|end| *left <= end.left(local) + S * 4 && end.left(local) <= *left);
-                (!is_so && !held_up).then_some("what the observer is told is so")
+                let is_so =
+                    valid_until.is_some_and(|end| end.left(local) <= *left) && term.is_some_and(|term| *left < term);
+                (!is_so).then_some("what the observer is told is so")
             }
             Notice::Released | Notice::ReleaseFailed(_) => {
                 record.end_noticed = true;
