@@ -6,6 +6,8 @@ use crate::lease::LockStatus;
 use crate::rest::Exchange;
 
 mod anything;
+mod call;
+mod caller;
 mod deadline;
 mod free;
 mod held;
