@@ -12,7 +12,7 @@
 //! | 6 | renewals vanish | tests/it/faults |
 //! | 7 | an answer comes late | tests/it/faults |
 //! | 8 | one or two renewals fail | tests/it/faults |
-//! | 9 | a renewal is told that the lease is gone | tests/it/loss.rs, tests/it/service.rs |
+//! | 9 | a renewal is told that the lease is gone | tests/it/loss.rs, tests/it/service |
 //! | 10 | an operator breaks the lease | tests/it/loss.rs |
 //! | 11 | a suspend, and a wall clock that is set | src/locker |
 //! | 12 | granted, and the answer is lost | tests/it/faults |

@@ -21,7 +21,8 @@ use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use crate::entra::login::TokenFile;
-use crate::hostile::{nobody, reflections};
+use crate::hostile::nobody;
+use crate::hostile::reflection::reflections;
 use crate::service::well;
 use crate::support::http::Operation;
 use crate::support::peer::{Peer, Received, Reply, answer, response};

@@ -4,5 +4,5 @@ fn server() -> Option<Server> {
     Server::azurite()
 }
 
-#[path = "scenarios.rs"]
+#[path = "scenarios/mod.rs"]
 mod scenarios;

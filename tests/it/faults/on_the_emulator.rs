@@ -4,5 +4,5 @@ fn server() -> Option<Server> {
     Some(Server::emulator())
 }
 
-#[path = "scenarios.rs"]
+#[path = "scenarios/mod.rs"]
 mod scenarios;
