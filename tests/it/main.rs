@@ -43,6 +43,7 @@
 
 mod conformance;
 mod emulator;
+mod endurance;
 #[cfg(feature = "entra")]
 mod entra;
 mod faults;
@@ -61,3 +62,6 @@ mod service;
 mod support;
 mod tls;
 mod wire;
+
+// Here on the emulator, and on Azurite in the target `slow`.
+use crate::on_the_emulator as slow_on_both_servers;

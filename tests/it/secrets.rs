@@ -1,6 +1,7 @@
 //! Nothing that a caller can print holds a secret: for each kind of credential, through each way to fail, whoever sends
 //! it back, in whatever form.
 
+use std::collections::BTreeSet;
 use std::error::Error as _;
 use std::fmt::Debug;
 use std::panic;
@@ -114,7 +115,9 @@ impl Prints {
     }
 
     fn hide(&self, secrets: &[String]) {
-        let forms: Vec<_> = secrets.iter().flat_map(|secret| forms(secret)).collect();
+        // Most requests carry the same ones, and each is looked for in everything.
+        let secrets: BTreeSet<_> = secrets.iter().collect();
+        let forms: BTreeSet<_> = secrets.into_iter().flat_map(|secret| forms(secret)).collect();
         let prints = self.0.lock().unwrap();
         assert!(prints.iter().any(|(_, text)| text.contains("could not")), "nothing failed");
         for (occasion, text) in &*prints {

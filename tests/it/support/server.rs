@@ -51,6 +51,15 @@ impl Deref for Server {
 #[macro_export]
 macro_rules! on_both_servers {
     ($($test:ident),+ $(,)?) => {
+        $crate::on_azurite!($($test),+);
+        $crate::on_the_emulator!($($test),+);
+    };
+}
+
+/// A test of each of these functions, on Azurite.
+#[macro_export]
+macro_rules! on_azurite {
+    ($($test:ident),+ $(,)?) => {
         mod on_azurite {
             $(
                 #[test]
@@ -60,7 +69,13 @@ macro_rules! on_both_servers {
                 }
             )+
         }
+    };
+}
 
+/// A test of each of these functions, on an emulator of its own.
+#[macro_export]
+macro_rules! on_the_emulator {
+    ($($test:ident),+ $(,)?) => {
         mod on_the_emulator {
             $(
                 #[test]

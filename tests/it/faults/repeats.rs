@@ -1,10 +1,16 @@
 //! Scenario 16: the network repeats requests.
 
 use super::*;
+use crate::slow_on_both_servers;
+
+slow_on_both_servers!(
+    requests_answered_by_their_second_copy_change_nothing,
+    requests_answered_by_their_first_copy_change_nothing,
+);
 
 /// A lock is made, held, renewed, waited for and handed over.
-fn live_through(repeated: Option<Operation>, fault: &Fault) {
-    let Some(rig) = Rig::unused() else { return };
+fn live_through(server: &Server, repeated: Option<Operation>, fault: &Fault) {
+    let rig = Rig::unused(server);
     rig.proxy.always(repeated, fault.clone());
     let (locker, events) = hear(rig.builder(Policy::default()).renew_every(SECOND));
     let first = locker.lock().unwrap();
@@ -37,12 +43,10 @@ fn live_through(repeated: Option<Operation>, fault: &Fault) {
 const REPEATED: [Option<Operation>; 7] =
     [Some(CreateContainer), Some(CreateBlob), Some(Acquire), Some(Look), Some(Renew), Some(Release), None];
 
-#[test]
-fn requests_answered_by_their_second_copy_change_nothing() {
-    each(REPEATED, |repeated| live_through(repeated, &Fault::Repeat));
+fn requests_answered_by_their_second_copy_change_nothing(server: &Server) {
+    each(REPEATED, |repeated| live_through(server, repeated, &Fault::Repeat));
 }
 
-#[test]
-fn requests_answered_by_their_first_copy_change_nothing() {
-    each(REPEATED, |repeated| live_through(repeated, &Fault::RepeatFirst));
+fn requests_answered_by_their_first_copy_change_nothing(server: &Server) {
+    each(REPEATED, |repeated| live_through(server, repeated, &Fault::RepeatFirst));
 }

@@ -1,13 +1,20 @@
 //! Scenario 14: released, and not heard of.
 
 use super::*;
+use crate::slow_on_both_servers;
 
-#[test]
-fn a_release_whose_answer_is_lost_has_worked() {
+slow_on_both_servers!(
+    a_release_whose_answer_is_lost_has_worked,
+    a_call_that_releases_has_worked_though_its_answer_is_lost,
+    a_repeated_release_neither_fails_nor_disturbs_the_next_holder,
+    a_release_that_found_the_lease_gone_and_cannot_have_worked_tells_the_loss,
+);
+
+fn a_release_whose_answer_is_lost_has_worked(server: &Server) {
     // A second release that is given up on leaves no time for a third.
     let twice = [(Fault::ResetAfter, 2), (Fault::AppliedThen(500, Vec::new()), 2)];
     each(unheard().map(|fault| (fault, 1)).into_iter().chain(twice), |(fault, times)| {
-        let Some(rig) = Rig::used() else { return };
+        let rig = Rig::used(server);
         for _ in 0..times {
             rig.proxy.next(Release, fault.clone());
         }
@@ -23,10 +30,9 @@ fn a_release_whose_answer_is_lost_has_worked() {
     });
 }
 
-#[test]
-fn a_call_that_releases_has_worked_though_its_answer_is_lost() {
+fn a_call_that_releases_has_worked_though_its_answer_is_lost(server: &Server) {
     each(unheard(), |fault| {
-        let Some(rig) = Rig::used() else { return };
+        let rig = Rig::used(server);
         rig.proxy.next(Release, fault);
         let mutex = rig.mutex(quick());
         let lease = mutex.acquire(LEASE).unwrap();
@@ -35,9 +41,8 @@ fn a_call_that_releases_has_worked_though_its_answer_is_lost() {
     });
 }
 
-#[test]
-fn a_repeated_release_neither_fails_nor_disturbs_the_next_holder() {
-    let Some(rig) = Rig::used() else { return };
+fn a_repeated_release_neither_fails_nor_disturbs_the_next_holder(server: &Server) {
+    let rig = Rig::used(server);
     rig.proxy.next(Release, Fault::ResetAfter);
     rig.proxy.next(Release, Fault::DelayRequest(4 * SECOND));
     let guard = rig.locker(Policy::default().attempt_limit(8 * SECOND)).lock().unwrap();
@@ -55,11 +60,10 @@ fn a_repeated_release_neither_fails_nor_disturbs_the_next_holder() {
     });
 }
 
-#[test]
-fn a_release_that_found_the_lease_gone_and_cannot_have_worked_tells_the_loss() {
+fn a_release_that_found_the_lease_gone_and_cannot_have_worked_tells_the_loss(server: &Server) {
     // With 429 the service says that it has not carried it out.
     each([None, Some(status(429))], |first| {
-        let Some(rig) = Rig::used() else { return };
+        let rig = Rig::used(server);
         let guard = rig.locker(Policy::default()).lock().unwrap();
         rig.server.break_lease(&rig.container, LOCK, Some(0));
         let next = rig.neighbour().try_lock().unwrap();

@@ -1,12 +1,17 @@
 //! Scenario 17: unlock beside a renewal.
 
 use super::*;
+use crate::slow_on_both_servers;
 
-#[test]
-fn an_unlock_lets_a_renewal_under_way_end_first() {
+slow_on_both_servers!(
+    an_unlock_lets_a_renewal_under_way_end_first,
+    a_renewal_that_was_given_up_and_lands_after_the_release_is_refused,
+);
+
+fn an_unlock_lets_a_renewal_under_way_end_first(server: &Server) {
     const DELAY: Duration = Duration::from_millis(1_500);
     each([Fault::DelayAnswer(DELAY), Fault::DelayRequest(DELAY)], |fault| {
-        let Some(rig) = Rig::used() else { return };
+        let rig = Rig::used(server);
         rig.proxy.next(Renew, fault);
         let guard = rig.builder(Policy::default()).renew_every(SECOND).build().unwrap().lock().unwrap();
         let lost = guard.lost();
@@ -23,10 +28,9 @@ fn an_unlock_lets_a_renewal_under_way_end_first() {
     });
 }
 
-#[test]
-fn a_renewal_that_was_given_up_and_lands_after_the_release_is_refused() {
+fn a_renewal_that_was_given_up_and_lands_after_the_release_is_refused(server: &Server) {
     each([true, false], |handed_over| {
-        let Some(rig) = Rig::used() else { return };
+        let rig = Rig::used(server);
         rig.proxy.next(Renew, Fault::DelayRequest(3 * LIMIT));
         let guard = rig.builder(quick()).renew_every(SECOND).build().unwrap().lock().unwrap();
         assert!(rig.proxy.wait_for(Renew, 1, SOON));

@@ -1,14 +1,20 @@
 //! Scenario 19: panics, and observers that misbehave.
 
 use super::*;
+use crate::slow_on_both_servers;
+
+slow_on_both_servers!(
+    a_panic_while_holding_releases,
+    an_observer_that_panics_or_blocks_does_not_disturb_the_lock,
+    a_loss_is_told_in_time_though_the_observer_blocks,
+);
 
 fn block(gate: &Receiver<()>) {
     let _ = gate.recv();
 }
 
-#[test]
-fn a_panic_while_holding_releases() {
-    let Some(rig) = Rig::used() else { return };
+fn a_panic_while_holding_releases(server: &Server) {
+    let rig = Rig::used(server);
     let guard = rig.locker(Policy::default()).lock().unwrap();
     let holder = thread::spawn(move || {
         guard.ensure_held().unwrap();
@@ -19,11 +25,7 @@ fn a_panic_while_holding_releases() {
     rig.assert_free_for_others();
 }
 
-#[test]
-fn an_observer_that_panics_or_blocks_does_not_disturb_the_lock() {
-    if server().is_none() {
-        return;
-    }
+fn an_observer_that_panics_or_blocks_does_not_disturb_the_lock(server: &Server) {
     let (open, gate) = bounded::<()>(0);
     let (heard, calls) = unbounded();
     let panics: Box<dyn FnMut(Event) + Send> = Box::new(move |event| {
@@ -32,7 +34,7 @@ fn an_observer_that_panics_or_blocks_does_not_disturb_the_lock() {
     });
     let blocks: Box<dyn FnMut(Event) + Send> = Box::new(move |_| block(&gate));
     each([panics, blocks], |observe| {
-        let Some(rig) = Rig::used() else { return };
+        let rig = Rig::used(server);
         let builder = rig.builder(Policy::default()).renew_every(SECOND);
         let guard = builder.on_event(observe).build().unwrap().lock().unwrap();
         assert!(rig.proxy.wait_for_status(Renew, 3, SOON));
@@ -50,9 +52,8 @@ fn an_observer_that_panics_or_blocks_does_not_disturb_the_lock() {
     assert!(count(&heard, is_renewed) >= 2, "it is called again after a panic: {heard:?}");
 }
 
-#[test]
-fn a_loss_is_told_in_time_though_the_observer_blocks() {
-    let Some(rig) = Rig::used() else { return };
+fn a_loss_is_told_in_time_though_the_observer_blocks(server: &Server) {
+    let rig = Rig::used(server);
     rig.proxy.always(Some(Renew), status(500));
     let (open, gate) = bounded::<()>(0);
     let builder = rig.builder(Policy::default()).on_event(move |_| block(&gate));

@@ -1,6 +1,17 @@
 //! Scenario 13: granted, and given up.
 
 use super::*;
+use crate::slow_on_both_servers;
+
+slow_on_both_servers!(
+    a_grant_unheard_of_by_the_end_of_the_wait_is_undone,
+    a_grant_unheard_of_when_the_wait_is_cancelled_is_undone,
+    a_grant_unheard_of_in_all_tries_is_undone,
+    a_wait_ends_in_time_though_the_undoing_hangs,
+    a_wait_ends_in_time_though_the_store_is_silent,
+    a_wait_that_failed_until_its_end_says_why,
+    a_grant_that_lands_when_nobody_wants_it_any_more_lasts_one_lease,
+);
 
 fn timeout_of(rig: &Rig, policy: Policy, timeout: Duration) -> Error {
     let (result, took) = timed(|| rig.locker(policy).lock_timeout(timeout));
@@ -11,26 +22,23 @@ fn timeout_of(rig: &Rig, policy: Policy, timeout: Duration) -> Error {
     error
 }
 
-#[test]
-fn a_grant_unheard_of_by_the_end_of_the_wait_is_undone() {
-    let Some(rig) = Rig::used() else { return };
+fn a_grant_unheard_of_by_the_end_of_the_wait_is_undone(server: &Server) {
+    let rig = Rig::used(server);
     rig.proxy.always(Some(Acquire), Fault::Withhold);
     timeout_of(&rig, Policy::default(), SECOND);
     rig.assert_undone(SLACK);
 }
 
-#[test]
-fn a_grant_unheard_of_when_the_wait_is_cancelled_is_undone() {
-    let Some(rig) = Rig::used() else { return };
+fn a_grant_unheard_of_when_the_wait_is_cancelled_is_undone(server: &Server) {
+    let rig = Rig::used(server);
     rig.proxy.next(Acquire, Fault::Withhold);
     cancelled_at(&rig, Acquire, Policy::default());
     rig.assert_undone(5 * SECOND + SLACK);
 }
 
-#[test]
-fn a_grant_unheard_of_in_all_tries_is_undone() {
+fn a_grant_unheard_of_in_all_tries_is_undone(server: &Server) {
     each([true, false], |kept| {
-        let Some(rig) = Rig::used() else { return };
+        let rig = Rig::used(server);
         rig.proxy.always(Some(Acquire), Fault::Withhold);
         let policy = quick().retries(1);
         let (result, took) = if kept {
@@ -45,9 +53,8 @@ fn a_grant_unheard_of_in_all_tries_is_undone() {
     });
 }
 
-#[test]
-fn a_wait_ends_in_time_though_the_undoing_hangs() {
-    let Some(rig) = Rig::used() else { return };
+fn a_wait_ends_in_time_though_the_undoing_hangs(server: &Server) {
+    let rig = Rig::used(server);
     rig.proxy.always(Some(Acquire), Fault::Withhold);
     rig.proxy.always(Some(Release), Fault::BlackHole);
     timeout_of(&rig, Policy::default(), SECOND);
@@ -57,9 +64,8 @@ fn a_wait_ends_in_time_though_the_undoing_hangs() {
     assert_eq!(rig.proxy.count(Release), 1, "one release, bounded");
 }
 
-#[test]
-fn a_wait_ends_in_time_though_the_store_is_silent() {
-    let Some(rig) = Rig::used() else { return };
+fn a_wait_ends_in_time_though_the_store_is_silent(server: &Server) {
+    let rig = Rig::used(server);
     rig.proxy.always(None, Fault::BlackHole);
     timeout_of(&rig, Policy::default(), 1_500 * MS);
     let cancel = Cancel::new();
@@ -73,19 +79,17 @@ fn a_wait_ends_in_time_though_the_store_is_silent() {
     assert!(called.elapsed() < BACK_WITHIN + SLACK, "{:?}", called.elapsed());
 }
 
-#[test]
-fn a_wait_that_failed_until_its_end_says_why() {
+fn a_wait_that_failed_until_its_end_says_why(server: &Server) {
     each([status(503), Fault::BlackHole], |fault| {
-        let Some(rig) = Rig::used() else { return };
+        let rig = Rig::used(server);
         rig.proxy.always(None, fault);
         let error = timeout_of(&rig, Policy::default().attempt_limit(LIMIT / 4), LIMIT);
         assert!(error.source().is_some(), "the last failure is the source, say the docs");
     });
 }
 
-#[test]
-fn a_grant_that_lands_when_nobody_wants_it_any_more_lasts_one_lease() {
-    let Some(rig) = Rig::used() else { return };
+fn a_grant_that_lands_when_nobody_wants_it_any_more_lasts_one_lease(server: &Server) {
+    let rig = Rig::used(server);
     rig.proxy.next(Acquire, Fault::Late(2 * SECOND));
     let result = rig.locker(Policy::default().retries(0)).try_lock();
     assert_eq!(kind_of(result), ErrorKind::Unavailable);

@@ -1,6 +1,13 @@
 //! Waiting through an outage.
 
 use super::*;
+use crate::slow_on_both_servers;
+
+slow_on_both_servers!(
+    a_wait_survives_an_outage_that_its_patience_bears,
+    a_wait_ends_when_an_outage_outlasts_its_patience,
+    patience_begins_anew_with_a_proper_answer,
+);
 
 type Waited = (azmutex::Result<LockGuard>, Instant);
 
@@ -14,10 +21,9 @@ fn waiting(rig: &Rig, policy: Policy) -> (LockGuard, Receiver<Waited>) {
     (neighbour, waited)
 }
 
-#[test]
-fn a_wait_survives_an_outage_that_its_patience_bears() {
+fn a_wait_survives_an_outage_that_its_patience_bears(server: &Server) {
     each([Fault::BlackHole, Fault::ResetBefore, Fault::Withhold, status(503)], |fault| {
-        let Some(rig) = Rig::used() else { return };
+        let rig = Rig::used(server);
         let (neighbour, waited) = waiting(&rig, quick());
         rig.proxy.always(None, fault);
         thread::sleep(SECOND);
@@ -35,11 +41,10 @@ fn a_wait_survives_an_outage_that_its_patience_bears() {
     });
 }
 
-#[test]
-fn a_wait_ends_when_an_outage_outlasts_its_patience() {
+fn a_wait_ends_when_an_outage_outlasts_its_patience(server: &Server) {
     const PATIENCE: Duration = Duration::from_secs(2);
     each([Fault::BlackHole, Fault::ResetBefore, status(500), asking_to_wait(503, 3_600)], |fault| {
-        let Some(rig) = Rig::used() else { return };
+        let rig = Rig::used(server);
         let (neighbour, waited) = waiting(&rig, quick().patience(PATIENCE));
         rig.proxy.always(None, fault);
         let began = Instant::now();
@@ -55,10 +60,9 @@ fn a_wait_ends_when_an_outage_outlasts_its_patience() {
     });
 }
 
-#[test]
-fn patience_begins_anew_with_a_proper_answer() {
+fn patience_begins_anew_with_a_proper_answer(server: &Server) {
     const PATIENCE: Duration = Duration::from_secs(5);
-    let Some(rig) = Rig::used() else { return };
+    let rig = Rig::used(server);
     let (neighbour, waited) = waiting(&rig, quick().patience(PATIENCE));
     for _ in 0..2 {
         rig.proxy.always(None, Fault::ResetBefore);

@@ -1,9 +1,15 @@
 //! Scenario 18: letting go while the store is down.
 
 use super::*;
+use crate::slow_on_both_servers;
 
-#[test]
-fn a_drop_is_bounded_though_the_store_is_down_and_the_lease_ends_by_itself() {
+slow_on_both_servers!(
+    a_drop_is_bounded_though_the_store_is_down_and_the_lease_ends_by_itself,
+    an_unlock_while_the_store_is_down_is_bounded_and_says_so,
+    an_unlock_does_not_outlast_the_lease,
+);
+
+fn a_drop_is_bounded_though_the_store_is_down_and_the_lease_ends_by_itself(server: &Server) {
     // The last of each is the bound: a limit of its own makes the drop faster than the usual one would.
     let variants = [
         (Fault::BlackHole, None, 2 * SECOND + SLACK),
@@ -11,7 +17,7 @@ fn a_drop_is_bounded_though_the_store_is_down_and_the_lease_ends_by_itself() {
         (Fault::ResetBefore, None, 2 * SECOND + SLACK),
     ];
     each(variants, |(fault, drop_limit, bound)| {
-        let Some(rig) = Rig::used() else { return };
+        let rig = Rig::used(server);
         let builder = rig.builder(Policy::default());
         let (locker, events) = hear(match drop_limit {
             Some(limit) => builder.drop_limit(limit),
@@ -30,9 +36,8 @@ fn a_drop_is_bounded_though_the_store_is_down_and_the_lease_ends_by_itself() {
     });
 }
 
-#[test]
-fn an_unlock_while_the_store_is_down_is_bounded_and_says_so() {
-    let Some(rig) = Rig::used() else { return };
+fn an_unlock_while_the_store_is_down_is_bounded_and_says_so(server: &Server) {
+    let rig = Rig::used(server);
     let guard = rig.locker(quick()).lock().unwrap();
     rig.proxy.always(None, Fault::BlackHole);
     let (unlocked, took) = timed(|| guard.unlock());
@@ -45,9 +50,8 @@ fn an_unlock_while_the_store_is_down_is_bounded_and_says_so() {
     assert!(rig.becomes_free((granted + LEASE + SLACK).saturating_duration_since(Instant::now())));
 }
 
-#[test]
-fn an_unlock_does_not_outlast_the_lease() {
-    let Some(rig) = Rig::used() else { return };
+fn an_unlock_does_not_outlast_the_lease(server: &Server) {
+    let rig = Rig::used(server);
     let guard = rig.locker(Policy::default()).lock().unwrap();
     rig.proxy.always(None, Fault::BlackHole);
     let granted = rig.requests(Acquire)[0].at;

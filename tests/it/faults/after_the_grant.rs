@@ -1,11 +1,17 @@
 //! Scenario 15: granted, and something is amiss after it.
 
 use super::*;
+use crate::slow_on_both_servers;
 
-#[test]
-fn a_grant_that_comes_after_the_caller_left_is_released() {
+slow_on_both_servers!(
+    a_grant_that_comes_after_the_caller_left_is_released,
+    a_grant_in_the_wait_for_another_holder_is_released_when_the_caller_leaves,
+    nothing_is_acquired_once_the_caller_left,
+);
+
+fn a_grant_that_comes_after_the_caller_left_is_released(server: &Server) {
     const DELAY: Duration = Duration::from_secs(2);
-    let Some(rig) = Rig::used() else { return };
+    let rig = Rig::used(server);
     rig.proxy.next(Acquire, Fault::DelayAnswer(DELAY));
     cancelled_at(&rig, Acquire, Policy::default());
     rig.assert_undone(DELAY + SLACK);
@@ -14,9 +20,8 @@ fn a_grant_that_comes_after_the_caller_left_is_released() {
     assert!(released - acquired < SLACK, "{:?}", released - acquired);
 }
 
-#[test]
-fn a_grant_in_the_wait_for_another_holder_is_released_when_the_caller_leaves() {
-    let Some(rig) = Rig::used() else { return };
+fn a_grant_in_the_wait_for_another_holder_is_released_when_the_caller_leaves(server: &Server) {
+    let rig = Rig::used(server);
     let neighbour = rig.neighbour().lock().unwrap();
     let cancel = Cancel::new();
     let (locker, canceller) = (rig.locker(Policy::default()), cancel.clone());
@@ -31,9 +36,8 @@ fn a_grant_in_the_wait_for_another_holder_is_released_when_the_caller_leaves() {
     rig.assert_undone(SECOND + SLACK);
 }
 
-#[test]
-fn nothing_is_acquired_once_the_caller_left() {
-    let Some(rig) = Rig::unused() else { return };
+fn nothing_is_acquired_once_the_caller_left(server: &Server) {
+    let rig = Rig::unused(server);
     rig.proxy.next(CreateBlob, Fault::DelayAnswer(SECOND));
     cancelled_at(&rig, CreateBlob, Policy::default());
     thread::sleep(SECOND + 500 * MS);

@@ -1,15 +1,22 @@
 //! Scenario 6: loss by silence.
 
 use super::*;
+use crate::slow_on_both_servers;
+
+slow_on_both_servers!(
+    a_black_hole_on_renewals_is_told_at_the_deadline_and_nobody_has_the_lock_before,
+    an_unlock_after_the_loss_is_bounded_though_the_store_is_silent,
+    renewals_that_fail_at_once_are_not_repeated_without_measure_until_the_deadline,
+    a_renewal_that_lands_after_the_loss_revives_nothing,
+);
 
 /// Nothing but the lease itself ends a request that hangs while the lock is held.
 fn endless() -> Policy {
     Policy::default().attempt_limit(60 * SECOND)
 }
 
-#[test]
-fn a_black_hole_on_renewals_is_told_at_the_deadline_and_nobody_has_the_lock_before() {
-    let Some(rig) = Rig::used() else { return };
+fn a_black_hole_on_renewals_is_told_at_the_deadline_and_nobody_has_the_lock_before(server: &Server) {
+    let rig = Rig::used(server);
     rig.proxy.always(Some(Renew), Fault::BlackHole);
     let (locker, events) = hear(rig.builder(endless()));
     let guard = locker.lock().unwrap();
@@ -50,9 +57,8 @@ fn a_black_hole_on_renewals_is_told_at_the_deadline_and_nobody_has_the_lock_befo
     assert_eq!(count(&events.try_iter().collect::<Vec<_>>(), is_lost), 0, "told twice");
 }
 
-#[test]
-fn an_unlock_after_the_loss_is_bounded_though_the_store_is_silent() {
-    let Some(rig) = Rig::used() else { return };
+fn an_unlock_after_the_loss_is_bounded_though_the_store_is_silent(server: &Server) {
+    let rig = Rig::used(server);
     let guard = rig.locker(endless()).lock().unwrap();
     rig.proxy.always(None, Fault::BlackHole);
     let deadline = Deadline::of(&guard);
@@ -65,10 +71,9 @@ fn an_unlock_after_the_loss_is_bounded_though_the_store_is_silent() {
     rig.neighbour().lock_timeout(granted + LEASE + SECOND + SLACK - Instant::now()).unwrap().unlock().unwrap();
 }
 
-#[test]
-fn renewals_that_fail_at_once_are_not_repeated_without_measure_until_the_deadline() {
+fn renewals_that_fail_at_once_are_not_repeated_without_measure_until_the_deadline(server: &Server) {
     each([Fault::ResetBefore, status(503)], |fault| {
-        let Some(rig) = Rig::used() else { return };
+        let rig = Rig::used(server);
         rig.proxy.always(Some(Renew), fault);
         let guard = rig.locker(Policy::default()).lock().unwrap();
         let deadline = Deadline::of(&guard);
@@ -86,11 +91,10 @@ fn renewals_that_fail_at_once_are_not_repeated_without_measure_until_the_deadlin
     });
 }
 
-#[test]
-fn a_renewal_that_lands_after_the_loss_revives_nothing() {
+fn a_renewal_that_lands_after_the_loss_revives_nothing(server: &Server) {
     // After the holder was told, and the second in time to make the lease last longer on the service's side.
     each([(true, 10 * SECOND), (false, 8_700 * MS)], |(lets_go_first, lands_after)| {
-        let Some(rig) = Rig::used() else { return };
+        let rig = Rig::used(server);
         rig.proxy.next(Renew, Fault::DelayRequest(lands_after));
         rig.proxy.always(Some(Renew), Fault::BlackHole);
         let guard = rig.locker(endless()).lock().unwrap();

@@ -1,12 +1,19 @@
 //! Scenario 12: granted, and not heard of.
 
 use super::*;
+use crate::slow_on_both_servers;
 
-#[test]
-fn a_grant_whose_answer_is_lost_is_had_by_the_same_acquire_again() {
+slow_on_both_servers!(
+    a_grant_whose_answer_is_lost_is_had_by_the_same_acquire_again,
+    a_call_without_a_locker_gets_the_lease_whose_answer_was_lost,
+    a_fresh_account_is_set_up_though_every_answer_is_lost_once,
+    whoever_may_have_the_lock_asks_by_acquiring,
+);
+
+fn a_grant_whose_answer_is_lost_is_had_by_the_same_acquire_again(server: &Server) {
     let ways = ways().into_iter().flat_map(|way| unheard().map(|fault| (way, fault)));
     each(ways.flat_map(|(way, fault)| [(way, fault.clone(), 1), (way, fault, 2)]), |(way, fault, times)| {
-        let Some(rig) = Rig::used() else { return };
+        let rig = Rig::used(server);
         for _ in 0..times {
             rig.proxy.next(Acquire, fault.clone());
         }
@@ -25,10 +32,9 @@ fn a_grant_whose_answer_is_lost_is_had_by_the_same_acquire_again() {
     });
 }
 
-#[test]
-fn a_call_without_a_locker_gets_the_lease_whose_answer_was_lost() {
+fn a_call_without_a_locker_gets_the_lease_whose_answer_was_lost(server: &Server) {
     each(unheard(), |fault| {
-        let Some(rig) = Rig::used() else { return };
+        let rig = Rig::used(server);
         rig.proxy.next(Acquire, fault);
         let mutex = rig.mutex(quick());
         let lease = mutex.acquire(LEASE).unwrap();
@@ -39,10 +45,9 @@ fn a_call_without_a_locker_gets_the_lease_whose_answer_was_lost() {
     });
 }
 
-#[test]
-fn a_fresh_account_is_set_up_though_every_answer_is_lost_once() {
+fn a_fresh_account_is_set_up_though_every_answer_is_lost_once(server: &Server) {
     each(unheard(), |fault| {
-        let Some(rig) = Rig::unused() else { return };
+        let rig = Rig::unused(server);
         for operation in [CreateContainer, CreateBlob, Acquire] {
             rig.proxy.next(operation, fault.clone());
         }
@@ -57,9 +62,8 @@ fn a_fresh_account_is_set_up_though_every_answer_is_lost_once() {
     });
 }
 
-#[test]
-fn whoever_may_have_the_lock_asks_by_acquiring() {
-    let Some(rig) = Rig::used() else { return };
+fn whoever_may_have_the_lock_asks_by_acquiring(server: &Server) {
+    let rig = Rig::used(server);
     let neighbour = rig.neighbour().lock().unwrap();
     rig.proxy.next(Acquire, Fault::ResetBefore);
     let locker = rig.locker(Policy::default());

@@ -1,13 +1,18 @@
 //! Scenario 7: time is counted from the sending.
 
 use super::*;
+use crate::slow_on_both_servers;
 
-#[test]
-fn a_delayed_answer_shortens_the_hold_by_its_delay() {
+slow_on_both_servers!(
+    a_delayed_answer_shortens_the_hold_by_its_delay,
+    a_grant_that_is_over_when_it_is_heard_of_is_none,
+);
+
+fn a_delayed_answer_shortens_the_hold_by_its_delay(server: &Server) {
     // Less than half of what is left, which is a renewal's limit.
     const DELAY: Duration = Duration::from_secs(3);
     let renewal = || {
-        let Some(rig) = Rig::used() else { return };
+        let rig = Rig::used(server);
         rig.proxy.next(Renew, Fault::DelayAnswer(DELAY));
         // The next one is due as soon as the delayed answer is there.
         rig.proxy.always(Some(Renew), Fault::BlackHole);
@@ -23,7 +28,7 @@ fn a_delayed_answer_shortens_the_hold_by_its_delay() {
         guard.unlock().unwrap();
     };
     let acquire = || {
-        let Some(rig) = Rig::used() else { return };
+        let rig = Rig::used(server);
         rig.proxy.next(Acquire, Fault::DelayAnswer(DELAY));
         let guard = rig.locker(Policy::default()).lock().unwrap();
         let deadline = Deadline::of(&guard);
@@ -33,7 +38,7 @@ fn a_delayed_answer_shortens_the_hold_by_its_delay() {
         guard.unlock().unwrap();
     };
     let call = || {
-        let Some(rig) = Rig::used() else { return };
+        let rig = Rig::used(server);
         let mutex = rig.mutex(Policy::default());
         rig.proxy.next(Acquire, Fault::DelayAnswer(DELAY));
         let mut lease = mutex.acquire(LEASE).unwrap();
@@ -46,10 +51,9 @@ fn a_delayed_answer_shortens_the_hold_by_its_delay() {
     each([&renewal as &(dyn Fn() + Sync), &acquire, &call], |variant| variant());
 }
 
-#[test]
-fn a_grant_that_is_over_when_it_is_heard_of_is_none() {
+fn a_grant_that_is_over_when_it_is_heard_of_is_none(server: &Server) {
     const DELAY: Duration = Duration::from_secs(13);
-    let Some(rig) = Rig::used() else { return };
+    let rig = Rig::used(server);
     rig.proxy.next(Acquire, Fault::DelayAnswer(DELAY));
     let guard = rig.locker(Policy::default().attempt_limit(LEASE)).lock().unwrap();
     let deadline = Deadline::of(&guard);
