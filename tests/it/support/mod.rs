@@ -9,7 +9,6 @@ pub mod http;
 #[path = "../../../src/clock/lateness.rs"]
 pub mod lateness;
 pub mod peer;
-#[cfg(unix)]
 pub mod process;
 pub mod proxy;
 pub mod sas;
