@@ -7,7 +7,6 @@ mod malformed;
 pub(crate) mod reflection;
 mod silence;
 
-use std::error::Error as _;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
@@ -26,6 +25,7 @@ use rustix::net;
 use crate::service::{CALLS, call, key, mutex, mutex_with, policy, stage, well, within};
 use crate::support::http::Operation;
 use crate::support::peer::{Peer, Received, Reply, answer, response, service_error};
+use crate::support::prints;
 
 const LEASE: Duration = Duration::from_secs(15);
 const MS: Duration = Duration::from_millis(1);
@@ -55,17 +55,6 @@ fn last_words(what: &str, events: &Receiver<String>) -> Vec<String> {
             Err(RecvTimeoutError::Timeout) => panic!("{what}: a thread stays behind, after {words:?}"),
         }
     }
-}
-
-/// Everything that a caller can print of an error.
-fn prints(error: &Error) -> String {
-    let mut text = format!("{error}\n{error:?}\n{:?}\n{:?}", error.service_code(), error.request_id());
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(&format!("\n{cause}\n{cause:?}"));
-        source = cause.source();
-    }
-    text
 }
 
 /// What each call may say of a server whose answer tells nothing.
