@@ -60,6 +60,7 @@ mod scenarios;
 mod secrets;
 mod service;
 mod support;
+mod targets;
 mod tls;
 mod wire;
 
