@@ -1,6 +1,7 @@
 //! The values that a lease is made of.
 
 use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::kept::Kept;
 pub use crate::lost::Lost;
 use crate::random;
+use crate::redact::quoted;
 
 /// The shortest and the longest lease that ends, in seconds:
 /// [Lease Blob](https://learn.microsoft.com/rest/api/storageservices/lease-blob).
@@ -21,6 +23,17 @@ const LONGEST_BREAK: u64 = 60;
 ///
 /// Whoever writes to the locked blob itself sends it as `x-ms-lease-id`, and the service refuses the write once the
 /// lease is somebody else's.
+///
+/// As text it has the form `01234567-89ab-cdef-0123-456789abcdef`, and can be read back: for
+/// [`AzureMutex::resume`](crate::AzureMutex::resume) in another process.
+///
+/// ```
+/// use azmutex::lease::LeaseId;
+///
+/// let id: LeaseId = "01234567-89AB-CDEF-0123-456789ABCDEF".parse()?;
+/// assert_eq!(id.to_string(), "01234567-89ab-cdef-0123-456789abcdef");
+/// # Ok::<(), azmutex::Error>(())
+/// ```
 #[derive(Copy, Clone, PartialEq, Eq, Hash)]
 pub struct LeaseId([u8; 16]);
 
@@ -58,6 +71,24 @@ impl LeaseId {
     /// Bits to start a pseudo-random sequence with.
     pub(crate) fn seed(&self) -> u64 {
         self.0.iter().fold(0, |seed: u64, byte| seed.rotate_left(11) ^ u64::from(*byte))
+    }
+}
+
+impl FromStr for LeaseId {
+    type Err = Error;
+
+    /// Reads what `Display` writes, in any case; nothing may be around it.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if it is something else.
+    fn from_str(text: &str) -> Result<LeaseId> {
+        LeaseId::parse(text).ok_or_else(|| {
+            Error::input(format!(
+                "a lease id has the form 01234567-89ab-cdef-0123-456789abcdef, not that of {}",
+                quoted(text)
+            ))
+        })
     }
 }
 
@@ -269,6 +300,31 @@ mod tests {
             assert!(LeaseId::parse(bad).is_none(), "{bad}");
         }
         assert!(LeaseId::parse("0123456789abcdef0123456789abcdef0123").is_none());
+    }
+
+    #[test]
+    fn every_id_is_read_back_from_its_text() {
+        holds(any::<[u8; 16]>(), |bytes| {
+            let id = LeaseId(bytes);
+            assert_eq!(id.to_string().parse::<LeaseId>().unwrap(), id);
+            assert_eq!(id.to_string().to_ascii_uppercase().parse::<LeaseId>().unwrap(), id);
+        });
+    }
+
+    #[test]
+    fn what_is_no_id_is_told_and_not_repeated_if_it_is_long() {
+        let refused = |text: &str| text.parse::<LeaseId>().unwrap_err();
+        let error = refused("0123");
+        assert_eq!(error.kind(), crate::ErrorKind::InvalidInput);
+        let form = "a lease id has the form 01234567-89ab-cdef-0123-456789abcdef, not that of ";
+        assert_eq!(error.to_string(), format!("{form}\"0123\""));
+        assert_eq!(
+            refused("01234567-89ab-cdef-0123-456789abcdef\n").to_string(),
+            format!("{form}\"01234567-89ab-cdef-0123-456789abcdef\\n\"")
+        );
+        for other in ["x".repeat(100_000), "sv=2021-12-02&sig=c2VjcmV0".to_owned()] {
+            assert_eq!(refused(&other).to_string(), format!("{form}what was given"));
+        }
     }
 
     #[test]

@@ -130,7 +130,7 @@ impl AzureMutex {
     /// ```no_run
     /// # fn read_file() -> String { String::new() }
     /// let mutex = azmutex::Container::from_env("locks")?.mutex("nightly-report")?;
-    /// let lease = mutex.resume(read_file().parse()?)?;
+    /// let lease = mutex.resume(read_file().trim().parse()?)?;
     /// # drop(lease);
     /// # Ok::<(), azmutex::Error>(())
     /// ```
