@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use azmutex::lease::{Break, LockStatus, Lost};
+use azmutex::lease::{Break, LockState, Lost};
 use azmutex::retry::Policy;
 use azmutex::{AzureMutex, ErrorKind, container};
 
@@ -25,24 +25,24 @@ fn a_lease_is_taken_refused_renewed_and_released(server: &Server) {
     let name = unique("mutex");
     let mutex = || server.container(&name).mutex("job").unwrap();
     let (mine, other) = (mutex(), mutex());
-    assert_eq!(mine.inspect().unwrap(), LockStatus::Missing);
+    assert_eq!(mine.inspect().unwrap().state(), LockState::Missing);
     let mut lease = mine.acquire(LEASE).unwrap();
     assert!(lease.is_held());
     assert_eq!(lease.duration(), Some(LEASE));
-    assert_eq!(mine.inspect().unwrap(), LockStatus::Leased);
+    assert_eq!(mine.inspect().unwrap().state(), LockState::Leased);
     let error = other.acquire(LEASE).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::WouldBlock, "{error:?}");
     let before = lease.remaining();
     mine.renew(&mut lease).unwrap();
     assert!(lease.remaining() >= before - Duration::from_secs(1));
     mine.release(&mut lease).unwrap();
-    assert_eq!(mine.inspect().unwrap(), LockStatus::Available);
+    assert_eq!(mine.inspect().unwrap().state(), LockState::Available);
     let lease = other.acquire_infinite().unwrap();
     assert_eq!(lease.duration(), None);
     assert_eq!(lease.remaining(), Duration::MAX);
-    assert_eq!(other.inspect().unwrap(), LockStatus::LeasedForever);
+    assert_eq!(other.inspect().unwrap().state(), LockState::LeasedForever);
     assert_eq!(mine.break_lease(Break::ForceWithin(Duration::ZERO)).unwrap(), Duration::ZERO);
-    assert_eq!(mine.inspect().unwrap(), LockStatus::Broken);
+    assert_eq!(mine.inspect().unwrap().state(), LockState::Broken);
 }
 
 /// A lock behind a proxy, whose calls are not repeated.

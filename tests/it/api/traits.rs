@@ -60,6 +60,7 @@ fn all() -> Vec<(&'static str, Vec<&'static str>)> {
         azmutex::lease::Break,
         azmutex::lease::Lease,
         azmutex::lease::LeaseId,
+        azmutex::lease::LockState,
         azmutex::lease::LockStatus,
         azmutex::lease::Lost,
         azmutex::locker::Builder,
