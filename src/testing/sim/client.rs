@@ -396,11 +396,16 @@ impl World {
         let local = self.clock(who);
         let client = &mut self.clients[who];
         let Some(claim) = client.claim.as_mut().filter(|claim| claim.number == number) else { return };
+        let is_silence = heard == Heard::Silence;
         if let Some(farewell) = &claim.farewell {
-            if let Some(result) = farewell.hear(local, heard) {
-                claim.farewell = None;
-                self.check_farewell(who, &result);
-                self.finish(who);
+            match farewell.hear(local, heard) {
+                Some(result) => {
+                    claim.farewell = None;
+                    self.check_farewell(who, &result);
+                    self.finish(who);
+                }
+                None if is_silence => self.listen(who),
+                None => {}
             }
             return;
         }
@@ -408,6 +413,7 @@ impl World {
         let turn = waiter.hear(local, heard, || claim.standing.check(local));
         self.deliver(who);
         match turn {
+            Turn::Listen if is_silence => self.listen(who),
             Turn::Listen => {}
             Turn::Take => self.take(who),
             Turn::Leave => {
@@ -855,6 +861,10 @@ impl World {
                 if let Some(end) = client.clock.when(deadline) {
                     self.schedule_for(who, end + TOLD_WITHIN, Event::Overdue { claim: number });
                 }
+            }
+            // It has just gone on.
+            _ if self.now < client.still_until + TOLD_WITHIN => {
+                self.schedule_for(who, client.still_until + TOLD_WITHIN, Event::Overdue { claim: number });
             }
             deadline => self.breach("a loss is told in time", format_args!("client {who}: due {deadline:?}")),
         }
