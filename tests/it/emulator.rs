@@ -745,31 +745,14 @@ fn it_has_nothing_of_the_client() {
 /// In processes of their own, where nothing else has threads or sockets.
 #[cfg(target_os = "linux")]
 mod alone {
-    use std::env;
     use std::fs::File;
     use std::net::TcpListener;
-    use std::process::Command;
     use std::sync::mpsc;
 
     use rustix::process::{Resource, getrlimit, setrlimit};
 
     use super::*;
-
-    /// Runs a test again in a process of its own, where nothing else has threads or sockets; `true` in that process.
-    fn is_alone(test: &str) -> bool {
-        const ALONE: &str = "AZMUTEX_TEST_ALONE";
-        if env::var_os(ALONE).is_some() {
-            return true;
-        }
-        let output = Command::new(env::current_exe().unwrap())
-            .args(["--exact", &format!("emulator::alone::{test}"), "--nocapture"])
-            .env(ALONE, "1")
-            .output()
-            .unwrap();
-        let said = [output.stdout, output.stderr].map(|said| String::from_utf8_lossy(&said).into_owned());
-        assert!(output.status.success() && said[0].contains("1 passed"), "{}\n{}", said[0], said[1]);
-        false
-    }
+    use crate::support::process::is_alone;
 
     fn entries(directory: &str) -> usize {
         std::fs::read_dir(directory).unwrap().count()
@@ -777,7 +760,7 @@ mod alone {
 
     #[test]
     fn a_thousand_starts_and_stops_leave_nothing() {
-        if !is_alone("a_thousand_starts_and_stops_leave_nothing") {
+        if !is_alone(a_thousand_starts_and_stops_leave_nothing) {
             return;
         }
         let counts = || (entries("/proc/self/task"), entries("/proc/self/fd"));
@@ -802,7 +785,7 @@ mod alone {
 
     #[test]
     fn it_stops_where_there_are_no_descriptors_left() {
-        if !is_alone("it_stops_where_there_are_no_descriptors_left") {
+        if !is_alone(it_stops_where_there_are_no_descriptors_left) {
             return;
         }
         let emulator = Emulator::start().unwrap();
@@ -826,7 +809,7 @@ mod alone {
 
     #[test]
     fn thousands_of_connections_leave_room_for_one_more() {
-        if !is_alone("thousands_of_connections_leave_room_for_one_more") {
+        if !is_alone(thousands_of_connections_leave_room_for_one_more) {
             return;
         }
         const MOST: usize = 512;
