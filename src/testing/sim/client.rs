@@ -82,6 +82,8 @@ pub(super) struct Claim {
     pub(super) lost_told: Option<Lost>,
     /// Whether the lock was held until it was let go, by the client's own clock.
     pub(super) held_at_last: Option<bool>,
+    /// And until when it was at most. A renewal under way may yet move that.
+    pub(super) deadline_at_last: Option<Moment>,
     releases: u32,
 }
 
@@ -339,6 +341,7 @@ impl World {
             hears_at: self.now,
             lost_told: None,
             held_at_last: None,
+            deadline_at_last: None,
             releases: 0,
         });
         self.listen(who);
@@ -455,7 +458,7 @@ impl World {
         let claim = self.clients[who].claim_mut();
         let standing = claim.standing.close(local);
         let limits = Limits::new(claim.settings.policy.attempt_limit, DROP_LIMIT);
-        claim.held_at_last = Some(standing.is_ok());
+        (claim.held_at_last, claim.deadline_at_last) = (Some(standing.is_ok()), claim.valid_until);
         claim.farewell = Some(Farewell::new(local, standing, &limits, claim.way));
         self.deliver(who);
         self.leave(who);

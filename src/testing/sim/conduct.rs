@@ -321,7 +321,7 @@ impl World {
         };
         // The lease's end, by its own rule.
         let margin = claim.settings.term.duration().map(|term| 2 * S + term / 50).unwrap_or_default();
-        let end = claim.valid_until.and_then(|moment| client.clock.when(moment.after(margin)));
+        let end = claim.deadline_at_last.and_then(|moment| client.clock.when(moment.after(margin)));
         let held = claim.held_at_last == Some(true);
         // Clocks drift.
         let [least, most] = [99, 101].map(|percent| {
