@@ -88,7 +88,7 @@ enum Problem {
     #[error("not obtained within {0:?}")]
     TimedOut(Duration, #[source] Option<Error>),
     #[error("the wait was cancelled")]
-    Cancelled,
+    Cancelled(#[source] Option<Error>),
     #[error("lost: {0}; stop the work that it guarded")]
     Lost(Lost),
     #[error("{0}")]
@@ -148,8 +148,8 @@ impl Error {
         Error::about(lock, Problem::TimedOut(waited, last))
     }
 
-    pub(crate) fn cancelled(lock: &Arc<str>) -> Error {
-        Error::about(lock, Problem::Cancelled)
+    pub(crate) fn cancelled(lock: &Arc<str>, last: Option<Error>) -> Error {
+        Error::about(lock, Problem::Cancelled(last))
     }
 
     pub(crate) fn lost(lock: &Arc<str>, lost: Lost) -> Error {
@@ -217,7 +217,7 @@ impl Error {
         match &self.0.problem {
             Problem::Busy => ErrorKind::WouldBlock,
             Problem::TimedOut(..) => ErrorKind::TimedOut,
-            Problem::Cancelled => ErrorKind::Cancelled,
+            Problem::Cancelled(_) => ErrorKind::Cancelled,
             Problem::Lost(_) => ErrorKind::LeaseLost,
             Problem::Input(_) => ErrorKind::InvalidInput,
             Problem::NoCredential(_) => ErrorKind::Credential,
@@ -259,7 +259,9 @@ impl Error {
     fn answer(&self) -> Option<&ServiceAnswer> {
         match &self.0.problem {
             Problem::Refused { answer, .. } => Some(answer),
-            Problem::TimedOut(_, Some(last)) | Problem::NotReleased(_, Some(last)) => last.answer(),
+            Problem::TimedOut(_, Some(last)) | Problem::Cancelled(Some(last)) | Problem::NotReleased(_, Some(last)) => {
+                last.answer()
+            }
             _ => None,
         }
     }

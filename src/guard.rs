@@ -6,17 +6,11 @@ use std::time::Duration;
 
 use crate::clock;
 use crate::error::{Error, Result};
+use crate::hold::caller::{Farewell, Heard, Limits, Way};
 use crate::lease::{LeaseId, Lost};
-use crate::renewal::{Report, Stay, Worker};
-use crate::sync::channel::{Receiver, RecvTimeoutError, Sender};
+use crate::renewal::{Worker, unreleased};
+use crate::sync::channel::{Receiver, RecvTimeoutError};
 use crate::watchdog::Watch;
-
-/// How long the end of a hold waits for the observer to have heard of it: a script may end right after.
-const FLUSH: Duration = Duration::from_millis(200);
-/// What lies at most between our deadline and the lease's end.
-const LARGEST_MARGIN: Duration = Duration::from_millis(3_200);
-/// Between the last word of the lock's thread and our hearing it.
-const SLACK: Duration = Duration::from_secs(1);
 
 /// The lock is ours, from [`Locker::lock`](crate::Locker::lock) until [`unlock`](LockGuard::unlock), the drop of this
 /// value, or a loss.
@@ -42,24 +36,13 @@ const SLACK: Duration = Duration::from_secs(1);
 pub struct LockGuard {
     id: LeaseId,
     watch: Arc<Watch>,
-    /// Taken when the lock is let go.
-    stay: Option<Sender<Stay>>,
-    reports: Receiver<Report>,
-    unlock_limit: Duration,
-    drop_limit: Duration,
+    worker: Worker,
+    limits: Limits,
 }
 
 impl LockGuard {
-    pub(crate) fn new(id: LeaseId, watch: Arc<Watch>, worker: Worker, attempt: Duration, drop_limit: Duration) -> Self {
-        LockGuard {
-            id,
-            watch,
-            stay: Some(worker.stay),
-            reports: worker.reports,
-            // A renewal that is under way, and the release with its retries.
-            unlock_limit: attempt * 3 + SLACK,
-            drop_limit,
-        }
+    pub(crate) fn new(id: LeaseId, watch: Arc<Watch>, worker: Worker, limits: Limits) -> Self {
+        LockGuard { id, watch, worker, limits }
     }
 
     /// Releases the lock and says whether that worked. `Ok` means that the lock was ours until this call, and is free.
@@ -79,7 +62,7 @@ impl LockGuard {
     ///   until now, but the service did not confirm the release. If the lock is still taken, it frees itself when
     ///   the lease runs out.
     pub fn unlock(mut self) -> Result<()> {
-        self.let_go(self.unlock_limit)
+        self.let_go(Way::Unlock)
     }
 
     /// Whether the lock is still ours, by this machine's clock and what the service has said so far. Asks nobody and
@@ -154,46 +137,37 @@ impl LockGuard {
         self.watch.lock_name()
     }
 
-    fn let_go(&mut self, limit: Duration) -> Result<()> {
-        let Some(stay) = self.stay.take() else { return Ok(()) };
+    fn let_go(&mut self, way: Way) -> Result<()> {
+        if self.worker.has_left() {
+            return Ok(());
+        }
         if !self.watch.is_own_process() {
-            // The lock's thread is the parent's, and so is the lock. The channel may have been in use by that thread
-            // when this process was forked, so it is better not touched.
-            std::mem::forget(stay);
+            // The lock's thread is the parent's, and so is the lock.
+            self.worker.abandon();
             return Err(Error::lost(self.watch.lock_name(), Lost::OtherProcess));
         }
-        let end = clock::now().after(limit);
-        let standing = self.watch.close();
-        drop(stay);
-        let result = match standing {
-            // Nothing is left to lose, so the thread gets a moment to send its release, and no more.
-            Err(lost) => {
-                let _ = self.released(limit.min(self.drop_limit), Duration::ZERO);
-                Err(Error::lost(self.watch.lock_name(), lost))
-            }
-            Ok(valid_until) => {
-                let lease_end = valid_until.left(clock::now()).saturating_add(LARGEST_MARGIN);
-                self.released(limit.min(lease_end), lease_end)
+        let begun = clock::now();
+        let farewell = Farewell::new(begun, self.watch.close(), &self.limits, way);
+        self.worker.leave();
+        let result = loop {
+            let heard = match self.worker.reports.recv_timeout(farewell.until().left(clock::now())) {
+                Ok(report) => Heard::Report(report),
+                Err(RecvTimeoutError::Disconnected) => Heard::End,
+                Err(RecvTimeoutError::Timeout) => Heard::Silence,
+            };
+            if let Some(result) = farewell.hear(clock::now(), heard) {
+                break result;
             }
         };
-        self.watch.flush_events(FLUSH.min(end.left(clock::now())));
-        result
-    }
-
-    /// What the lock's thread says of the release.
-    fn released(&self, limit: Duration, lease_end: Duration) -> Result<()> {
-        match self.reports.recv_timeout(limit) {
-            Ok(Report::Released(result)) => result,
-            Err(RecvTimeoutError::Disconnected) => Err(Error::lost(self.watch.lock_name(), Lost::RenewalStopped)),
-            _ => Err(Error::not_released(self.watch.lock_name(), lease_end, None)),
-        }
+        self.watch.flush_events(farewell.flush(clock::now()));
+        result.map_err(|why| unreleased(self.watch.lock_name(), why))
     }
 }
 
 impl Drop for LockGuard {
     fn drop(&mut self) {
         // The lock's thread tells the observer what comes of it, even if that takes longer than we wait here.
-        let _ = self.let_go(self.drop_limit);
+        let _ = self.let_go(Way::Drop);
     }
 }
 

@@ -1,8 +1,31 @@
 //! The brain: everything that is decided about a lock, from the first look to the release.
 //!
 //! One state machine over given time and answers. It has no clock, channel, thread or socket, so that whatever it
-//! does can be repeated without them. [`Hold::step`] takes what has happened and says what to do next; whoever
-//! carries it out (the lock's thread, or one call of `AzureMutex`) comes back with the result.
+//! does can be repeated without them. [`Hold::step`] takes what has happened and says what to do next.
+//!
+//! Around it, just as pure: [`carry`] decides what whoever carries a hold out does and tells, in which order; [`call`]
+//! what one call of `AzureMutex` makes of that; [`caller`] how long the caller of a lock, an unlock or a drop waits, and
+//! what it returns. What a holder is told in between is [`standing`](crate::standing)'s. The lock's thread, the calls,
+//! the simulation, the model and the tests drive these and nothing else.
+//!
+//! | word | meaning |
+//! | --- | --- |
+//! | hold | one use of the lock under one lease id, from the first request to the end of its release |
+//! | lease | what the service grants: the blob is taken under this id for this time |
+//! | term | the duration that a lease is asked for |
+//! | grant | the answer that gives us the lease |
+//! | ends | when the service frees the lease by itself, at the earliest |
+//! | margin | how long before that we stop calling it ours |
+//! | deadline, `valid_until` | until then we call it ours: `ends` less the margin |
+//! | tenure | the part of a hold in which the lease is ours |
+//! | renew | have the lease start anew, which moves the deadline |
+//! | look | read the lease's state, without asking for it |
+//! | unsure | an acquire had no answer, and may have been carried out |
+//! | lost | the lease was ours and no longer is; final |
+//! | lapsed | lost, and the guard is not dropped yet |
+//! | leave | the caller wants the lock no more: it unlocks, drops the guard, or gives up waiting |
+//! | undo | release what may have been taken, for a caller who did not get it |
+//! | one-shot | a call of `AzureMutex`: ends after the first thing done, and leaves the lease to the caller |
 
 use std::time::Duration;
 
@@ -11,6 +34,9 @@ use crate::lease::{LeaseId, Lost, Term};
 use crate::rest::{Applied, Operation, Outcome};
 use crate::retry::{self, Policy};
 
+pub(crate) mod call;
+pub(crate) mod caller;
+pub(crate) mod carry;
 #[cfg(test)]
 mod tests;
 
@@ -23,7 +49,7 @@ const CREATIONS: u32 = 4;
 
 /// The settings of one lock.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Rules {
+pub(crate) struct Settings {
     pub(crate) term: Term,
     pub(crate) renew_every: Duration,
     /// The pauses between two looks while somebody else has the lock.
@@ -54,7 +80,7 @@ pub(crate) enum Input {
 
 /// What to do next.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Do {
+pub(crate) enum Step {
     /// Make this request, give it no more than `limit`, and step with its answer.
     Send { operation: Operation, limit: Duration },
     /// Step again at this time, or when the caller leaves.
@@ -87,8 +113,6 @@ pub(crate) enum Told {
     Lost(Lost),
     NotObtained(Why),
     Released(Released),
-    /// What came of a question that has nothing to do with a lease of ours.
-    Answered(Outcome),
 }
 
 /// Why the lock was not obtained.
@@ -114,7 +138,7 @@ pub(crate) enum Released {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Hold {
-    rules: Rules,
+    settings: Settings,
     id: LeaseId,
     /// One call of `AzureMutex` about a lease: end after the first thing done, and leave the lease alone.
     once: bool,
@@ -133,7 +157,6 @@ enum State {
     /// Lost and told. The holder may still be stopping its work, so the release waits until it has let go.
     Lapsed(Lost),
     Releasing(Release),
-    Asking(Question),
     Over,
 }
 
@@ -193,13 +216,6 @@ struct Release {
     lost: Option<Lost>,
 }
 
-#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
-struct Question {
-    operation: Operation,
-    rest_until: Moment,
-    failures: u32,
-}
-
 impl Seek {
     /// The service said who has the lock. Only that ends a row of failures; making anew what vanishes does not.
     fn answered(&mut self) {
@@ -212,7 +228,7 @@ impl Seek {
 impl Hold {
     /// To get the lock and keep it. `id` is new and random; every acquire of this hold carries it, so that one that
     /// was carried out without our hearing of it can be sent again.
-    pub(crate) fn keep(rules: Rules, id: LeaseId, wait: Wait) -> Hold {
+    pub(crate) fn keep(settings: Settings, id: LeaseId, wait: Wait) -> Hold {
         let seek = Seek {
             wait,
             stage: Stage::Next(Ask::Acquire),
@@ -224,42 +240,36 @@ impl Hold {
             failures: 0,
             failing_since: None,
         };
-        Hold::new(rules, id, State::Seeking(seek))
+        Hold::new(settings, id, State::Seeking(seek))
     }
 
     /// To get a lease without waiting, and leave it to the caller.
-    pub(crate) fn acquire(rules: Rules, id: LeaseId) -> Hold {
-        Hold { once: true, ..Hold::keep(rules, id, Wait::Never) }
+    pub(crate) fn acquire(settings: Settings, id: LeaseId) -> Hold {
+        Hold { once: true, ..Hold::keep(settings, id, Wait::Never) }
     }
 
     /// To renew a lease that the caller keeps, now; or, after [`leave`](Hold::leave), to release it.
-    pub(crate) fn resume(rules: Rules, id: LeaseId, valid_until: Moment, ends: Moment) -> Hold {
+    pub(crate) fn of_lease(settings: Settings, id: LeaseId, valid_until: Moment, ends: Moment) -> Hold {
         let tenure = Tenure { valid_until, renew_at: Moment::PAST, failures: 0 };
-        Hold { once: true, ends, ..Hold::new(rules, id, State::Held(tenure)) }
+        Hold { once: true, ends, ..Hold::new(settings, id, State::Held(tenure)) }
     }
 
     /// To repeat a release that failed; `lost`, if the lease had been by then. An earlier one was `perhaps_released`.
     pub(crate) fn release_again(
-        rules: Rules,
+        settings: Settings,
         id: LeaseId,
         ends: Moment,
         lost: Option<Lost>,
         perhaps_released: bool,
     ) -> Hold {
-        let mut hold = Hold { perhaps_released, ..Hold::resume(rules, id, Moment::PAST, ends) };
-        let release = hold.release(Moment::NEVER, hold.rules.policy.retries, false);
+        let mut hold = Hold { perhaps_released, ..Hold::of_lease(settings, id, Moment::PAST, ends) };
+        let release = hold.release(Moment::NEVER, hold.settings.policy.retries, false);
         hold.state = State::Releasing(Release { lost, ..release });
         hold
     }
 
-    /// To ask something that has nothing to do with a lease of ours.
-    pub(crate) fn ask(rules: Rules, id: LeaseId, operation: Operation) -> Hold {
-        let question = Question { operation, rest_until: Moment::PAST, failures: 0 };
-        Hold::new(rules, id, State::Asking(question))
-    }
-
-    fn new(rules: Rules, id: LeaseId, state: State) -> Hold {
-        Hold { rules, id, once: false, leaving: false, ends: Moment::PAST, perhaps_released: false, state }
+    fn new(settings: Settings, id: LeaseId, state: State) -> Hold {
+        Hold { settings, id, once: false, leaving: false, ends: Moment::PAST, perhaps_released: false, state }
     }
 
     pub(crate) fn id(&self) -> LeaseId {
@@ -282,18 +292,17 @@ impl Hold {
     }
 
     /// `jitter` is any number, new for each step.
-    pub(crate) fn step(&mut self, now: Moment, input: Input, jitter: u32) -> Do {
+    pub(crate) fn step(&mut self, now: Moment, input: Input, jitter: u32) -> Step {
         match self.state {
             State::Seeking(seek) => self.seeking(seek, now, input, jitter),
             State::Held(tenure) => self.held(tenure, now, input, jitter),
             State::Lapsed(lost) => self.lapsed(lost, now),
             State::Releasing(release) => self.releasing(release, now, input, jitter),
-            State::Asking(question) => self.asking(question, now, input, jitter),
-            State::Over => Do::End,
+            State::Over => Step::End,
         }
     }
 
-    fn seeking(&mut self, mut seek: Seek, now: Moment, input: Input, jitter: u32) -> Do {
+    fn seeking(&mut self, mut seek: Seek, now: Moment, input: Input, jitter: u32) -> Step {
         let (Stage::Asked(ask), Input::Answer { sent, outcome }) = (seek.stage, input) else {
             return self.seek_on(seek, now);
         };
@@ -311,7 +320,7 @@ impl Hold {
                 self.put(seek, Ask::Acquire, now)
             }
             (Ask::Acquire, Outcome::NoBlob) => self.create(seek, Ask::CreateBlob, now, jitter),
-            (Ask::Acquire | Ask::CreateBlob, Outcome::NoContainer) if self.rules.create_container => {
+            (Ask::Acquire | Ask::CreateBlob, Outcome::NoContainer) if self.settings.create_container => {
                 self.create(seek, Ask::CreateContainer, now, jitter)
             }
             (Ask::CreateContainer, Outcome::Done | Outcome::Exists) => self.put(seek, Ask::CreateBlob, now),
@@ -319,7 +328,7 @@ impl Hold {
             // It takes the service half a minute or more, so it is waited for like a holder, not borne like a fault.
             (_, Outcome::ContainerBeingDeleted) if seek.wait != Wait::Never => {
                 seek.answered();
-                self.rest(seek, Ask::Acquire, self.rules.longest_pause, now)
+                self.rest(seek, Ask::Acquire, self.settings.longest_pause, now)
             }
             (_, Outcome::Failed { applied, retry_after }) => {
                 seek.unsure |= ask == Ask::Acquire && applied == Applied::Perhaps;
@@ -333,17 +342,17 @@ impl Hold {
         }
     }
 
-    fn put(&mut self, mut seek: Seek, ask: Ask, now: Moment) -> Do {
+    fn put(&mut self, mut seek: Seek, ask: Ask, now: Moment) -> Step {
         seek.stage = Stage::Next(ask);
         self.seek_on(seek, now)
     }
 
     /// What comes next on the way to the lock, if it is still wanted.
-    fn seek_on(&mut self, mut seek: Seek, now: Moment) -> Do {
+    fn seek_on(&mut self, mut seek: Seek, now: Moment) -> Step {
         if self.leaving {
             return self.give_up(seek, Why::GivenUp);
         }
-        let mut limit = self.rules.policy.attempt_limit;
+        let mut limit = self.settings.policy.attempt_limit;
         if let Wait::Until(deadline) = seek.wait {
             if now >= deadline {
                 return self.give_up(seek, Why::TimedOut);
@@ -353,29 +362,29 @@ impl Hold {
             limit = limit.min(if room > LAST_TRY { room } else { deadline.left(now) });
             if limit < LEAST_LIMIT {
                 self.state = State::Seeking(seek);
-                return Do::Sleep { until: deadline };
+                return Step::Sleep { until: deadline };
             }
         }
         match seek.stage {
             Stage::Resting { until, .. } if now < until => {
                 self.state = State::Seeking(seek);
-                Do::Sleep { until }
+                Step::Sleep { until }
             }
             Stage::Resting { then: ask, .. } | Stage::Next(ask) | Stage::Asked(ask) => {
                 seek.stage = Stage::Asked(ask);
                 self.state = State::Seeking(seek);
                 let operation = match ask {
-                    Ask::Acquire => Operation::Acquire { id: self.id, term: self.rules.term },
+                    Ask::Acquire => Operation::Acquire { id: self.id, term: self.settings.term },
                     Ask::Look => Operation::Look,
                     Ask::CreateBlob => Operation::CreateBlob,
                     Ask::CreateContainer => Operation::CreateContainer,
                 };
-                Do::Send { operation, limit }
+                Step::Send { operation, limit }
             }
         }
     }
 
-    fn granted(&mut self, mut seek: Seek, now: Moment, sent: Moment, jitter: u32) -> Do {
+    fn granted(&mut self, mut seek: Seek, now: Moment, sent: Moment, jitter: u32) -> Step {
         let tenure = self.tenure(sent, jitter);
         if tenure.valid_until <= now {
             // The answer took longer than the lease lasts. The same acquire again starts the lease anew.
@@ -383,29 +392,29 @@ impl Hold {
             return self.stumble(seek, Ask::Acquire, now, None, jitter);
         }
         if self.leaving {
-            self.state = State::Releasing(self.release(self.ends, self.rules.policy.retries, true));
-            return Do::Tell(Told::NotObtained(Why::GivenUp));
+            self.state = State::Releasing(self.release(self.ends, self.settings.policy.retries, true));
+            return Step::Tell(Told::NotObtained(Why::GivenUp));
         }
         self.state = if self.once { State::Over } else { State::Held(tenure) };
-        Do::Tell(Told::Granted { valid_until: tenure.valid_until, ends: self.ends })
+        Step::Tell(Told::Granted { valid_until: tenure.valid_until, ends: self.ends })
     }
 
     fn tenure(&mut self, sent: Moment, jitter: u32) -> Tenure {
-        self.ends = self.rules.term.ends(sent);
+        self.ends = self.settings.term.ends(sent);
         Tenure {
-            valid_until: self.rules.term.valid_until(sent),
+            valid_until: self.settings.term.valid_until(sent),
             // A little early, so that many locks taken together are not renewed together.
-            renew_at: sent.after(retry::shortened(self.rules.renew_every, 10, jitter)),
+            renew_at: sent.after(retry::shortened(self.settings.renew_every, 10, jitter)),
             failures: 0,
         }
     }
 
     /// Somebody else has it.
-    fn busy(&mut self, mut seek: Seek, now: Moment, jitter: u32) -> Do {
+    fn busy(&mut self, mut seek: Seek, now: Moment, jitter: u32) -> Step {
         if seek.wait == Wait::Never {
             return self.give_up(seek, Why::Busy);
         }
-        let pause = retry::growing(self.rules.first_pause, self.rules.longest_pause, seek.busy, jitter);
+        let pause = retry::growing(self.settings.first_pause, self.settings.longest_pause, seek.busy, jitter);
         let then = if seek.unsure || seek.blind { Ask::Acquire } else { Ask::Look };
         seek.busy = seek.busy.saturating_add(1);
         seek.answered();
@@ -413,13 +422,13 @@ impl Hold {
         if !seek.told_waiting && !self.leaving {
             seek.told_waiting = true;
             self.state = State::Seeking(seek);
-            return Do::Tell(Told::Waiting);
+            return Step::Tell(Told::Waiting);
         }
         self.seek_on(seek, now)
     }
 
     /// The service asked for the blob or the container to be made.
-    fn create(&mut self, mut seek: Seek, what: Ask, now: Moment, jitter: u32) -> Do {
+    fn create(&mut self, mut seek: Seek, what: Ask, now: Moment, jitter: u32) -> Step {
         seek.creations += 1;
         if seek.creations > CREATIONS {
             seek.creations = 0;
@@ -429,8 +438,8 @@ impl Hold {
     }
 
     /// A failure that may pass. The question is put again after a pause, unless patience has run out.
-    fn stumble(&mut self, mut seek: Seek, ask: Ask, now: Moment, retry_after: Option<Duration>, jitter: u32) -> Do {
-        let policy = &self.rules.policy;
+    fn stumble(&mut self, mut seek: Seek, ask: Ask, now: Moment, retry_after: Option<Duration>, jitter: u32) -> Step {
+        let policy = &self.settings.policy;
         seek.failures = seek.failures.saturating_add(1);
         let since = *seek.failing_since.get_or_insert(now);
         let pause = policy.pause(seek.failures, retry_after, jitter);
@@ -444,25 +453,25 @@ impl Hold {
     }
 
     /// Says that something failed, and puts the question after a pause.
-    fn rest(&mut self, mut seek: Seek, then: Ask, pause: Duration, now: Moment) -> Do {
+    fn rest(&mut self, mut seek: Seek, then: Ask, pause: Duration, now: Moment) -> Step {
         seek.stage = Stage::Resting { until: rested(seek.wait, now, pause), then };
         if self.leaving {
             return self.seek_on(seek, now);
         }
         self.state = State::Seeking(seek);
-        Do::Tell(Told::Retrying)
+        Step::Tell(Told::Retrying)
     }
 
-    fn give_up(&mut self, seek: Seek, why: Why) -> Do {
+    fn give_up(&mut self, seek: Seek, why: Why) -> Step {
         // One release, in case an acquire was carried out, or is before it arrives. More where nothing else would ever
         // free the lock.
-        let retries = if self.rules.term == Term::Infinite { self.rules.policy.retries } else { 0 };
+        let retries = if self.settings.term == Term::Infinite { self.settings.policy.retries } else { 0 };
         self.state =
             if seek.unsure { State::Releasing(self.release(Moment::NEVER, retries, true)) } else { State::Over };
-        Do::Tell(Told::NotObtained(why))
+        Step::Tell(Told::NotObtained(why))
     }
 
-    fn held(&mut self, tenure: Tenure, now: Moment, input: Input, jitter: u32) -> Do {
+    fn held(&mut self, tenure: Tenure, now: Moment, input: Input, jitter: u32) -> Step {
         if let Input::Lapsed(lost) = input {
             self.state = State::Lapsed(lost);
             return self.lapsed(lost, now);
@@ -476,7 +485,7 @@ impl Hold {
                 Outcome::Leased(id) if id == self.id => {
                     let tenure = self.tenure(sent, jitter);
                     self.state = if self.once { State::Over } else { State::Held(tenure) };
-                    return Do::Tell(Told::Renewed { valid_until: tenure.valid_until, ends: self.ends });
+                    return Step::Tell(Told::Renewed { valid_until: tenure.valid_until, ends: self.ends });
                 }
                 Outcome::Leased(_) | Outcome::NotOurs | Outcome::NoLease => return self.lose(Lost::Taken),
                 Outcome::Broken => return self.lose(Lost::Broken),
@@ -486,56 +495,58 @@ impl Hold {
             }
         }
         if self.leaving {
-            self.state = State::Releasing(self.release(self.ends, self.rules.policy.retries, false));
+            self.state = State::Releasing(self.release(self.ends, self.settings.policy.retries, false));
             return self.step(now, Input::Go, jitter);
         }
-        let limit = self.rules.policy.attempt_limit.min(tenure.valid_until.left(now) / 2);
+        let limit = self.settings.policy.attempt_limit.min(tenure.valid_until.left(now) / 2);
         if now < tenure.renew_at {
-            Do::Sleep { until: tenure.renew_at }
+            Step::Sleep { until: tenure.renew_at }
         } else if limit < LEAST_LIMIT {
-            Do::Sleep { until: tenure.valid_until }
+            Step::Sleep { until: tenure.valid_until }
         } else {
-            self.ends = self.rules.term.ends(now);
-            Do::Send { operation: Operation::Renew { id: self.id }, limit }
+            self.ends = self.settings.term.ends(now);
+            Step::Send { operation: Operation::Renew { id: self.id }, limit }
         }
     }
 
     /// Whatever is not a word on the lease itself leaves it ours until its deadline: keys rotate, networks heal.
-    fn renewal_failed(&mut self, mut tenure: Tenure, now: Moment, outcome: Outcome, jitter: u32) -> Do {
+    fn renewal_failed(&mut self, mut tenure: Tenure, now: Moment, outcome: Outcome, jitter: u32) -> Step {
         let left = tenure.valid_until.left(now);
         tenure.failures = tenure.failures.saturating_add(1);
         let (passing, retry_after) = match outcome {
             Outcome::Failed { retry_after, .. } => (true, retry_after),
             _ => (false, None),
         };
-        let pause = self.rules.policy.pause(tenure.failures, retry_after, jitter);
+        let pause = self.settings.policy.pause(tenure.failures, retry_after, jitter);
         let ask_again = !self.once
-            || passing && tenure.failures <= self.rules.policy.retries && pause <= self.rules.policy.longest_pause;
+            || passing
+                && tenure.failures <= self.settings.policy.retries
+                && pause <= self.settings.policy.longest_pause;
         tenure.renew_at = now.after(pause.min(left / 2));
         self.state = if ask_again { State::Held(tenure) } else { State::Over };
-        Do::Tell(Told::RenewalFailed { left })
+        Step::Tell(Told::RenewalFailed { left })
     }
 
-    fn lose(&mut self, lost: Lost) -> Do {
+    fn lose(&mut self, lost: Lost) -> Step {
         self.state = State::Lapsed(lost);
-        Do::Tell(Told::Lost(lost))
+        Step::Tell(Told::Lost(lost))
     }
 
-    fn lapsed(&mut self, lost: Lost, now: Moment) -> Do {
+    fn lapsed(&mut self, lost: Lost, now: Moment) -> Step {
         if self.leaving {
             // One release, so that a renewal which is still on its way does not revive the lease.
             let release = Release { lost: Some(lost), ..self.release(Moment::NEVER, 0, false) };
             self.state = State::Releasing(release);
             return self.step(now, Input::Go, 0);
         }
-        if self.once { Do::End } else { Do::Sleep { until: Moment::NEVER } }
+        if self.once { Step::End } else { Step::Sleep { until: Moment::NEVER } }
     }
 
     fn release(&self, ends: Moment, retries: u32, silent: bool) -> Release {
         Release { until: None, ends, rest_until: Moment::PAST, retries, failures: 0, silent, lost: None }
     }
 
-    fn releasing(&mut self, mut release: Release, now: Moment, input: Input, jitter: u32) -> Do {
+    fn releasing(&mut self, mut release: Release, now: Moment, input: Input, jitter: u32) -> Step {
         if let Input::Answer { outcome, .. } = input {
             let gone = match outcome {
                 Outcome::Done => return self.released(release, Released::Done),
@@ -546,7 +557,7 @@ impl Hold {
                 _ => None,
             };
             // Where nothing but a release ever frees the lock, one that came before the acquire did must be repeated.
-            let too_early = release.silent && gone == Some(Lost::Taken) && self.rules.term == Term::Infinite;
+            let too_early = release.silent && gone == Some(Lost::Taken) && self.settings.term == Term::Infinite;
             let retry_after = match (outcome, gone) {
                 (Outcome::Failed { applied, retry_after }, _) => {
                     self.perhaps_released |= applied == Applied::Perhaps;
@@ -561,9 +572,9 @@ impl Hold {
                 return self.released(release, Released::Failed);
             }
             release.failures += 1;
-            release.rest_until = now.after(self.rules.policy.pause(release.failures, retry_after, jitter));
+            release.rest_until = now.after(self.settings.policy.pause(release.failures, retry_after, jitter));
         }
-        let policy = &self.rules.policy;
+        let policy = &self.settings.policy;
         let until = *release.until.get_or_insert(now.after(policy.attempt_limit * 2).min(release.ends));
         let limit = policy.attempt_limit.min(until.left(now));
         if limit < LEAST_LIMIT || release.rest_until >= until {
@@ -571,42 +582,15 @@ impl Hold {
         }
         self.state = State::Releasing(release);
         if now < release.rest_until {
-            Do::Sleep { until: release.rest_until }
+            Step::Sleep { until: release.rest_until }
         } else {
-            Do::Send { operation: Operation::Release { id: self.id }, limit }
+            Step::Send { operation: Operation::Release { id: self.id }, limit }
         }
     }
 
-    fn released(&mut self, release: Release, how: Released) -> Do {
+    fn released(&mut self, release: Release, how: Released) -> Step {
         self.state = State::Over;
-        if release.silent { Do::End } else { Do::Tell(Told::Released(release.lost.map_or(how, Released::Lost))) }
-    }
-
-    fn asking(&mut self, mut question: Question, now: Moment, input: Input, jitter: u32) -> Do {
-        let policy = &self.rules.policy;
-        if let Input::Answer { outcome, .. } = input {
-            question.failures += 1;
-            match outcome {
-                // A break names no lease: one that was carried out unheard would, repeated, hit the next holder.
-                Outcome::Failed { applied, retry_after }
-                    if (applied == Applied::No || question.operation == Operation::Look)
-                        && question.failures <= policy.retries
-                        && policy.pause(question.failures, retry_after, jitter) <= policy.longest_pause =>
-                {
-                    question.rest_until = now.after(policy.pause(question.failures, retry_after, jitter));
-                }
-                _ => {
-                    self.state = State::Over;
-                    return Do::Tell(Told::Answered(outcome));
-                }
-            }
-        }
-        self.state = State::Asking(question);
-        if now < question.rest_until {
-            Do::Sleep { until: question.rest_until }
-        } else {
-            Do::Send { operation: question.operation, limit: policy.attempt_limit }
-        }
+        if release.silent { Step::End } else { Step::Tell(Told::Released(release.lost.map_or(how, Released::Lost))) }
     }
 }
 
@@ -617,39 +601,5 @@ fn rested(wait: Wait, now: Moment, pause: Duration) -> Moment {
         Wait::Until(deadline) if now < deadline.before(LAST_TRY) => until.min(deadline.before(LAST_TRY)),
         Wait::Until(deadline) if until >= deadline => now.after(deadline.left(now) / 2),
         Wait::Until(_) | Wait::Never | Wait::Forever => until,
-    }
-}
-
-/// What the holder is told when it asks: one-way, and by the clock alone.
-///
-/// It trusts no thread. A renewal that comes in after somebody could have seen the loss does not take it back.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Standing {
-    valid_until: Moment,
-    lost: Option<Lost>,
-}
-
-impl Standing {
-    pub(crate) fn new(valid_until: Moment) -> Standing {
-        Standing { valid_until, lost: None }
-    }
-
-    /// Whether the lock is ours at `now`, and until when.
-    pub(crate) fn check(&mut self, now: Moment) -> Result<Moment, Lost> {
-        if self.lost.is_none() && now >= self.valid_until {
-            self.lost = Some(Lost::Expired);
-        }
-        self.lost.map_or(Ok(self.valid_until), Err)
-    }
-
-    pub(crate) fn extend(&mut self, now: Moment, valid_until: Moment) -> Result<(), Lost> {
-        self.check(now)?;
-        self.valid_until = valid_until;
-        Ok(())
-    }
-
-    /// The first reason stays.
-    pub(crate) fn lose(&mut self, lost: Lost) -> Lost {
-        *self.lost.get_or_insert(lost)
     }
 }

@@ -1,11 +1,12 @@
 //! The values that a lease is made of.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::{self, Moment};
 use crate::error::{Error, Result};
+use crate::kept::Kept;
 pub use crate::lost::Lost;
 use crate::random;
 
@@ -131,73 +132,17 @@ pub struct Lease {
     pub(crate) id: LeaseId,
     pub(crate) term: Term,
     process: u32,
-    kept: Mutex<Kept>,
-    release_turn: Mutex<()>,
-}
-
-/// What changes while a lease is kept.
-#[derive(Copy, Clone, Debug)]
-pub(crate) struct Kept {
-    pub(crate) valid_until: Moment,
-    pub(crate) ends: Moment,
-    /// A release was sent, and may have been carried out or still be on its way: there is no way back.
-    pub(crate) let_go: bool,
-    /// One without an answer may have been carried out.
-    pub(crate) perhaps_released: bool,
-    pub(crate) released: bool,
-    pub(crate) lost: Option<Lost>,
-}
-
-impl Kept {
-    pub(crate) fn new(valid_until: Moment, ends: Moment) -> Kept {
-        Kept { valid_until, ends, let_go: false, perhaps_released: false, released: false, lost: None }
-    }
-
-    /// How much longer it is ours.
-    pub(crate) fn left(&self, now: Moment) -> Duration {
-        if self.let_go || self.lost.is_some() { Duration::ZERO } else { self.valid_until.left(now) }
-    }
+    pub(crate) kept: Kept,
 }
 
 impl Lease {
-    pub(crate) fn new(
-        lock: Arc<str>,
-        url: Arc<str>,
-        id: LeaseId,
-        term: Term,
-        valid_until: Moment,
-        ends: Moment,
-    ) -> Lease {
-        Lease {
-            lock,
-            url,
-            id,
-            term,
-            process: std::process::id(),
-            kept: Mutex::new(Kept::new(valid_until, ends)),
-            release_turn: Mutex::default(),
-        }
-    }
-
-    /// From here on it is not ours; says how it was kept until now.
-    pub(crate) fn let_go(&self) -> Kept {
-        let mut kept = self.kept();
-        let before = *kept;
-        kept.let_go = true;
-        before
-    }
-
-    pub(crate) fn release_turn(&self) -> MutexGuard<'_, ()> {
-        self.release_turn.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn new(lock: Arc<str>, url: Arc<str>, id: LeaseId, term: Term, kept: Kept) -> Lease {
+        Lease { lock, url, id, term, process: std::process::id(), kept }
     }
 
     /// Whether this is still the process that took the lease, and not a fork of it.
     pub(crate) fn is_own_process(&self) -> bool {
         self.process == std::process::id()
-    }
-
-    pub(crate) fn kept(&self) -> MutexGuard<'_, Kept> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The lease id, as the service knows it.
@@ -222,7 +167,7 @@ impl Lease {
         if !self.is_own_process() {
             return Duration::ZERO;
         }
-        self.kept().left(clock::now())
+        self.kept.left(clock::now())
     }
 
     /// Whether the lease is still ours by this machine's clock. Asks nobody, so of a lease without an end it does not

@@ -142,6 +142,7 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod cancel;
 mod clock;
 mod connection_string;
 pub mod container;
@@ -154,28 +155,32 @@ mod error;
 pub mod event;
 mod guard;
 mod hold;
+mod kept;
 pub mod lease;
 pub mod locker;
 mod lost;
 mod mutex;
 mod names;
 pub mod preflight;
+mod question;
 mod random;
 mod redact;
 mod renewal;
 mod rest;
 pub mod retry;
+mod standing;
 mod sync;
 #[cfg(any(test, fuzzing))]
 mod testing;
 mod transport;
 mod watchdog;
 
+pub use cancel::Cancel;
 pub use container::Container;
 pub use crossbeam_channel;
 pub use error::{Error, ErrorKind, Result};
 pub use guard::LockGuard;
-pub use locker::{Cancel, Locker};
+pub use locker::Locker;
 pub use mutex::AzureMutex;
 #[cfg(fuzzing)]
 #[doc(hidden)]

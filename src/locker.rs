@@ -1,29 +1,24 @@
 //! A lock, kept alive.
 
 use std::fmt;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::clock;
+use crate::cancel::Cancel;
+use crate::clock::{self, Moment};
 use crate::container::Container;
 use crate::error::{Error, Result};
 use crate::event::{Event, Observer};
 use crate::guard::LockGuard;
-use crate::hold::{Hold, Rules, Wait};
+use crate::hold::caller::{Heard, Limits, Missed, Turn, Waiter};
+use crate::hold::{Hold, Settings, Wait, Why};
 use crate::lease::{LeaseId, Term};
 use crate::mutex::AzureMutex;
-use crate::renewal::{self, Report, Worker};
+use crate::renewal;
 use crate::rest::{Exchange, Operation};
 use crate::retry;
-use crate::sync::Mutex;
-use crate::sync::channel::{Receiver, Sender, after, bounded, never, select};
+use crate::sync::channel::{Receiver, after, never, select};
 use crate::watchdog::{self, Watch};
-
-/// How long a wait that has ended without the lock lets its thread undo what it began, before it returns. With what
-/// it takes to wake up, that is the quarter of a second which is promised.
-const PARTING: Duration = Duration::from_millis(200);
-/// A little after the deadline of the lock's thread, so that its word comes first.
-pub(crate) const GRACE: Duration = Duration::from_millis(50);
 
 const DEFAULT_LEASE: Duration = Duration::from_secs(30);
 
@@ -45,7 +40,7 @@ pub struct Locker(pub(crate) Arc<Inner>);
 
 pub(crate) struct Inner {
     pub(crate) mutex: AzureMutex,
-    pub(crate) rules: Rules,
+    pub(crate) settings: Settings,
     pub(crate) drop_limit: Duration,
     pub(crate) observer: Option<Arc<Observer>>,
 }
@@ -85,8 +80,8 @@ impl Locker {
         &self.0.mutex
     }
 
-    pub(crate) fn rules(&self) -> &Rules {
-        &self.0.rules
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.0.settings
     }
 
     /// The name of the lock.
@@ -107,7 +102,7 @@ impl Locker {
     /// - [`LeaseLost`](crate::ErrorKind::LeaseLost): this process stood still, just when it got the lock, for longer
     ///   than the lease lasts.
     pub fn lock(&self) -> Result<LockGuard> {
-        self.obtain(Wait::Forever, Duration::MAX, &never())
+        self.obtain(Wait::Forever, Duration::MAX, None)
     }
 
     /// Takes the lock if nobody has it.
@@ -117,7 +112,7 @@ impl Locker {
     /// - [`WouldBlock`](crate::ErrorKind::WouldBlock): somebody else has it.
     /// - As [`lock`](Locker::lock), but after the policy's [`retries`](crate::retry::Policy::retries).
     pub fn try_lock(&self) -> Result<LockGuard> {
-        self.obtain(Wait::Never, Duration::MAX, &never())
+        self.obtain(Wait::Never, Duration::MAX, None)
     }
 
     /// Waits until the lock is ours, for `timeout` at most; [`Duration::MAX`] is for ever. Failures that may pass do
@@ -135,7 +130,7 @@ impl Locker {
     ///   reason was one.
     /// - The refusals of [`lock`](Locker::lock).
     pub fn lock_timeout(&self, timeout: Duration) -> Result<LockGuard> {
-        self.obtain(Wait::Until(clock::now().after(timeout)), timeout, &never())
+        self.obtain(Wait::Until(clock::now().after(timeout)), timeout, None)
     }
 
     /// Waits until the lock is ours or `cancel` is called, from any thread. It returns within a quarter of a second
@@ -143,23 +138,51 @@ impl Locker {
     ///
     /// # Errors
     ///
-    /// - [`Cancelled`](crate::ErrorKind::Cancelled), also if it was called before.
+    /// - [`Cancelled`](crate::ErrorKind::Cancelled), also if it was called before; the source is the last failure, if
+    ///   one stood in the way.
     /// - Those of [`lock`](Locker::lock).
     pub fn lock_or_cancel(&self, cancel: &Cancel) -> Result<LockGuard> {
-        if cancel.is_cancelled() {
-            return Err(Error::cancelled(self.0.mutex.lock_name()));
-        }
-        self.obtain(Wait::Forever, Duration::MAX, &cancel.0.cancelled)
+        self.obtain(Wait::Forever, Duration::MAX, Some(cancel))
     }
 
-    fn obtain(&self, wait: Wait, waited: Duration, cancelled: &Receiver<()>) -> Result<LockGuard> {
+    /// Waits until the lock is ours, for `timeout` at most, or until `cancel` is called; [`Duration::MAX`] is for ever.
+    /// As [`lock_timeout`](Locker::lock_timeout) and [`lock_or_cancel`](Locker::lock_or_cancel) in one.
+    ///
+    /// ```no_run
+    /// use std::time::Duration;
+    /// use azmutex::{Cancel, Container, ErrorKind};
+    ///
+    /// let cancel = Cancel::new(); // a clone of it is called by a signal handler, say
+    /// let locker = Container::from_env("locks")?.locker("migration")?;
+    /// match locker.lock_timeout_or_cancel(Duration::from_secs(60), &cancel) {
+    ///     Ok(guard) => guard.unlock()?,
+    ///     Err(error) if error.kind() == ErrorKind::Cancelled => println!("stopped"),
+    ///     Err(error) if error.kind() == ErrorKind::TimedOut => println!("somebody else is at it"),
+    ///     Err(error) => return Err(error),
+    /// }
+    /// # Ok::<(), azmutex::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`TimedOut`](crate::ErrorKind::TimedOut) or [`Cancelled`](crate::ErrorKind::Cancelled), whichever came first;
+    ///   the source is the last failure, if one stood in the way.
+    /// - The refusals of [`lock`](Locker::lock).
+    pub fn lock_timeout_or_cancel(&self, timeout: Duration, cancel: &Cancel) -> Result<LockGuard> {
+        self.obtain(Wait::Until(clock::now().after(timeout)), timeout, Some(cancel))
+    }
+
+    fn obtain(&self, wait: Wait, waited: Duration, cancel: Option<&Cancel>) -> Result<LockGuard> {
+        if cancel.is_some_and(Cancel::is_cancelled) {
+            return Err(Error::cancelled(self.0.mutex.lock_name(), None));
+        }
         let mutex = self.0.mutex.clone();
         let attempt = move |operation, limit| mutex.attempt(operation, limit);
-        self.obtain_by(attempt, LeaseId::random()?, wait, waited, cancelled)
+        let cancelled = cancel.map_or_else(never, Cancel::cancelled);
+        self.obtain_by(attempt, LeaseId::random()?, wait, waited, &cancelled)
     }
 
-    /// The caller's side of the wait: the lock's thread does the work and decides, we only leave when it is time.
-    /// `attempt` makes one request.
+    /// The caller's side of the wait. `attempt` makes one request.
     pub(crate) fn obtain_by(
         &self,
         attempt: impl FnMut(Operation, Duration) -> Exchange + Send + 'static,
@@ -168,49 +191,43 @@ impl Locker {
         waited: Duration,
         cancelled: &Receiver<()>,
     ) -> Result<LockGuard> {
-        let Inner { mutex, rules, drop_limit, observer } = &*self.0;
+        let Inner { mutex, settings, drop_limit, observer } = &*self.0;
         let watch = Watch::new(mutex.lock_name().clone(), observer.clone());
         watchdog::watch(&watch)?;
-        let worker = renewal::start(Hold::keep(rules.clone(), id, wait), watch.clone(), waited, attempt)?;
-        let timeout = match wait {
-            Wait::Until(deadline) => after(deadline.left(clock::now()).saturating_add(GRACE)),
-            Wait::Never | Wait::Forever => never(),
-        };
-        let mut failure = None;
-        let mut error = loop {
-            let report = select! {
-                recv(worker.reports) -> report => report,
-                recv(cancelled) -> _ => break Error::cancelled(mutex.lock_name()),
-                recv(timeout) -> _ => break Error::timed_out(mutex.lock_name(), waited, failure),
+        let mut worker = renewal::start(Hold::keep(settings.clone(), id, wait), watch.clone(), attempt)?;
+        let (mut waiter, mut cancelled) = (Waiter::new(wait), cancelled.clone());
+        loop {
+            let until = waiter.until();
+            let silence = if until == Moment::NEVER { never() } else { after(until.left(clock::now())) };
+            let heard = select! {
+                recv(worker.reports) -> report => report.map_or(Heard::End, Heard::Report),
+                recv(cancelled) -> _ => Heard::Cancel,
+                recv(silence) -> _ => Heard::Silence,
             };
-            match report {
-                Ok(Report::Failing(now)) => failure = now,
-                Ok(Report::Granted) => match watch.check() {
-                    Ok(_) => {
-                        let attempt = rules.policy.attempt_limit;
-                        return Ok(LockGuard::new(id, watch, worker, attempt, *drop_limit));
-                    }
-                    Err(lost) => break Error::lost(mutex.lock_name(), lost),
-                },
-                Ok(Report::NotObtained(error)) => break error,
-                _ => break Error::thread_died(mutex.lock_name()),
-            }
-        };
-        let Worker { stay, reports } = worker;
-        drop(stay);
-        let ended = match wait {
-            Wait::Until(deadline) => deadline.min(clock::now()),
-            Wait::Never | Wait::Forever => clock::now(),
-        };
-        let parting = ended.after(PARTING);
-        while let Ok(report) = reports.recv_timeout(parting.left(clock::now())) {
-            match report {
-                // The same, with its cause.
-                Report::NotObtained(later) if later.kind() == error.kind() => error = later,
-                _ => {}
+            match waiter.hear(clock::now(), heard, || watch.check()) {
+                Turn::Listen => {}
+                Turn::Take => {
+                    let limits = Limits::new(settings.policy.attempt_limit, *drop_limit);
+                    return Ok(LockGuard::new(id, watch, worker, limits));
+                }
+                Turn::Leave => {
+                    worker.leave();
+                    cancelled = never();
+                }
+                Turn::Return(missed) => return Err(not_obtained(mutex.lock_name(), missed, waited)),
             }
         }
-        Err(error)
+    }
+}
+
+fn not_obtained(lock: &Arc<str>, missed: Missed<Error>, waited: Duration) -> Error {
+    match missed {
+        Missed::NotObtained { why: Why::Busy, .. } => Error::busy(lock),
+        Missed::NotObtained { why: Why::TimedOut, failure } => Error::timed_out(lock, waited, failure),
+        Missed::NotObtained { why: Why::GivenUp, failure } => Error::cancelled(lock, failure),
+        Missed::NotObtained { why: Why::Failed, failure } => failure.unwrap_or_else(|| renewal::unexplained(lock)),
+        Missed::Lost(lost) => Error::lost(lock, lost),
+        Missed::Died => Error::thread_died(lock),
     }
 }
 
@@ -218,7 +235,7 @@ impl fmt::Debug for Locker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Locker")
             .field("mutex", &self.0.mutex)
-            .field("lease", &self.0.rules.term.duration())
+            .field("lease", &self.0.settings.term.duration())
             .finish_non_exhaustive()
     }
 }
@@ -308,7 +325,7 @@ impl Builder {
     }
 
     pub(crate) fn assemble(self, term: Term, renew_every: Duration, observer: Option<Arc<Observer>>) -> Locker {
-        let rules = Rules {
+        let settings = Settings {
             term,
             renew_every,
             first_pause: self.first_pause,
@@ -316,58 +333,13 @@ impl Builder {
             create_container: self.mutex.container().creates(),
             policy: self.mutex.container().policy().clone(),
         };
-        Locker(Arc::new(Inner { mutex: self.mutex, rules, drop_limit: self.drop_limit, observer }))
+        Locker(Arc::new(Inner { mutex: self.mutex, settings, drop_limit: self.drop_limit, observer }))
     }
 }
 
 impl fmt::Debug for Builder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Builder").field("mutex", &self.mutex).field("lease", &self.lease).finish_non_exhaustive()
-    }
-}
-
-/// Ends waits from another thread, such as one that handles a signal. Clones are one and the same.
-///
-/// ```
-/// use azmutex::{Cancel, Container, ErrorKind};
-///
-/// let cancel = Cancel::new();
-/// cancel.cancel(); // usually on another thread, later
-/// let error = Container::development("locks")?.locker("nightly-report")?.lock_or_cancel(&cancel).unwrap_err();
-/// assert_eq!(error.kind(), ErrorKind::Cancelled);
-/// # Ok::<(), azmutex::Error>(())
-/// ```
-#[derive(Clone, Debug)]
-pub struct Cancel(pub(crate) Arc<Flag>);
-
-#[derive(Debug)]
-pub(crate) struct Flag {
-    /// Dropped by `cancel`, which wakes all who wait on the other side.
-    waiting: Mutex<Option<Sender<()>>>,
-    pub(crate) cancelled: Receiver<()>,
-}
-
-impl Cancel {
-    /// Not cancelled yet.
-    pub fn new() -> Cancel {
-        let (sender, cancelled) = bounded(0);
-        Cancel(Arc::new(Flag { waiting: Mutex::new(Some(sender)), cancelled }))
-    }
-
-    /// Ends all waits with this `Cancel` or a clone of it, now and in the future. Calling it again does nothing.
-    pub fn cancel(&self) {
-        drop(self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner).take());
-    }
-
-    /// Whether it was called.
-    pub fn is_cancelled(&self) -> bool {
-        self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner).is_none()
-    }
-}
-
-impl Default for Cancel {
-    fn default() -> Self {
-        Cancel::new()
     }
 }
 
@@ -378,6 +350,7 @@ mod tests {
 
     use super::*;
     use crate::rest::{Applied, Outcome};
+    use crate::sync::channel::bounded;
 
     const FAILED: Outcome = Outcome::Failed { applied: Applied::No, retry_after: None };
 

@@ -6,8 +6,11 @@ use std::time::Duration;
 use crate::clock;
 use crate::container::{self, Container, Place};
 use crate::error::{Error, Result};
-use crate::hold::{Do, Hold, Input, Released, Rules, Told, Why};
-use crate::lease::{Break, Kept, Lease, LeaseId, LockStatus, Lost, Term};
+use crate::hold::Settings;
+use crate::hold::call::{self, Call, Verdict};
+use crate::hold::carry::Act;
+use crate::lease::{Break, Lease, LeaseId, LockStatus, Lost, Term};
+use crate::question::{Ask, Question};
 use crate::random::Jitter;
 use crate::rest::{Exchange, Operation, Outcome};
 
@@ -26,7 +29,7 @@ use crate::rest::{Exchange, Operation, Outcome};
 /// // ... work for less than lease.remaining() ...
 /// mutex.renew(&mut lease)?;
 /// // ...
-/// mutex.release(&lease)?;
+/// mutex.release(&mut lease)?;
 /// # Ok::<(), azmutex::Error>(())
 /// ```
 #[derive(Clone, Debug)]
@@ -108,16 +111,42 @@ impl AzureMutex {
     }
 
     fn acquire_for(&self, term: Term) -> Result<Lease> {
-        let id = LeaseId::random()?;
-        let (told, error) = self.run(&mut Hold::acquire(self.rules(term), id));
-        match told {
-            Some(Told::Granted { valid_until, ends }) => {
-                let Place { lock, url, .. } = &*self.place;
-                Ok(Lease::new(lock.clone(), url.clone(), id, term, valid_until, ends))
-            }
-            Some(Told::NotObtained(Why::Busy)) => Err(Error::busy(&self.place.lock)),
-            _ => Err(self.failure(error)),
-        }
+        let mut call = Call::acquire(self.settings(term), LeaseId::random()?);
+        self.carry_out(&mut call)?;
+        Ok(self.lease(&call, term))
+    }
+
+    /// Takes up the lease `id` that another process took, if it still can be renewed, and makes it last anew from now
+    /// on: so that one without an end need not be broken when the process that took it has died. That process has to
+    /// leave its [`Lease::id`] somewhere. Two requests.
+    ///
+    /// Renewing keeps the duration that was granted, and nothing tells what that was, other than that it has an end: such
+    /// a lease counts as 15 s, the shortest there is, here and at each [`renew`](AzureMutex::renew), though the service
+    /// may keep it for up to 60 s.
+    ///
+    /// **Two processes that use one lease id both hold the lock.** Nothing that this crate promises holds for them: the
+    /// process that took the lease must have ended, or have given it up.
+    ///
+    /// ```no_run
+    /// # fn read_file() -> String { String::new() }
+    /// let mutex = azmutex::Container::from_env("locks")?.mutex("nightly-report")?;
+    /// let lease = mutex.resume(read_file().parse()?)?;
+    /// # drop(lease);
+    /// # Ok::<(), azmutex::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`LeaseLost`](crate::ErrorKind::LeaseLost): it is not that lease's any more, with the reason.
+    /// - The kinds of [`acquire`](AzureMutex::acquire) for a failure or a refusal. The lease is as it was, or was renewed.
+    pub fn resume(&self, id: LeaseId) -> Result<Lease> {
+        // Before the renewal: if the lease without an end that is seen were somebody else's, it could not be renewed.
+        let seen = self.ask(Operation::Look);
+        let is_infinite = matches!(seen, Ok((Outcome::Seen(LockStatus::LeasedForever), _)));
+        let term = call::resumed_term(is_infinite);
+        let mut call = Call::resume(self.settings(term), id);
+        self.carry_out(&mut call)?;
+        Ok(self.lease(&call, term))
     }
 
     /// Makes `lease` last for its duration again, from now on. One request.
@@ -132,16 +161,11 @@ impl AzureMutex {
     ///   it was.
     pub fn renew(&self, lease: &mut Lease) -> Result<()> {
         self.check_lock(lease)?;
-        let kept = *lease.kept();
-        let mut hold =
-            renewal(self.rules(lease.term), lease.id, &kept).map_err(|lost| Error::lost(&self.place.lock, lost))?;
-        let (told, error) = self.run(&mut hold);
-        renewed(&mut lease.kept(), &hold, told);
-        match told {
-            Some(Told::Renewed { .. }) => Ok(()),
-            Some(Told::Lost(lost)) => Err(Error::lost(&self.place.lock, lost)),
-            _ => Err(self.failure(error)),
-        }
+        let mut call = Call::renew(self.settings(lease.term), lease.id, &lease.kept)
+            .map_err(|lost| Error::lost(&self.place.lock, lost))?;
+        let renewed = self.carry_out(&mut call);
+        lease.kept = *call.kept();
+        renewed
     }
 
     /// Gives the lock back. One request. By reference, so that it can be tried again after a failure; but from the
@@ -154,21 +178,14 @@ impl AzureMutex {
     /// - [`InvalidInput`](crate::ErrorKind::InvalidInput): it is the lease of another lock. Nothing was sent.
     /// - The kinds of [`acquire`](AzureMutex::acquire) for a failure or a refusal. The lease then runs out by itself,
     ///   unless it is infinite.
-    pub fn release(&self, lease: &Lease) -> Result<()> {
+    pub fn release(&self, lease: &mut Lease) -> Result<()> {
         self.check_lock(lease)?;
-        // One after the other, so that each knows what came of the one before.
-        let _turn = lease.release_turn();
-        let kept = lease.let_go();
-        let Some(mut hold) = release(self.rules(lease.term), lease.id, &kept) else {
+        let Some(mut call) = Call::release(self.settings(lease.term), lease.id, &mut lease.kept) else {
             return Ok(());
         };
-        let (told, error) = self.run(&mut hold);
-        released(&mut lease.kept(), &hold, told);
-        match told {
-            Some(Told::Released(Released::Done)) => Ok(()),
-            Some(Told::Released(Released::Lost(lost))) => Err(Error::lost(&self.place.lock, lost)),
-            _ => Err(Error::not_released(&self.place.lock, kept.ends.left(clock::now()), error)),
-        }
+        let released = self.carry_out(&mut call);
+        lease.kept = *call.kept();
+        released
     }
 
     /// Ends the lease of whoever has the lock, and says how long until it is free: at once if nobody has it. For
@@ -206,11 +223,42 @@ impl AzureMutex {
     }
 
     fn ask(&self, operation: Operation) -> Result<(Outcome, Option<Error>)> {
-        let mut hold = Hold::ask(self.rules(Term::Infinite), LeaseId::random()?, operation);
-        match self.run(&mut hold) {
-            (Some(Told::Answered(outcome)), error) => Ok((outcome, error)),
-            (_, error) => Err(self.failure(error)),
+        let mut jitter = Jitter::new(LeaseId::random()?.seed());
+        let mut question = Question::new(operation, self.container.policy().clone());
+        loop {
+            match question.next(clock::now(), jitter.next()) {
+                Ask::Send { operation, limit } => question.answered(self.attempt(operation, limit)),
+                Ask::Sleep { until } => clock::sleep(until.left(clock::now())),
+                Ask::Done(outcome, error) => return Ok((outcome, error)),
+            }
         }
+    }
+
+    /// Carries `call` out on this thread, to its end.
+    fn carry_out(&self, call: &mut Call<Error>) -> Result<()> {
+        let mut jitter = Jitter::new(call.id().seed());
+        loop {
+            match call.next(clock::now(), jitter.next()) {
+                Act::Send { operation, limit } => call.answered(self.attempt(operation, limit)),
+                Act::Sleep { until, .. } => clock::sleep(until.left(clock::now())),
+                Act::End => break,
+                // What changes is in the call, and there is nobody else to tell.
+                Act::Grant { .. } | Act::Extend { .. } | Act::Lose(_) | Act::Notify(_) | Act::Report(_) => {}
+            }
+        }
+        let lock = &self.place.lock;
+        match call.verdict() {
+            Verdict::Done => Ok(()),
+            Verdict::Busy => Err(Error::busy(lock)),
+            Verdict::Lost(lost) => Err(Error::lost(lock, *lost)),
+            Verdict::NotReleased { left, failure } => Err(Error::not_released(lock, *left, failure.clone())),
+            Verdict::Failed(failure) => Err(self.failure(failure.clone())),
+        }
+    }
+
+    fn lease(&self, call: &Call<Error>, term: Term) -> Lease {
+        let Place { lock, url, .. } = &*self.place;
+        Lease::new(lock.clone(), url.clone(), call.id(), term, *call.kept())
     }
 
     fn check_lock(&self, lease: &Lease) -> Result<()> {
@@ -223,9 +271,9 @@ impl AzureMutex {
         Ok(())
     }
 
-    fn rules(&self, term: Term) -> Rules {
+    fn settings(&self, term: Term) -> Settings {
         let policy = self.container.policy().clone();
-        Rules {
+        Settings {
             term,
             // Nothing waits or renews by itself here.
             renew_every: Duration::ZERO,
@@ -233,32 +281,6 @@ impl AzureMutex {
             longest_pause: policy.longest_pause,
             create_container: self.container.creates(),
             policy,
-        }
-    }
-
-    /// Carries out what `hold` says on this thread, to its end: what it told last, and the failure met last by then.
-    fn run(&self, hold: &mut Hold) -> (Option<Told>, Option<Error>) {
-        let mut jitter = Jitter::new(hold.id().seed());
-        let mut input = Input::Go;
-        let mut error = None;
-        let mut verdict = (None, None);
-        loop {
-            input = match hold.step(clock::now(), input, jitter.next()) {
-                Do::Send { operation, limit } => {
-                    let exchange = self.attempt(operation, limit);
-                    error = exchange.error;
-                    Input::Answer { sent: exchange.sent, outcome: exchange.outcome }
-                }
-                Do::Sleep { until } => {
-                    clock::sleep(until.left(clock::now()));
-                    Input::Go
-                }
-                Do::Tell(told) => {
-                    verdict = (Some(told), error.take());
-                    Input::Go
-                }
-                Do::End => return verdict,
-            }
         }
     }
 
@@ -280,47 +302,5 @@ impl AzureMutex {
 
     pub(crate) fn lock_name(&self) -> &Arc<str> {
         &self.place.lock
-    }
-}
-
-/// To renew a lease kept like this; or why there is no way to.
-pub(crate) fn renewal(rules: Rules, id: LeaseId, kept: &Kept) -> Result<Hold, Lost> {
-    match kept.lost.or(kept.let_go.then_some(Lost::Released)) {
-        Some(lost) => Err(lost),
-        None => Ok(Hold::resume(rules, id, kept.valid_until, kept.ends)),
-    }
-}
-
-/// What came of it.
-pub(crate) fn renewed(kept: &mut Kept, hold: &Hold, told: Option<Told>) {
-    kept.ends = hold.ends();
-    match told {
-        Some(Told::Renewed { valid_until, .. }) => kept.valid_until = valid_until,
-        Some(Told::Lost(lost)) => kept.lost = Some(lost),
-        _ => {}
-    }
-}
-
-/// To release a lease that was kept like this before; `None` if that has been done.
-pub(crate) fn release(rules: Rules, id: LeaseId, kept: &Kept) -> Option<Hold> {
-    if kept.released {
-        return None;
-    }
-    let mut hold = if kept.let_go || kept.lost.is_some() {
-        Hold::release_again(rules, id, kept.ends, kept.lost, kept.perhaps_released)
-    } else {
-        Hold::resume(rules, id, kept.valid_until, kept.ends)
-    };
-    hold.leave();
-    Some(hold)
-}
-
-/// What came of it.
-pub(crate) fn released(kept: &mut Kept, hold: &Hold, told: Option<Told>) {
-    kept.perhaps_released = hold.perhaps_released();
-    match told {
-        Some(Told::Released(Released::Done)) => kept.released = true,
-        Some(Told::Released(Released::Lost(lost))) => kept.lost = Some(lost),
-        _ => {}
     }
 }

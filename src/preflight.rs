@@ -39,7 +39,7 @@ impl Locker {
     /// # Ok::<(), azmutex::Error>(())
     /// ```
     pub fn preflight(&self) -> Preflight {
-        let (mutex, rules) = (self.mutex(), self.rules());
+        let (mutex, settings) = (self.mutex(), self.settings());
         let container = mutex.container();
         let findings = probe::run(mutex);
         judge::judge(
@@ -49,8 +49,8 @@ impl Locker {
                 container: container.name(),
                 credential: container.credential().sort(),
                 is_dated: container.credential().is_dated(),
-                held_for: rules.term.valid_until(Moment::PAST).since(Moment::PAST),
-                renew_every: rules.renew_every,
+                held_for: settings.term.valid_until(Moment::PAST).since(Moment::PAST),
+                renew_every: settings.renew_every,
             },
         )
     }

@@ -1,5 +1,5 @@
 //! The lock's thread. From the first look to the release it makes every request of one hold, one at a time, and
-//! decides nothing: it carries out what [`Hold`] says.
+//! decides nothing: it carries out what its [`Carrier`] says.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +7,8 @@ use std::time::Duration;
 use crate::clock::{self, Moment};
 use crate::error::{Error, Result};
 use crate::event::Event;
-use crate::hold::{Do, Hold, Input, Released, Told, Why};
+use crate::hold::Hold;
+use crate::hold::carry::{Act, Carrier, Notice, Report, Unreleased};
 use crate::lease::Lost;
 use crate::random::Jitter;
 use crate::rest::{Exchange, Operation};
@@ -15,38 +16,43 @@ use crate::sync::channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bou
 use crate::sync::thread;
 use crate::watchdog::Watch;
 
-/// Channels wait on a clock that stands still in suspend, so no wait is made in one piece.
-const LONGEST_SLEEP: Duration = Duration::from_secs(2);
 /// TLS and certificate checks included, in a debug build.
 const STACK: usize = 512 * 1024;
 
-/// What the lock's thread says to the caller's.
-#[derive(Debug)]
-pub(crate) enum Report {
-    /// What stands between the caller and an answer of the service, or that nothing does any more.
-    Failing(Option<Error>),
-    Granted,
-    NotObtained(Error),
-    Released(Result<()>),
-}
-
-/// The caller's side of the lock's thread. When `stay` is dropped, the thread lets go of the lock.
+/// The caller's side of the lock's thread.
 #[derive(Debug)]
 pub(crate) struct Worker {
-    pub(crate) stay: Sender<Stay>,
+    /// When it is dropped, the thread lets go of the lock.
+    stay: Option<Sender<Stay>>,
     /// Disconnects when the thread has ended, whatever way: its only sender is on that thread's stack.
-    pub(crate) reports: Receiver<Report>,
+    pub(crate) reports: Receiver<Report<Error>>,
 }
 
 /// Never sent: the channel says what it has to say by being there.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Stay {}
+enum Stay {}
+
+impl Worker {
+    /// The lock is not wanted any more.
+    pub(crate) fn leave(&mut self) {
+        self.stay = None;
+    }
+
+    pub(crate) fn has_left(&self) -> bool {
+        self.stay.is_none()
+    }
+
+    /// In a process that was forked: the thread is the parent's, and may have been using the channel at that moment, so
+    /// it is better not touched.
+    pub(crate) fn abandon(&mut self) {
+        std::mem::forget(self.stay.take());
+    }
+}
 
 /// Starts the thread. `attempt` makes one request.
 pub(crate) fn start(
     hold: Hold,
     watch: Arc<Watch>,
-    waited: Duration,
     attempt: impl FnMut(Operation, Duration) -> Exchange + Send + 'static,
 ) -> Result<Worker> {
     let (stay, stays) = bounded(0);
@@ -54,142 +60,57 @@ pub(crate) fn start(
     thread::Builder::new()
         .name("azmutex".into())
         .stack_size(STACK)
-        .spawn(move || {
-            Thread { hold, watch, waited, stays, reports: sender, left: false, error: None, failure: None }.run(attempt)
-        })
+        .spawn(move || Thread { carrier: Carrier::new(hold), watch, stays, reports: sender }.run(attempt))
         .map_err(Error::no_thread)?;
-    Ok(Worker { stay, reports })
+    Ok(Worker { stay: Some(stay), reports })
 }
 
 struct Thread {
-    hold: Hold,
+    carrier: Carrier<Error>,
     watch: Arc<Watch>,
-    /// For the words of a wait that timed out.
-    waited: Duration,
     stays: Receiver<Stay>,
-    reports: Sender<Report>,
-    /// The caller has left, and the hold knows.
-    left: bool,
-    /// What went wrong with the last request.
-    error: Option<Error>,
-    /// The failure that was told last, unless all went well since.
-    failure: Option<Error>,
+    reports: Sender<Report<Error>>,
 }
 
 impl Thread {
     fn run(mut self, mut attempt: impl FnMut(Operation, Duration) -> Exchange) {
-        let _mourner = Mourner(self.watch.clone());
-        let mut jitter = Jitter::new(self.hold.id().seed());
-        let mut input = Input::Go;
+        let _dies = LoseOnPanic(self.watch.clone());
+        let mut jitter = Jitter::new(self.carrier.id().seed());
         loop {
-            if !self.left && self.stays.try_recv() == Err(TryRecvError::Disconnected) {
-                self.leave();
+            if self.stays.try_recv() == Err(TryRecvError::Disconnected) {
+                self.carrier.leave();
             }
-            input = match self.hold.step(clock::now(), input, jitter.next()) {
-                Do::Send { operation, limit } => {
-                    let exchange = attempt(operation, limit);
-                    self.error = exchange.error;
-                    if self.error.is_none() && self.failure.take().is_some() {
-                        self.report(Report::Failing(None));
-                    }
-                    Input::Answer { sent: exchange.sent, outcome: exchange.outcome }
+            match self.carrier.next(clock::now(), jitter.next()) {
+                Act::Send { operation, limit } => self.carrier.answered(attempt(operation, limit)),
+                Act::Sleep { until, for_leave } => self.sleep(until, for_leave),
+                Act::Grant { valid_until, ends } => self.watch.grant(valid_until, ends),
+                Act::Extend { valid_until, ends } => {
+                    let extended = self.watch.extend(valid_until, ends);
+                    self.carrier.extended(clock::now(), extended);
                 }
-                Do::Sleep { until } => {
-                    self.sleep(until);
-                    Input::Go
-                }
-                Do::Tell(told) => self.tell(told),
-                Do::End => return,
+                Act::Lose(lost) => self.watch.lose(lost),
+                Act::Notify(notice) => self.watch.tell(event(self.watch.lock_name(), notice)),
+                // A caller who has left need not hear it.
+                Act::Report(report) => drop(self.reports.send(report)),
+                Act::End => return,
             }
         }
     }
 
-    /// Until the given time, or a little; or until the caller leaves, if it has not yet.
-    fn sleep(&mut self, until: Moment) {
-        let pause = until.left(clock::now()).min(LONGEST_SLEEP);
-        // Not whether the caller is there: who leaves between the hold's decision and this sleep is to end it.
-        if self.left {
+    fn sleep(&mut self, until: Moment, for_leave: bool) {
+        let pause = until.left(clock::now());
+        if !for_leave {
             clock::sleep(pause);
         } else if let Err(RecvTimeoutError::Disconnected) = self.stays.recv_timeout(pause) {
-            self.leave();
+            self.carrier.leave();
         }
-    }
-
-    fn leave(&mut self) {
-        self.left = true;
-        self.hold.leave();
-    }
-
-    fn tell(&mut self, told: Told) -> Input {
-        let lock = self.watch.lock_name().clone();
-        let left = |moment: Moment| moment.left(clock::now());
-        match told {
-            Told::Waiting => self.watch.tell(Event::Waiting { lock }),
-            Told::Retrying => {
-                let error = self.failure();
-                self.failure = Some(error.clone());
-                self.report(Report::Failing(Some(error.clone())));
-                self.watch.tell(Event::Retrying { lock, error });
-            }
-            Told::Granted { valid_until, .. } => {
-                self.watch.grant(valid_until);
-                self.watch.tell(Event::Acquired { lock, left: left(valid_until) });
-                self.report(Report::Granted);
-            }
-            Told::Renewed { valid_until, .. } => {
-                if let Err(lost) = self.watch.extend(valid_until) {
-                    return Input::Lapsed(lost);
-                }
-                self.watch.tell(Event::Renewed { lock, left: left(valid_until) });
-            }
-            Told::RenewalFailed { left } => {
-                let error = self.failure();
-                self.watch.tell(Event::RenewalFailed { lock, left, error });
-            }
-            Told::Lost(lost) => self.watch.lose(lost),
-            Told::NotObtained(why) => {
-                let error = match why {
-                    Why::Busy => Error::busy(&lock),
-                    Why::TimedOut => Error::timed_out(&lock, self.waited, self.failure.take()),
-                    Why::GivenUp => Error::cancelled(&lock),
-                    Why::Failed => self.failure(),
-                };
-                self.report(Report::NotObtained(error));
-            }
-            Told::Released(Released::Done) => {
-                self.watch.tell(Event::Released { lock });
-                self.report(Report::Released(Ok(())));
-            }
-            Told::Released(Released::Lost(lost)) => self.not_released(Error::lost(&lock, lost)),
-            Told::Released(Released::Failed) => {
-                let error = Error::not_released(&lock, left(self.hold.ends()), self.error.take());
-                self.not_released(error);
-            }
-            Told::Answered(_) => {}
-        }
-        Input::Go
-    }
-
-    fn not_released(&self, error: Error) {
-        let lock = self.watch.lock_name().clone();
-        self.watch.tell(Event::ReleaseFailed { lock, error: error.clone() });
-        self.report(Report::Released(Err(error)));
-    }
-
-    fn failure(&self) -> Error {
-        self.error.clone().unwrap_or_else(|| Error::unfitting(self.watch.lock_name(), "take the lock"))
-    }
-
-    fn report(&self, report: Report) {
-        // A caller who has left need not hear it.
-        let _ = self.reports.send(report);
     }
 }
 
 /// Tells the holder if the thread that should renew the lock dies.
-struct Mourner(Arc<Watch>);
+struct LoseOnPanic(Arc<Watch>);
 
-impl Drop for Mourner {
+impl Drop for LoseOnPanic {
     fn drop(&mut self) {
         if thread::panicking() {
             self.0.lose(Lost::RenewalStopped);
@@ -197,11 +118,41 @@ impl Drop for Mourner {
     }
 }
 
+fn event(lock: &Arc<str>, notice: Notice<Error>) -> Event {
+    let failure = |failure: Option<Error>| failure.unwrap_or_else(|| unexplained(lock));
+    let name = lock.clone();
+    match notice {
+        Notice::Waiting => Event::Waiting { lock: name },
+        Notice::Retrying(error) => Event::Retrying { lock: name, error: failure(error) },
+        Notice::Acquired { left } => Event::Acquired { lock: name, left },
+        Notice::Renewed { left } => Event::Renewed { lock: name, left },
+        Notice::RenewalFailed { left, failure: error } => {
+            Event::RenewalFailed { lock: name, left, error: failure(error) }
+        }
+        Notice::Released => Event::Released { lock: name },
+        Notice::ReleaseFailed(why) => Event::ReleaseFailed { lock: name, error: unreleased(lock, why) },
+    }
+}
+
+/// A failure of which no request told, such as a grant that came too late.
+pub(crate) fn unexplained(lock: &Arc<str>) -> Error {
+    Error::unfitting(lock, "take the lock")
+}
+
+pub(crate) fn unreleased(lock: &Arc<str>, why: Unreleased<Error>) -> Error {
+    match why {
+        Unreleased::Lost(lost) => Error::lost(lock, lost),
+        Unreleased::Failed { left, failure } => Error::not_released(lock, left, failure),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::error::ErrorKind;
-    use crate::hold::{Rules, Wait};
+    use crate::hold::caller::Limits;
+    use crate::hold::carry::LONGEST_SLEEP;
+    use crate::hold::{Settings, Wait};
     use crate::lease::{LeaseId, Term};
     use crate::rest::{Applied, Outcome};
     use crate::retry::Policy;
@@ -219,7 +170,7 @@ mod tests {
         renew_every: Duration,
         answer: impl Fn(Operation) -> Outcome + Send + 'static,
     ) -> (Worker, Arc<Watch>) {
-        let rules = Rules {
+        let settings = Settings {
             term: Term::Seconds(15),
             renew_every,
             first_pause: Duration::from_millis(1),
@@ -228,12 +179,12 @@ mod tests {
             policy: Policy::default().first_pause(Duration::from_millis(1)),
         };
         let watch = Watch::new("test".into(), None);
-        let hold = Hold::keep(rules, LeaseId::random().unwrap(), Wait::Forever);
+        let hold = Hold::keep(settings, LeaseId::random().unwrap(), Wait::Forever);
         let attempt = move |operation, _| {
             let sent = clock::now();
             Exchange { sent, outcome: answer(operation), error: None }
         };
-        (start(hold, watch.clone(), SECOND, attempt).unwrap(), watch)
+        (start(hold, watch.clone(), attempt).unwrap(), watch)
     }
 
     fn obliging(operation: Operation) -> Outcome {
@@ -248,13 +199,13 @@ mod tests {
         std::panic::resume_unwind(Box::new("on purpose"))
     }
 
-    fn next(worker: &Worker) -> Option<Report> {
+    fn next(worker: &Worker) -> Option<Report<Error>> {
         worker.reports.recv_timeout(PATIENCE).ok()
     }
 
     #[test]
     fn the_lock_is_renewed_until_the_caller_leaves_and_then_released() {
-        let (worker, watch) = started(obliging);
+        let (mut worker, watch) = started(obliging);
         assert!(matches!(next(&worker), Some(Report::Granted)));
         let first = watch.check().unwrap();
         let end = clock::now().after(PATIENCE);
@@ -262,21 +213,19 @@ mod tests {
             assert!(clock::now() < end, "it is not renewed");
             clock::sleep(Duration::from_millis(1));
         }
-        let Worker { stay, reports } = worker;
-        drop(stay);
-        assert!(matches!(reports.recv_timeout(PATIENCE), Ok(Report::Released(Ok(())))));
-        assert!(reports.recv_timeout(PATIENCE).is_err_and(|error| error.is_disconnected()));
+        worker.leave();
+        assert!(matches!(worker.reports.recv_timeout(PATIENCE), Ok(Report::Released(Ok(())))));
+        assert!(worker.reports.recv_timeout(PATIENCE).is_err_and(|error| error.is_disconnected()));
     }
 
     #[test]
     fn a_caller_who_leaves_as_the_thread_goes_to_sleep_is_noticed_at_once() {
         for _ in 0..3_000 {
-            let (worker, _watch) = started_with(5 * SECOND, obliging);
+            let (mut worker, _watch) = started_with(5 * SECOND, obliging);
             assert!(matches!(next(&worker), Some(Report::Granted)));
-            let Worker { stay, reports } = worker;
-            drop(stay);
+            worker.leave();
             // Shorter than the thread's sleep, which is until its next renewal if nobody wakes it.
-            let released = reports.recv_timeout(LONGEST_SLEEP / 2);
+            let released = worker.reports.recv_timeout(LONGEST_SLEEP / 2);
             assert!(matches!(released, Ok(Report::Released(Ok(())))));
         }
     }
@@ -285,17 +234,16 @@ mod tests {
     fn a_caller_who_left_while_the_lock_was_granted_holds_nothing() {
         let (seen, operations) = unbounded();
         let (go, gate) = bounded::<()>(0);
-        let (worker, _watch) = started(move |operation| {
+        let (mut worker, _watch) = started(move |operation| {
             let _ = seen.send(operation);
             let _ = gate.recv();
             obliging(operation)
         });
         assert!(matches!(operations.recv_timeout(PATIENCE), Ok(Operation::Acquire { .. })));
-        let Worker { stay, reports } = worker;
-        drop(stay);
+        worker.leave();
         drop(go);
         assert!(matches!(operations.recv_timeout(PATIENCE), Ok(Operation::Release { .. })));
-        assert!(matches!(reports.recv_timeout(PATIENCE), Ok(Report::NotObtained(_))));
+        assert!(matches!(worker.reports.recv_timeout(PATIENCE), Ok(Report::NotObtained { .. })));
     }
 
     // Scenario 20.
@@ -307,7 +255,7 @@ mod tests {
         });
         assert!(matches!(next(&worker), Some(Report::Granted)));
         assert_eq!(watch.listen().recv_timeout(PATIENCE), Ok(Lost::RenewalStopped));
-        let guard = crate::LockGuard::new(LeaseId::random().unwrap(), watch, worker, SECOND, SECOND);
+        let guard = crate::LockGuard::new(LeaseId::random().unwrap(), watch, worker, Limits::new(SECOND, SECOND));
         assert!(!guard.is_held());
         let start = clock::now();
         let error = guard.unlock().unwrap_err();
@@ -337,7 +285,7 @@ mod tests {
         assert!(matches!(next(&worker), Some(Report::Granted)));
         hangs.recv_timeout(PATIENCE).unwrap();
         let attempt = Duration::from_millis(50);
-        let guard = crate::LockGuard::new(LeaseId::random().unwrap(), watch, worker, attempt, SECOND);
+        let guard = crate::LockGuard::new(LeaseId::random().unwrap(), watch, worker, Limits::new(attempt, SECOND));
         guard.ensure_held().unwrap();
         let start = clock::now();
         let error = guard.unlock().unwrap_err();

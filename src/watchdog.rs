@@ -11,14 +11,14 @@ use std::time::Duration;
 use crate::clock::{self, Moment};
 use crate::error::{Error, Result};
 use crate::event::{Event, Observer};
-use crate::hold::Standing;
 use crate::lease::Lost;
+use crate::standing::{News, Standing};
 use crate::sync::channel::{Receiver, Sender, bounded};
 use crate::sync::{Condvar, Mutex, MutexGuard, thread};
 
 /// How often the clock is looked at while something is held. A loss is told within 250 ms of a resume: less than half of
 /// that is for this, and the rest for a machine that is busy, as machines are that resume.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// Condition variables wait on a clock that stands still in suspend.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 /// How long the thread stays when nothing is held, so that a program which locks again and again does not start it
@@ -30,23 +30,14 @@ pub(crate) struct Watch {
     lock: Arc<str>,
     process: u32,
     observer: Option<Arc<Observer>>,
-    state: Mutex<State>,
+    standing: Mutex<Standing<Sender<Lost>>>,
     /// The loss was told.
     told: Condvar,
 }
 
-#[derive(Default)]
-struct State {
-    /// `None` until the lock is granted.
-    standing: Option<Standing>,
-    listeners: Vec<Sender<Lost>>,
-    /// The loss was told, or the holder has let go: nothing is told any more.
-    closed: bool,
-}
-
 impl Watch {
     pub(crate) fn new(lock: Arc<str>, observer: Option<Arc<Observer>>) -> Arc<Watch> {
-        Arc::new(Watch { lock, process: process::id(), observer, state: Mutex::default(), told: Condvar::new() })
+        Arc::new(Watch { lock, process: process::id(), observer, standing: Mutex::default(), told: Condvar::new() })
     }
 
     pub(crate) fn lock_name(&self) -> &Arc<str> {
@@ -71,120 +62,96 @@ impl Watch {
         }
     }
 
-    pub(crate) fn grant(&self, valid_until: Moment) {
-        self.state().standing = Some(Standing::new(valid_until));
+    pub(crate) fn grant(&self, valid_until: Moment, ends: Moment) {
+        self.change(|standing, _| standing.grant(valid_until, ends));
         watchdog().changed.notify_all();
     }
 
-    /// A renewal came in. Refused if the loss has been told, or could have been.
-    pub(crate) fn extend(&self, valid_until: Moment) -> Result<(), Lost> {
-        let mut state = self.state();
-        let now = clock::now();
-        let extended = state.standing.as_mut().map_or(Ok(()), |standing| standing.extend(now, valid_until));
-        if let Err(lost) = extended {
-            self.announce(&mut state, lost);
-        }
-        extended
+    /// A renewal came in: says until when the lock is ours now. Refused if the loss has been told, or could have been.
+    pub(crate) fn extend(&self, valid_until: Moment, ends: Moment) -> Result<Moment, Lost> {
+        self.change(|standing, now| standing.extend(now, valid_until, ends))
     }
 
     pub(crate) fn lose(&self, lost: Lost) {
-        let mut state = self.state();
-        if let Some(standing) = &mut state.standing {
-            let lost = standing.lose(lost);
-            self.announce(&mut state, lost);
-        }
+        self.change(|standing, _| standing.lose(lost));
     }
 
     /// Until when the lock is ours, by the clock and not by any thread's word.
     pub(crate) fn check(&self) -> Result<Moment, Lost> {
         if !self.is_own_process() {
-            // Asked before the state, which another thread may have had locked when this process was forked.
+            // Asked before the standing, which another thread may have had locked when this process was forked.
             return Err(Lost::OtherProcess);
         }
-        self.check_locked(&mut self.state())
+        self.change(|standing, now| standing.check(now))
     }
 
-    fn check_locked(&self, state: &mut State) -> Result<Moment, Lost> {
-        let standing = match &mut state.standing {
-            Some(standing) => standing.check(clock::now()),
-            None => Ok(Moment::NEVER),
-        };
-        if let Err(lost) = standing {
-            self.announce(state, lost);
-        }
-        standing
-    }
-
-    /// The holder lets go. Says whether the lock was held until now; nothing is told from here on.
+    /// The holder lets go: nothing is told from here on. Says whether the lock was held until now, and when its lease
+    /// ends by itself.
     pub(crate) fn close(&self) -> Result<Moment, Lost> {
-        let mut state = self.state();
-        let standing = self.check_locked(&mut state);
-        state.closed = true;
-        state.listeners.clear();
-        standing
+        self.change(|standing, now| standing.close(now))
     }
 
     /// Hears of the loss, once; at once if it has happened. Disconnects when the holder lets go.
     pub(crate) fn listen(&self) -> Receiver<Lost> {
         let (sender, receiver) = bounded(1);
-        let mut standing = self.check();
-        if standing.is_ok() {
-            let mut state = self.state();
-            standing = self.check_locked(&mut state);
-            if standing.is_ok() && !state.closed {
-                state.listeners.push(sender);
-                return receiver;
-            }
-        }
-        if let Err(lost) = standing {
+        if self.is_own_process() {
+            self.change(|standing, now| standing.listen(now, sender));
+        } else {
             // It has room for one.
-            let _ = sender.try_send(lost);
+            let _ = sender.try_send(Lost::OtherProcess);
         }
         receiver
     }
 
     /// Waits for the loss, for `timeout` at most. Leaves nothing behind, so it can be called again and again.
     pub(crate) fn wait_lost(&self, timeout: Duration) -> Option<Lost> {
-        if let Err(lost) = self.check() {
-            return Some(lost);
+        if !self.is_own_process() {
+            return Some(Lost::OtherProcess);
         }
         let end = clock::now().after(timeout);
-        let mut state = self.state();
+        let mut standing = self.standing();
         loop {
-            if let Err(lost) = self.check_locked(&mut state) {
+            if let Err(lost) = self.change_locked(&mut standing, |standing, now| standing.check(now)) {
                 return Some(lost);
             }
             let left = end.left(clock::now()).min(LONGEST_WAIT);
             if left.is_zero() {
                 return None;
             }
-            state = self.told.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            standing = self.told.wait_timeout(standing, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
-    /// Tells the loss, the first time.
-    fn announce(&self, state: &mut State, lost: Lost) {
-        if state.closed {
-            return;
-        }
-        state.closed = true;
-        for listener in state.listeners.drain(..) {
-            // Each has room for one, and gets no other. One that is gone need not hear it.
-            let _ = listener.try_send(lost);
-        }
-        self.told.notify_all();
-        self.tell(Event::Lost { lock: self.lock.clone(), why: lost });
-    }
-
-    /// When the watchdog must look again. `None`: it need not any more.
     fn next_look(&self) -> Option<Moment> {
-        let mut state = self.state();
-        let deadline = self.check_locked(&mut state).ok();
-        deadline.filter(|_| !state.closed)
+        self.change(|standing, now| standing.next_look(now))
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn change<T>(&self, change: impl FnOnce(&mut Standing<Sender<Lost>>, Moment) -> T) -> T {
+        self.change_locked(&mut self.standing(), change)
+    }
+
+    /// Delivers the news before anybody else can see what has changed.
+    fn change_locked<T>(
+        &self,
+        standing: &mut Standing<Sender<Lost>>,
+        change: impl FnOnce(&mut Standing<Sender<Lost>>, Moment) -> T,
+    ) -> T {
+        let result = change(standing, clock::now());
+        if let Some(News { lost, listeners, is_first }) = standing.take_news() {
+            for listener in listeners {
+                // Each has room for one, and gets no other. One that is gone need not hear it.
+                let _ = listener.try_send(lost);
+            }
+            if is_first {
+                self.told.notify_all();
+                self.tell(Event::Lost { lock: self.lock.clone(), why: lost });
+            }
+        }
+        result
+    }
+
+    fn standing(&self) -> MutexGuard<'_, Standing<Sender<Lost>>> {
+        self.standing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -241,7 +208,8 @@ impl Watchdog {
                 }
                 None => false,
             });
-            let pause = if watched.watches.is_empty() { LINGER } else { next.left(clock::now()).min(LOOK_EVERY) };
+            let next = Some(next).filter(|_| !watched.watches.is_empty());
+            let pause = pause(next, clock::now());
             let waited = self.changed.wait_timeout(watched, pause).unwrap_or_else(PoisonError::into_inner);
             watched = waited.0;
             if waited.1.timed_out() && watched.watches.is_empty() {
@@ -256,6 +224,11 @@ impl Watchdog {
     }
 }
 
+/// How long to sleep if the next look is due at `next`; `None` if nothing is watched.
+fn pause(next: Option<Moment>, now: Moment) -> Duration {
+    next.map_or(LINGER, |next| next.left(now).min(LOOK_EVERY))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -266,7 +239,8 @@ mod tests {
     fn held_for(left: Duration) -> Arc<Watch> {
         let hold = Watch::new("test".into(), None);
         watch(&hold).unwrap();
-        hold.grant(clock::now().after(left));
+        let deadline = clock::now().after(left);
+        hold.grant(deadline, deadline);
         hold
     }
 
@@ -288,7 +262,7 @@ mod tests {
     #[test]
     fn a_renewal_after_the_deadline_does_not_undo_the_loss() {
         let hold = held_for(Duration::ZERO);
-        assert_eq!(hold.extend(clock::now().after(Duration::from_secs(9))), Err(Lost::Expired));
+        assert_eq!(hold.extend(Moment::NEVER, Moment::NEVER), Err(Lost::Expired));
         assert_eq!(hold.check(), Err(Lost::Expired));
     }
 
@@ -307,12 +281,22 @@ mod tests {
         for _ in 0..100 {
             assert_eq!(hold.wait_lost(Duration::ZERO), None);
         }
-        assert_eq!(hold.state().listeners.len(), 0);
+        assert_eq!(hold.standing().listener_count(), 0);
         let lateness = Lateness::from_now();
         assert_eq!(hold.wait_lost(Duration::MAX), Some(Lost::Expired));
         let told = clock::now();
         assert!(told >= deadline && told <= deadline.after(TOLD_WITHIN + lateness.of_two()), "{told:?}, {deadline:?}");
         assert_eq!(hold.wait_lost(Duration::ZERO), Some(Lost::Expired));
+    }
+
+    #[test]
+    fn the_clock_is_looked_at_at_the_deadline_and_often_before() {
+        let now = clock::now();
+        assert_eq!(pause(Some(now.after(LOOK_EVERY / 2)), now), LOOK_EVERY / 2);
+        assert_eq!(pause(Some(now.after(2 * LOOK_EVERY)), now), LOOK_EVERY);
+        assert_eq!(pause(Some(Moment::NEVER), now), LOOK_EVERY, "what is waited for may be granted");
+        assert_eq!(pause(Some(now), now), Duration::ZERO);
+        assert_eq!(pause(None, now), LINGER);
     }
 
     #[test]

@@ -24,10 +24,11 @@ pub(crate) use request::{Address, Operation};
 use self::explain::Asked;
 
 /// One attempt: when it was sent, what came of it, and, unless it did what was asked, how to tell a person.
-pub(crate) struct Exchange {
+#[derive(Clone, Debug)]
+pub(crate) struct Exchange<F = Error> {
     pub(crate) sent: Moment,
     pub(crate) outcome: Outcome,
-    pub(crate) error: Option<Error>,
+    pub(crate) error: Option<F>,
 }
 
 /// How far a request came.

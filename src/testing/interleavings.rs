@@ -13,6 +13,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use super::settable::SettableClock;
+use crate::cancel::Cancel;
 use crate::clock::{self, Moment, sleep};
 use crate::container::Container;
 use crate::credential::Credential;
@@ -20,8 +21,9 @@ use crate::error::{ErrorKind, Result};
 use crate::event::{Event, Observer};
 use crate::guard::LockGuard;
 use crate::hold::Wait;
+use crate::hold::caller::GRACE;
 use crate::lease::{LeaseId, LockStatus, Lost, Term};
-use crate::locker::{Cancel, GRACE, Inner, Locker};
+use crate::locker::{Inner, Locker};
 use crate::random::Jitter;
 use crate::rest::{Applied, Exchange, Operation, Outcome};
 use crate::retry::Policy;
@@ -379,9 +381,9 @@ fn heard(listener: &Receiver<Lost>) -> Option<Lost> {
 fn observed(locker: &Locker) -> (Locker, Receiver<Event>) {
     let (sender, events) = unbounded();
     let observer = Observer::start(move |event| drop(sender.send(event))).unwrap();
-    let Inner { mutex, rules, drop_limit, .. } = &*locker.0;
-    let (mutex, rules, drop_limit) = (mutex.clone(), rules.clone(), *drop_limit);
-    (Locker(Arc::new(Inner { mutex, rules, drop_limit, observer: Some(observer) })), events)
+    let Inner { mutex, settings, drop_limit, .. } = &*locker.0;
+    let (mutex, settings, drop_limit) = (mutex.clone(), settings.clone(), *drop_limit);
+    (Locker(Arc::new(Inner { mutex, settings, drop_limit, observer: Some(observer) })), events)
 }
 
 /// The observer was told of no other loss than the listener, and as often.
@@ -564,7 +566,7 @@ fn a_cancel_against_a_grant() {
                 cancel.cancel();
             })
         };
-        let obtained = client.obtain(&locker, Wait::Forever, &cancel.0.cancelled);
+        let obtained = client.obtain(&locker, Wait::Forever, &cancel.cancelled());
         canceller.join().unwrap();
         holder.join().unwrap();
         let came = match obtained {

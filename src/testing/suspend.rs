@@ -305,7 +305,7 @@ fn a_lease_kept_by_hand_is_over_after_a_suspend() {
     let renewals = rig.count(emulator::Operation::RenewLease);
     assert_eq!(rig.mutex.renew(&mut lease).unwrap_err().lost_because(), Some(Lost::Expired));
     assert_eq!(rig.count(emulator::Operation::RenewLease), renewals, "nothing was sent");
-    assert_eq!(rig.mutex.release(&lease).unwrap_err().kind(), ErrorKind::LeaseLost);
+    assert_eq!(rig.mutex.release(&mut lease).unwrap_err().kind(), ErrorKind::LeaseLost);
 }
 
 /// For the container `locks` of the account that all emulators have, made by another implementation.
@@ -317,7 +317,7 @@ const SAS: &str =
 fn a_wall_clock_set_by_an_hour_changes_nothing() {
     let Some(rig) = Rig::alone(a_wall_clock_set_by_an_hour_changes_nothing) else { return };
     // Signed in advance, so that no date is looked at.
-    rig.mutex.acquire_infinite().map(|lease| rig.mutex.release(&lease)).unwrap().unwrap();
+    rig.mutex.acquire_infinite().map(|mut lease| rig.mutex.release(&mut lease)).unwrap().unwrap();
     let url = format!("{}/locks", rig.emulator.url());
     let container = Container::builder(&url, Credential::sas(SAS).unwrap()).build().unwrap();
     let (locker, events) = hear(Locker::builder(container.mutex("job").unwrap()).lease(LEASE).renew_every(50 * MS));

@@ -274,7 +274,7 @@ impl Held {
                 return Left::Dropped;
             }
             Held::Guard(guard) => guard.unlock(),
-            Held::Lease { mutex, lease, .. } => mutex.release(&lease),
+            Held::Lease { mutex, mut lease, .. } => mutex.release(&mut lease),
         };
         match result {
             Ok(()) => Left::Released,

@@ -17,7 +17,7 @@ use crate::journal::Time;
 use crate::network::{LATEST, Network};
 use crate::orphans::{BEYOND_LEASE, Orphans};
 use crate::support::account::Account;
-use crate::support::process::Process;
+use crate::support::process::{self, Process};
 use crate::support::proxy::FaultProxy;
 use crate::support::unique;
 use crate::tally::{Deed, Tally};
@@ -172,10 +172,9 @@ impl<'a> Round<'a> {
         let journal = self.files.join(format!("{record}.journal"));
         let seed = self.dice.next();
         let orders = Orders { journal: journal.clone(), lock: name(lock), resource: self.resource(lock), seed };
-        let environment = orders.environment();
-        let environment: Vec<_> = environment.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let store = self.account.connection_string_via(port);
-        let process = Process::start_with("child", &store, &self.container, &environment);
+        let again = process::again(crate::child).container(&store, &self.container);
+        let process = orders.environment().iter().fold(again, |again, (name, value)| again.env(name, value)).start();
         self.records.push(Record::of(journal, lock));
         self.tally().processes += 1;
         (process, record)

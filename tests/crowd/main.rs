@@ -87,7 +87,7 @@ mod counter {
         fs::write(files.join("increments"), increments.to_string()).unwrap();
         fs::write(files.join("number"), "0").unwrap();
         fs::write(files.join("history"), "").unwrap();
-        let start = || Process::start("counter::child", &server.connection_string(), &name);
+        let start = || process::again(child).container(&server.connection_string(), &name).start();
         let mut processes: Vec<Process> = (0..PROCESSES).map(|_| start()).collect();
         for process in &mut processes {
             assert_eq!(process.says().0, "done");
@@ -108,7 +108,7 @@ mod counter {
 #[cfg(target_os = "linux")]
 mod rounds {
     use super::*;
-    use support::process::{self, Process, say, threads};
+    use support::process::{self, say, threads};
 
     on_both_servers!(a_thousand_quick_rounds_leave_no_lease_and_no_thread);
 
@@ -140,7 +140,7 @@ mod rounds {
     // Scenario 17, its second half.
     fn a_thousand_quick_rounds_leave_no_lease_and_no_thread(server: &Server) {
         let name = unique("rounds");
-        let mut process = Process::start("rounds::child", &server.connection_string(), &name);
+        let mut process = process::again(child).container(&server.connection_string(), &name).start();
         println!("{}", process.says().0);
         assert!(process.ends_well());
         assert_eq!(server.lease_state(&name, "job"), "available");

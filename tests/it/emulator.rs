@@ -87,24 +87,24 @@ fn a_wait_ends_when_the_holder_leaves() {
 fn a_lease_runs_out_when_the_clock_is_moved_on() {
     let emulator = Emulator::start().unwrap();
     let mutex = mutex(&emulator);
-    let lease = mutex.acquire(LEASE).unwrap();
+    let mut lease = mutex.acquire(LEASE).unwrap();
     emulator.advance(LEASE - SECOND);
     assert_eq!(mutex.acquire(LEASE).unwrap_err().kind(), ErrorKind::WouldBlock);
     emulator.advance(SECOND);
     assert_eq!(mutex.inspect().unwrap(), LockStatus::Expired);
-    let second = mutex.acquire(LEASE).unwrap();
-    assert_eq!(mutex.release(&lease).unwrap_err().kind(), ErrorKind::LeaseLost);
-    mutex.release(&second).unwrap();
+    let mut second = mutex.acquire(LEASE).unwrap();
+    assert_eq!(mutex.release(&mut lease).unwrap_err().kind(), ErrorKind::LeaseLost);
+    mutex.release(&mut second).unwrap();
 }
 
 #[test]
 fn an_infinite_lease_outlives_any_time() {
     let emulator = Emulator::start().unwrap();
     let mutex = mutex(&emulator);
-    let lease = mutex.acquire_infinite().unwrap();
+    let mut lease = mutex.acquire_infinite().unwrap();
     emulator.advance(Duration::MAX);
     assert_eq!(mutex.inspect().unwrap(), LockStatus::LeasedForever);
-    mutex.release(&lease).unwrap();
+    mutex.release(&mut lease).unwrap();
 
     // Nor is it the end of time.
     let _lease = mutex.acquire(LEASE).unwrap();
@@ -122,9 +122,9 @@ fn an_expired_lease_that_nobody_took_is_renewed() {
     mutex.renew(&mut lease).unwrap();
     assert_eq!(mutex.inspect().unwrap(), LockStatus::Leased);
     emulator.advance(LEASE);
-    let second = mutex.acquire(LEASE).unwrap();
+    let mut second = mutex.acquire(LEASE).unwrap();
     assert_eq!(mutex.renew(&mut lease).unwrap_err().lost_because(), Some(Lost::Taken));
-    mutex.release(&second).unwrap();
+    mutex.release(&mut second).unwrap();
 }
 
 #[test]
@@ -138,8 +138,8 @@ fn a_break_lets_the_lease_run_out() {
     assert_eq!(mutex.renew(&mut lease).unwrap_err().lost_because(), Some(Lost::Broken));
     emulator.advance(10 * SECOND);
     assert_eq!(mutex.inspect().unwrap(), LockStatus::Broken);
-    let second = mutex.acquire(LEASE).unwrap();
-    mutex.release(&second).unwrap();
+    let mut second = mutex.acquire(LEASE).unwrap();
+    mutex.release(&mut second).unwrap();
 }
 
 fn assert_lost(harm: impl FnOnce(&Emulator) -> io::Result<()>, why: Lost) {
@@ -179,8 +179,8 @@ fn a_stolen_lock_is_held_for_a_minute() {
     emulator.advance(59 * SECOND);
     assert_eq!(mutex.acquire(LEASE).unwrap_err().kind(), ErrorKind::WouldBlock);
     emulator.advance(SECOND);
-    let lease = mutex.acquire(LEASE).unwrap();
-    mutex.release(&lease).unwrap();
+    let mut lease = mutex.acquire(LEASE).unwrap();
+    mutex.release(&mut lease).unwrap();
 }
 
 #[test]
@@ -286,9 +286,9 @@ fn a_delay_is_before_or_after_the_deed() {
             thread::sleep(Duration::from_millis(1));
         }
         assert_eq!(mutex.inspect().unwrap(), early);
-        let lease = acquiring.join().unwrap().unwrap();
+        let mut lease = acquiring.join().unwrap().unwrap();
         assert!(start.elapsed() >= delay);
-        mutex.release(&lease).unwrap();
+        mutex.release(&mut lease).unwrap();
     }
 }
 
@@ -446,8 +446,8 @@ fn a_lock_and_an_unlock_take_next_to_no_time() {
     let mutex = mutex(&emulator);
     let round = |_| {
         let start = Instant::now();
-        let lease = mutex.acquire(LEASE).unwrap();
-        mutex.release(&lease).unwrap();
+        let mut lease = mutex.acquire(LEASE).unwrap();
+        mutex.release(&mut lease).unwrap();
         start.elapsed()
     };
     let mut times: Vec<_> = (0..500).map(round).skip(10).collect();
@@ -745,31 +745,14 @@ fn it_has_nothing_of_the_client() {
 /// In processes of their own, where nothing else has threads or sockets.
 #[cfg(target_os = "linux")]
 mod alone {
-    use std::env;
     use std::fs::File;
     use std::net::TcpListener;
-    use std::process::Command;
     use std::sync::mpsc;
 
     use rustix::process::{Resource, getrlimit, setrlimit};
 
     use super::*;
-
-    /// Runs a test again in a process of its own, where nothing else has threads or sockets; `true` in that process.
-    fn is_alone(test: &str) -> bool {
-        const ALONE: &str = "AZMUTEX_TEST_ALONE";
-        if env::var_os(ALONE).is_some() {
-            return true;
-        }
-        let output = Command::new(env::current_exe().unwrap())
-            .args(["--exact", &format!("emulator::alone::{test}"), "--nocapture"])
-            .env(ALONE, "1")
-            .output()
-            .unwrap();
-        let said = [output.stdout, output.stderr].map(|said| String::from_utf8_lossy(&said).into_owned());
-        assert!(output.status.success() && said[0].contains("1 passed"), "{}\n{}", said[0], said[1]);
-        false
-    }
+    use crate::support::process::is_alone;
 
     fn entries(directory: &str) -> usize {
         std::fs::read_dir(directory).unwrap().count()
@@ -777,7 +760,7 @@ mod alone {
 
     #[test]
     fn a_thousand_starts_and_stops_leave_nothing() {
-        if !is_alone("a_thousand_starts_and_stops_leave_nothing") {
+        if !is_alone(a_thousand_starts_and_stops_leave_nothing) {
             return;
         }
         let counts = || (entries("/proc/self/task"), entries("/proc/self/fd"));
@@ -802,7 +785,7 @@ mod alone {
 
     #[test]
     fn it_stops_where_there_are_no_descriptors_left() {
-        if !is_alone("it_stops_where_there_are_no_descriptors_left") {
+        if !is_alone(it_stops_where_there_are_no_descriptors_left) {
             return;
         }
         let emulator = Emulator::start().unwrap();
@@ -826,7 +809,7 @@ mod alone {
 
     #[test]
     fn thousands_of_connections_leave_room_for_one_more() {
-        if !is_alone("thousands_of_connections_leave_room_for_one_more") {
+        if !is_alone(thousands_of_connections_leave_room_for_one_more) {
             return;
         }
         const MOST: usize = 512;

@@ -12,7 +12,7 @@
 //! | 6 | renewals vanish | tests/it/faults |
 //! | 7 | an answer comes late | tests/it/faults |
 //! | 8 | one or two renewals fail | tests/it/faults |
-//! | 9 | a renewal is told that the lease is gone | tests/it/loss.rs, tests/it/service.rs |
+//! | 9 | a renewal is told that the lease is gone | tests/it/loss.rs, tests/it/service |
 //! | 10 | an operator breaks the lease | tests/it/loss.rs |
 //! | 11 | a suspend, and a wall clock that is set | src/testing/suspend.rs |
 //! | 12 | granted, and the answer is lost | tests/it/faults |
@@ -44,6 +44,7 @@
 mod arrows;
 mod conformance;
 mod emulator;
+mod endurance;
 #[cfg(feature = "entra")]
 mod entra;
 mod faults;
@@ -60,5 +61,9 @@ mod scenarios;
 mod secrets;
 mod service;
 mod support;
+mod targets;
 mod tls;
 mod wire;
+
+// Here on the emulator, and on Azurite in the target `slow`.
+use crate::on_the_emulator as slow_on_both_servers;

@@ -35,7 +35,7 @@ fn a_lease_is_taken_refused_renewed_and_released(server: &Server) {
     let before = lease.remaining();
     mine.renew(&mut lease).unwrap();
     assert!(lease.remaining() >= before - Duration::from_secs(1));
-    mine.release(&lease).unwrap();
+    mine.release(&mut lease).unwrap();
     assert_eq!(mine.inspect().unwrap(), LockStatus::Available);
     let lease = other.acquire_infinite().unwrap();
     assert_eq!(lease.duration(), None);
@@ -58,7 +58,7 @@ fn proxied(server: &Server, prefix: &str) -> (FaultProxy, AzureMutex) {
 fn a_lease_that_was_let_go_is_not_held_whatever_came_of_the_release(server: &Server) {
     let (proxy, mutex) = proxied(server, "letgo");
     let mut lease = mutex.acquire(LEASE).unwrap();
-    mutex.release(&lease).unwrap();
+    mutex.release(&mut lease).unwrap();
     assert!(!lease.is_held());
     assert_eq!(lease.remaining(), Duration::ZERO);
     proxy.forget();
@@ -70,21 +70,21 @@ fn a_lease_that_was_let_go_is_not_held_whatever_came_of_the_release(server: &Ser
     let mut lease = mutex.acquire(LEASE).unwrap();
     proxy.forget();
     proxy.next(Operation::Release, Fault::Late(Duration::from_secs(6)));
-    assert_eq!(mutex.release(&lease).unwrap_err().kind(), ErrorKind::Unavailable);
+    assert_eq!(mutex.release(&mut lease).unwrap_err().kind(), ErrorKind::Unavailable);
     assert!(!lease.is_held());
     assert_eq!(mutex.renew(&mut lease).unwrap_err().lost_because(), Some(Lost::Released));
     assert!(proxy.wait_for_status(Operation::Release, 1, LEASE));
-    let next = mutex.acquire(LEASE).unwrap();
-    mutex.release(&next).unwrap();
+    let mut next = mutex.acquire(LEASE).unwrap();
+    mutex.release(&mut next).unwrap();
 }
 
 fn a_release_may_be_repeated_by_its_caller(server: &Server) {
     let (proxy, mutex) = proxied(server, "again");
-    let lease = mutex.acquire(LEASE).unwrap();
+    let mut lease = mutex.acquire(LEASE).unwrap();
     proxy.next(Operation::Release, Fault::ResetAfter);
-    assert_eq!(mutex.release(&lease).unwrap_err().kind(), ErrorKind::Unavailable);
-    mutex.release(&lease).expect("the first try had worked");
-    mutex.release(&lease).expect("so had both");
+    assert_eq!(mutex.release(&mut lease).unwrap_err().kind(), ErrorKind::Unavailable);
+    mutex.release(&mut lease).expect("the first try had worked");
+    mutex.release(&mut lease).expect("so had both");
 }
 
 fn a_lease_that_was_broken_stays_lost(server: &Server) {
@@ -96,5 +96,5 @@ fn a_lease_that_was_broken_stays_lost(server: &Server) {
         assert_eq!(error.lost_because(), Some(Lost::Broken));
         assert!(!lease.is_held());
     }
-    assert_eq!(mutex.release(&lease).unwrap_err().lost_because(), Some(Lost::Broken));
+    assert_eq!(mutex.release(&mut lease).unwrap_err().lost_because(), Some(Lost::Broken));
 }

@@ -98,7 +98,7 @@ fn every_name_is_a_lock_of_its_own_and_arrives_as_it_is(server: &Server) {
     ours.sort_unstable();
     there.sort_unstable();
     assert_eq!(there, ours);
-    for (mutex, lease) in &leases {
+    for (mutex, lease) in &mut leases {
         mutex.release(lease).unwrap();
     }
 }
@@ -108,9 +108,9 @@ fn a_lease_of_another_lock_is_refused(server: &Server) {
     let (a, b) = (container.mutex("a").unwrap(), container.mutex("b").unwrap());
     let mut lease = a.acquire(LEASE).unwrap();
     assert_eq!(b.renew(&mut lease).unwrap_err().kind(), ErrorKind::InvalidInput);
-    assert_eq!(b.release(&lease).unwrap_err().kind(), ErrorKind::InvalidInput);
+    assert_eq!(b.release(&mut lease).unwrap_err().kind(), ErrorKind::InvalidInput);
     assert!(lease.is_held());
-    a.release(&lease).unwrap();
+    a.release(&mut lease).unwrap();
 }
 
 // Scenario 24.

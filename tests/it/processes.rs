@@ -48,7 +48,7 @@ struct Holder {
 
 fn holder(server: &Server, prefix: &str) -> Holder {
     let (container, before) = (unique(prefix), Instant::now());
-    let mut process = Process::start("processes::child", &server.connection_string(), &container);
+    let mut process = process::again(child).container(&server.connection_string(), &container).start();
     assert_eq!(process.says().0, "held");
     let locker = quick(&server.container(&container), "job").build().unwrap();
     Holder { process, locker, container, before }

@@ -155,8 +155,8 @@ fn a_sas_that_is_over_by_our_clock_is_tried() {
         let peer = Peer::start(well);
         let credential = Credential::sas(&format!("sr=b&sp=rw&se={end}&sig=c2VjcmV0")).unwrap();
         let mutex = mutex_with(&peer, credential, policy());
-        let lease = mutex.acquire(LEASE).unwrap();
-        mutex.release(&lease).unwrap();
+        let mut lease = mutex.acquire(LEASE).unwrap();
+        mutex.release(&mut lease).unwrap();
         assert_eq!(peer.count(Operation::Acquire), 1);
     }
 }

@@ -10,7 +10,9 @@ fn carries(path: &Path, number: &str) -> bool {
         return entries.any(|entry| carries(&entry.unwrap().path(), number));
     }
     let text = fs::read_to_string(path).unwrap_or_default();
-    let marks = text.lines().filter_map(|line| line.trim_start().strip_prefix("// Scenario "));
+    let marks = text.lines().filter_map(|line| {
+        line.trim_start().trim_start_matches("//!").trim_start_matches("//").strip_prefix(" Scenario ")
+    });
     // "9, and 10 for a lease that is broken by force"
     let mut numbers = marks.flat_map(|mark| mark.split(['.', ':']).next().unwrap_or_default().split([',', ' ']));
     numbers.any(|word| word == number)

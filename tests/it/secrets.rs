@@ -1,6 +1,7 @@
 //! Nothing that a caller can print holds a secret: for each kind of credential, through each way to fail, whoever sends
 //! it back, in whatever form.
 
+use std::collections::BTreeSet;
 use std::error::Error as _;
 use std::fmt::Debug;
 use std::panic;
@@ -21,7 +22,8 @@ use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use crate::entra::login::TokenFile;
-use crate::hostile::{nobody, reflections};
+use crate::hostile::nobody;
+use crate::hostile::reflection::reflections;
 use crate::service::well;
 use crate::support::http::Operation;
 use crate::support::peer::{Peer, Received, Reply, answer, response};
@@ -113,7 +115,9 @@ impl Prints {
     }
 
     fn hide(&self, secrets: &[String]) {
-        let forms: Vec<_> = secrets.iter().flat_map(|secret| forms(secret)).collect();
+        // Most requests carry the same ones, and each is looked for in everything.
+        let secrets: BTreeSet<_> = secrets.iter().collect();
+        let forms: BTreeSet<_> = secrets.into_iter().flat_map(|secret| forms(secret)).collect();
         let prints = self.0.lock().unwrap();
         assert!(prints.iter().any(|(_, text)| text.contains("could not")), "nothing failed");
         for (occasion, text) in &*prints {
@@ -140,7 +144,7 @@ fn walk(prints: &Prints, occasion: &str, builder: Builder) {
     prints.result(occasion, mutex.break_lease(Break::AtExpiry));
     if let Some(mut lease) = prints.result(occasion, mutex.acquire(LEASE)) {
         prints.result(occasion, mutex.renew(&mut lease));
-        prints.result(occasion, mutex.release(&lease));
+        prints.result(occasion, mutex.release(&mut lease));
         prints.debug(occasion, &lease);
     }
     keep(prints, occasion, mutex);

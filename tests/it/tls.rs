@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use azmutex::credential::Credential;
 use azmutex::{Container, ErrorKind};
 
-use crate::support::azurite::azurite_https;
-use crate::support::unique;
+use crate::support::azurite::{self, azurite_https};
+use crate::support::{process, unique};
 
 const KEY: &str = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
 
@@ -32,7 +32,7 @@ fn a_certificate_that_nobody_vouches_for_ends_the_wait_at_once() {
 #[test]
 fn a_certificate_that_the_platform_trusts_is_good_enough() {
     const PORT: &str = "AZMUTEX_TEST_HTTPS_PORT";
-    if let Ok(port) = std::env::var(PORT) {
+    if let Some(port) = process::variable(PORT) {
         let locker = container(port.parse().unwrap()).locker("job").unwrap();
         for _ in 0..3 {
             locker.lock().unwrap().unlock().unwrap();
@@ -40,11 +40,6 @@ fn a_certificate_that_the_platform_trusts_is_good_enough() {
         return;
     }
     let Some(azurite) = azurite_https() else { return };
-    let output = std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "tls::a_certificate_that_the_platform_trusts_is_good_enough", "--nocapture"])
-        .env(PORT, azurite.port().to_string())
-        .env("SSL_CERT_FILE", crate::support::azurite::CERTIFICATE)
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let again = process::again(a_certificate_that_the_platform_trusts_is_good_enough);
+    again.env(PORT, &azurite.port().to_string()).env("SSL_CERT_FILE", azurite::CERTIFICATE).passes();
 }

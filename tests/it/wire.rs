@@ -57,13 +57,13 @@ fn each_call_of_the_mutex_is_one_request(server: &Server) {
     let mutex = container.mutex("job").unwrap();
     mutex.inspect().unwrap();
     assert_eq!(seen(&proxy), [Look], "looking makes nothing");
-    let lease = mutex.acquire(Duration::from_secs(15)).unwrap();
-    mutex.release(&lease).unwrap();
+    let mut lease = mutex.acquire(Duration::from_secs(15)).unwrap();
+    mutex.release(&mut lease).unwrap();
     proxy.forget();
     let mut lease = mutex.acquire(Duration::from_secs(15)).unwrap();
     mutex.renew(&mut lease).unwrap();
     mutex.break_lease(Default::default()).unwrap();
-    mutex.release(&lease).unwrap();
+    mutex.release(&mut lease).unwrap();
     assert_eq!(seen(&proxy), [Acquire, Renew, Break, Release]);
 }
 

@@ -70,7 +70,7 @@ fn two_hundred_waiters_keep_to_their_budget_and_none_starves() {
 #[cfg(target_os = "linux")]
 mod holders {
     use super::*;
-    use support::process::{self, Process, say, threads};
+    use support::process::{self, say, threads};
 
     const LOCKS: usize = 1_000;
     /// Long, so that a fifth of the tenth by which renewals are spread is longer than threads are late.
@@ -147,7 +147,7 @@ mod holders {
     fn a_thousand_locks_are_held_and_their_renewals_are_spread() {
         const PARTS: usize = 5;
         let emulator = Emulator::start().unwrap();
-        let mut process = Process::start("holders::child", &emulator.connection_string(), "locks");
+        let mut process = process::again(child).container(&emulator.connection_string(), "locks").start();
         let mut seen = Seen::default();
         let child = thread::spawn(move || (process.says().0, process.ends_well()));
         while !child.is_finished() {

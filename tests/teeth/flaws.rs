@@ -31,7 +31,7 @@ flaws! {
     "the deadline counts with the configured duration, not the granted one" {
         "hold.rs": "let tenure = Tenure { valid_until, renew_at: Moment::PAST, failures: 0 };" =>
             "let tenure = Tenure { valid_until, renew_at: Moment::PAST, failures: 0 };
-             let rules = Rules { term: Term::DEFAULT, ..rules };"
+             let settings = Settings { term: Term::DEFAULT, ..settings };"
     }
     "no margin" {
         "lease.rs": "self.ends(sent).before(margin.unwrap_or_default())" =>
@@ -55,7 +55,7 @@ flaws! {
              Outcome::Failed { .. } => {
                  let tenure = self.tenure(sent, jitter);
                  self.state = if self.once { State::Over } else { State::Held(tenure) };
-                 return Do::Tell(Told::Renewed { valid_until: tenure.valid_until, ends: self.ends });
+                 return Step::Tell(Told::Renewed { valid_until: tenure.valid_until, ends: self.ends });
              }"
     }
     "a renewal's failure is taken for a loss" {
@@ -80,11 +80,11 @@ flaws! {
             "if now >= tenure.valid_until
                  && !matches!(input, Input::Answer { outcome: Outcome::Leased(_), .. })
              {"
-        "hold.rs": "        self.check(now)?;\n" =>
+        "standing.rs": "        self.check(now)?;\n" =>
             "        self.lost = None;\n        let _ = now;\n"
     }
     "a renewal that the guard hears of too late undoes the loss" {
-        "hold.rs": "        self.check(now)?;\n" =>
+        "standing.rs": "        self.check(now)?;\n" =>
             "        self.lost = None;\n        let _ = now;\n"
     }
     "a new id for each try" {
@@ -108,11 +108,11 @@ flaws! {
         "hold.rs": "if seek.unsure { State::Releasing(" => "if seek.unsure && self.once { State::Releasing("
     }
     "a lock granted to a caller who has left is kept" {
-        "hold.rs": "self.state = State::Releasing(self.release(self.ends, self.rules.policy.retries, true));" =>
+        "hold.rs": "self.state = State::Releasing(self.release(self.ends, self.settings.policy.retries, true));" =>
             "self.state = State::Over;"
     }
     "a lock that was lost is left to itself" {
-        "hold.rs": "        if self.once { Do::End } else {" => "        if self.once || self.leaving { Do::End } else {"
+        "hold.rs": "        if self.once { Step::End } else {" => "        if self.once || self.leaving { Step::End } else {"
         "hold.rs": "        if self.leaving {\n            // One release, so that" =>
             "        if self.leaving && self.once {\n            // One release, so that"
     }
@@ -123,8 +123,8 @@ flaws! {
         "hold.rs": "if now >= tenure.valid_until {" => "if now >= tenure.valid_until && !self.leaving {"
     }
     "a repeated release forgets that the lease was lost" {
-        "mutex.rs": "Hold::release_again(rules, id, kept.ends, kept.lost, kept.perhaps_released)" =>
-            "Hold::release_again(rules, id, kept.ends, None, kept.perhaps_released)"
+        "hold/call.rs": "Hold::release_again(settings, id, kept.ends, kept.lost, kept.perhaps_released)" =>
+            "Hold::release_again(settings, id, kept.ends, None, kept.perhaps_released)"
     }
     "a lease that is being broken counts as free" {
         "lease.rs": "matches!(self, LockStatus::Leased | LockStatus::LeasedForever | LockStatus::Breaking)" =>
@@ -155,32 +155,32 @@ flaws! {
             "attempt_limit.min(tenure.valid_until.left(now));"
     }
     "the lock is renewed at the last moment" {
-        "hold.rs": "            renew_at: sent.after(retry::shortened(self.rules.renew_every, 10, jitter))," =>
-            "            renew_at: self.rules.term.valid_until(sent).before(Duration::from_millis((jitter >> 22).into())),"
+        "hold.rs": "            renew_at: sent.after(retry::shortened(self.settings.renew_every, 10, jitter))," =>
+            "            renew_at: self.settings.term.valid_until(sent).before(Duration::from_millis((jitter >> 22).into())),"
     }
     "a holder is not told at once that its lease was broken" {
         "hold.rs": "                Outcome::Broken => return self.lose(Lost::Broken),\n" => ""
     }
     "a lease that was lost is still held, says its owner" {
-        "mutex.rs": "        Some(Told::Lost(lost)) => kept.lost = Some(lost),\n" => ""
+        "hold/call.rs": "        self.kept.lost = Some(lost);\n" => ""
     }
     "a lease is renewed after its loss" {
-        "mutex.rs": "kept.lost.or(kept.let_go.then_some(Lost::Released))" => "kept.let_go.then_some(Lost::Released)"
+        "hold/call.rs": "kept.lost.or(kept.let_go.then_some(Lost::Released))" => "kept.let_go.then_some(Lost::Released)"
     }
     "the release of what somebody else took is Ok" {
         "hold.rs": "(_, Some(_)) if self.perhaps_released =>" => "(_, Some(_)) if self.perhaps_released || gone == Some(Lost::Taken) =>"
     }
     "unlocking waits for the next renewal" {
-        "hold.rs": "        if self.leaving {\n            self.state = State::Releasing(self.release(self.ends, self.rules.policy.retries, false));" =>
-            "        if self.leaving && now >= tenure.renew_at {\n            self.state = State::Releasing(self.release(self.ends, self.rules.policy.retries, false));"
+        "hold.rs": "        if self.leaving {\n            self.state = State::Releasing(self.release(self.ends, self.settings.policy.retries, false));" =>
+            "        if self.leaving && now >= tenure.renew_at {\n            self.state = State::Releasing(self.release(self.ends, self.settings.policy.retries, false));"
     }
     "a wait reaches past its end" {
         "hold.rs": "    let until = now.after(pause);\n    match wait {" =>
             "    let until = now.after(pause);\n    match Some(wait).filter(|_| until < now).unwrap_or(Wait::Forever) {"
     }
     "the pauses of a wait grow without a bound" {
-        "hold.rs": "retry::growing(self.rules.first_pause, self.rules.longest_pause, seek.busy, jitter)" =>
-            "retry::growing(self.rules.first_pause, Duration::MAX, seek.busy, jitter)"
+        "hold.rs": "retry::growing(self.settings.first_pause, self.settings.longest_pause, seek.busy, jitter)" =>
+            "retry::growing(self.settings.first_pause, Duration::MAX, seek.busy, jitter)"
     }
     "who waits knocks instead of looking" {
         "hold.rs": "if seek.unsure || seek.blind { Ask::Acquire } else { Ask::Look }" => "Ask::Acquire"
@@ -200,6 +200,6 @@ flaws! {
             "own.max(retry_after.unwrap_or_default().min(Duration::ZERO.min(LONGEST_RETRY_AFTER)))"
     }
     "the last reason of a loss is told, not the first" {
-        "hold.rs": "*self.lost.get_or_insert(lost)" => "*self.lost.insert(lost)"
+        "standing.rs": "*self.lost.get_or_insert(lost)" => "*self.lost.insert(lost)"
     }
 }

@@ -2,24 +2,31 @@
 
 use super::*;
 use crate::random::Jitter;
+use crate::standing::Standing;
+
+fn granted_until(valid_until: Moment) -> Standing<()> {
+    let mut standing = Standing::default();
+    standing.grant(valid_until, valid_until);
+    standing
+}
 
 /// Plays one hold against chance, and holds it to what must be true at every step. It follows the machine from the
 /// outside: what it knows are inputs and outputs.
 struct Walk {
     random: Jitter,
-    rules: Rules,
-    hold: Hold,
+    settings: Settings,
+    driver: Driver,
     once: bool,
     wait: Option<Wait>,
     now: Moment,
-    story: Vec<(Moment, Input, Do)>,
+    story: Vec<(Moment, Input, Step)>,
 
     left: Option<usize>,
     /// The request under way, or just answered.
     asked: Option<(Operation, Moment, Outcome)>,
     /// An acquire may have been carried out without a word of it to the caller.
     unsure: bool,
-    standing: Option<Standing>,
+    standing: Option<Standing<()>>,
     lost: Option<Lost>,
     obtained: bool,
     not_obtained: bool,
@@ -42,7 +49,7 @@ impl Walk {
             &mut random,
             &[Term::Seconds(15), Term::Seconds(30), Term::Seconds(60), Term::Seconds(60), Term::Infinite],
         );
-        let rules = Rules {
+        let settings = Settings {
             term,
             renew_every: pick(&mut random, &[S, 5 * S, 7 * S]),
             first_pause: pick(&mut random, &[MS, 100 * MS]),
@@ -54,20 +61,20 @@ impl Walk {
             [Wait::Never, Wait::Until(at(MS)), Wait::Until(at(700 * MS)), Wait::Until(at(90 * S)), Wait::Forever];
         let wait = pick(&mut random, &waits);
         let (hold, once, wait, standing) = match pick(&mut random, &[0, 0, 0, 0, 1, 2]) {
-            0 => (Hold::keep(rules.clone(), ours(), wait), false, Some(wait), None),
-            1 => (Hold::acquire(rules.clone(), ours()), true, Some(Wait::Never), None),
+            0 => (Hold::keep(settings.clone(), ours(), wait), false, Some(wait), None),
+            1 => (Hold::acquire(settings.clone(), ours()), true, Some(Wait::Never), None),
             _ => {
                 let valid_until = term.valid_until(start());
-                let hold = Hold::resume(rules.clone(), ours(), valid_until, term.ends(start()));
-                (hold, true, None, Some(Standing::new(valid_until)))
+                let hold = Hold::of_lease(settings.clone(), ours(), valid_until, term.ends(start()));
+                (hold, true, None, Some(granted_until(valid_until)))
             }
         };
         let now = at(pick(&mut random, &[Duration::ZERO, Duration::ZERO, 12 * S]));
         Walk {
             obtained: standing.is_some(),
             random,
-            rules,
-            hold,
+            settings,
+            driver: Driver::new(hold),
             once,
             wait,
             now,
@@ -98,11 +105,16 @@ impl Walk {
         let mut input = Input::Go;
         loop {
             if self.left.is_none() && self.chance(patience) {
-                self.hold.leave();
+                self.driver.leave();
                 self.left = Some(self.story.len());
             }
             let jitter = self.random.next();
-            let step = self.hold.step(self.now, input, jitter);
+            match input {
+                Input::Go => {}
+                Input::Answer { sent, outcome } => self.driver.answered(sent, outcome),
+                Input::Lapsed(lost) => self.driver.lapses(self.now, lost),
+            }
+            let step = self.driver.step(self.now, jitter);
             self.story.push((self.now, input, step));
             if let Some(left) = self.left {
                 assert!(self.story.len() - left <= 60, "it does not come to an end");
@@ -110,10 +122,10 @@ impl Walk {
                 assert!(self.story.len() <= 300, "it should not have waited");
             }
             input = match step {
-                Do::Send { operation, limit } => self.send(operation, limit),
-                Do::Sleep { until } => self.sleep(until),
-                Do::Tell(told) => self.tell(told),
-                Do::End => break,
+                Step::Send { operation, limit } => self.send(operation, limit),
+                Step::Sleep { until } => self.sleep(until),
+                Step::Tell(told) => self.tell(told),
+                Step::End => break,
             };
         }
         self.end();
@@ -121,7 +133,7 @@ impl Walk {
     }
 
     fn send(&mut self, operation: Operation, limit: Duration) -> Input {
-        assert!(limit >= 5 * MS && limit <= self.rules.policy.attempt_limit, "{limit:?}");
+        assert!(limit >= 5 * MS && limit <= self.settings.policy.attempt_limit, "{limit:?}");
         self.sends_in_a_row += 1;
         assert!(self.sends_in_a_row <= 20, "so many requests without a pause");
         match operation {
@@ -138,7 +150,7 @@ impl Walk {
                 assert!(self.left.is_none() && !self.obtained && !self.not_obtained);
                 let wait = self.wait.unwrap();
                 assert!(operation != Operation::Look || !self.unsure && wait != Wait::Never);
-                assert!(operation != Operation::CreateContainer || self.rules.create_container);
+                assert!(operation != Operation::CreateContainer || self.settings.create_container);
                 if let Wait::Until(deadline) = wait {
                     assert!(self.now < deadline && self.now.after(limit) <= deadline);
                 }
@@ -225,24 +237,24 @@ impl Walk {
                     panic!("nothing was granted")
                 };
                 assert!(id == ours() && self.left.is_none() && !self.obtained && !self.not_obtained);
-                assert!(valid_until == self.rules.term.valid_until(sent) && ends == self.rules.term.ends(sent));
+                assert!(valid_until == self.settings.term.valid_until(sent) && ends == self.settings.term.ends(sent));
                 assert!(valid_until > self.now);
                 self.obtained = true;
                 self.unsure = false;
-                self.standing = Some(Standing::new(valid_until));
+                self.standing = Some(granted_until(valid_until));
             }
             Told::Renewed { valid_until, .. } => {
                 let Some((Operation::Renew { .. }, sent, Outcome::Leased(id))) = asked else {
                     panic!("nothing was renewed")
                 };
                 assert!(id == ours() && self.lost.is_none());
-                assert_eq!(valid_until, self.rules.term.valid_until(sent));
+                assert_eq!(valid_until, self.settings.term.valid_until(sent));
                 let standing = self.standing.as_mut().unwrap();
                 standing.check(self.now).expect("it was lost already");
                 // The holder's own clock may be past the old deadline by now.
                 let late = pick(&mut self.random, &[Duration::ZERO, Duration::ZERO, Duration::ZERO, 60 * S]);
                 self.now = self.now.after(late);
-                if let Err(lost) = standing.extend(self.now, valid_until) {
+                if let Err(lost) = standing.extend(self.now, valid_until, valid_until) {
                     self.lost = Some(lost);
                     return Input::Lapsed(lost);
                 }
@@ -272,14 +284,13 @@ impl Walk {
                 assert!(self.lost.is_none_or(|lost| how == Released::Lost(lost)));
                 self.released = Some(how);
             }
-            Told::Answered(_) => panic!("nothing was asked"),
         }
         self.now = self.now.after(self.some(MS));
         Input::Go
     }
 
     fn end(&mut self) {
-        assert_eq!(self.hold.step(self.now, Input::Go, 0), Do::End);
+        assert_eq!(self.driver.step(self.now, 0), Step::End);
         assert!(self.left.is_some() || self.not_obtained || self.once);
         if self.obtained {
             let kept = self.once && (self.left.is_none() || self.released.is_none());
@@ -292,14 +303,14 @@ impl Walk {
             assert!(self.not_obtained);
             assert_eq!(self.unsure, self.releases > 0, "an orphan, or a release for nothing");
         }
-        assert!(self.releases <= self.rules.policy.retries + 1);
+        assert!(self.releases <= self.settings.policy.retries + 1);
     }
 }
 
 impl Drop for Walk {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("{:?} {:?}", self.wait, self.rules);
+            eprintln!("{:?} {:?}", self.wait, self.settings);
             for (now, input, step) in &self.story {
                 eprintln!("{:>12.3?} {input:?} -> {step:?}", now.since(start()));
             }

@@ -8,18 +8,18 @@ fn a_wait_makes_a_last_try_a_quarter_of_a_second_before_its_end() {
     let mut tries = Vec::new();
     let told = loop {
         match play.step() {
-            Do::Sleep { until } => {
+            Step::Sleep { until } => {
                 assert!(until > play.now, "a sleep until now spins");
                 play.now = until;
             }
-            Do::Send { limit, .. } => {
+            Step::Send { limit, .. } => {
                 assert!(play.now.after(limit) <= at(5 * S));
                 tries.push(play.now);
                 assert!(tries.len() <= 50, "no pause");
                 play.answers(Outcome::Seen(LockStatus::Leased));
             }
-            Do::Tell(told) => break told,
-            Do::End => panic!("ended without a word"),
+            Step::Tell(told) => break told,
+            Step::End => panic!("ended without a word"),
         }
     };
     assert_eq!(told, Told::NotObtained(Why::TimedOut));
@@ -72,69 +72,6 @@ fn a_wait_until_the_end_of_time_bears_failures_until_then() {
         play.sleeps();
     }
     assert_eq!(play.sends(acquire()), 5 * S);
-}
-
-#[test]
-fn an_infinite_lease_that_may_have_been_taken_is_released_with_more_than_one_try() {
-    let rules = Rules { term: Term::Infinite, ..rules() };
-    let mut play = Play::new(Hold::acquire(rules, ours()));
-    let acquire = Operation::Acquire { id: ours(), term: Term::Infinite };
-    for _ in 0..3 {
-        play.exchange(acquire, NO_ANSWER);
-        play.tells(Told::Retrying);
-        play.sleeps();
-    }
-    play.exchange(acquire, NO_ANSWER);
-    play.tells(Told::NotObtained(Why::Failed));
-    play.exchange(release(), NO_ANSWER);
-    play.sleeps();
-    play.exchange(release(), Outcome::Done);
-    play.ends();
-}
-
-#[test]
-fn an_infinite_lease_is_undone_again_where_the_acquire_may_still_be_on_its_way() {
-    let rules = Rules { term: Term::Infinite, policy: Policy::default().retries(1), ..rules() };
-    let mut play = Play::new(Hold::acquire(rules, ours()));
-    let acquire = Operation::Acquire { id: ours(), term: Term::Infinite };
-    play.exchange(acquire, NO_ANSWER);
-    play.tells(Told::Retrying);
-    play.sleeps();
-    play.exchange(acquire, NO_ANSWER);
-    play.tells(Told::NotObtained(Why::Failed));
-    play.exchange(release(), Outcome::NotOurs);
-    play.sleeps();
-    play.exchange(release(), Outcome::Done);
-    play.ends();
-}
-
-#[test]
-fn a_break_that_may_have_been_carried_out_is_not_repeated() {
-    let operation = Operation::Break { period: Some(0) };
-    let mut play = Play::new(Hold::ask(rules(), ours(), operation));
-    play.exchange(operation, NOT_SENT);
-    play.sleeps();
-    play.exchange(operation, NO_ANSWER);
-    play.tells(Told::Answered(NO_ANSWER));
-    play.ends();
-}
-
-#[test]
-fn a_release_that_is_repeated_by_its_caller_takes_a_lease_that_is_gone_for_released() {
-    let again = |lost, perhaps| Play::new(Hold::release_again(rules(), ours(), at(30 * S), lost, perhaps));
-    let mut play = again(None, true);
-    play.exchange(release(), Outcome::NotOurs);
-    play.tells(Told::Released(Released::Done));
-    play.ends();
-    // None of the tries before can have been carried out: then somebody else took it away.
-    let mut play = again(None, false);
-    play.exchange(release(), Outcome::NotOurs);
-    play.tells(Told::Released(Released::Lost(Lost::Taken)));
-    play.ends();
-    let mut play = again(Some(Lost::Broken), true);
-    play.exchange(release(), Outcome::Done);
-    play.tells(Told::Released(Released::Lost(Lost::Broken)));
-    play.ends();
 }
 
 #[test]

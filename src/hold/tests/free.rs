@@ -9,7 +9,7 @@ fn a_lock_that_is_free_takes_one_request() {
     play.passes(80 * MS);
     play.answers(Outcome::Leased(ours()));
     play.tells(granted(start()));
-    assert_eq!(play.hold.ends(), at(30 * S));
+    assert_eq!(play.hold().ends(), at(30 * S));
     play.sleeps();
 }
 
@@ -40,7 +40,7 @@ fn what_somebody_else_has_just_made_is_as_good_as_made() {
 fn a_container_that_is_not_to_be_made_ends_it_without_another_request() {
     for made in [false, true] {
         let mut play =
-            Play::new(Hold::keep(Rules { create_container: false, ..rules() }, ours(), Wait::Until(at(60 * S))));
+            Play::new(Hold::keep(Settings { create_container: false, ..settings() }, ours(), Wait::Until(at(60 * S))));
         if made {
             // The container went away between the two.
             play.exchange(acquire(), Outcome::NoBlob);
@@ -136,7 +136,7 @@ fn a_refusal_ends_every_wait_at_once_and_leaves_nothing_to_undo() {
 
 #[test]
 fn a_lease_without_an_end_is_never_lost_to_the_clock() {
-    let infinite = Rules { term: Term::Infinite, ..rules() };
+    let infinite = Settings { term: Term::Infinite, ..settings() };
     let operation = Operation::Acquire { id: ours(), term: Term::Infinite };
     let mut play = Play::new(Hold::keep(infinite.clone(), ours(), Wait::Never));
     play.exchange(operation, Outcome::Leased(ours()));

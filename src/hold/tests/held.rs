@@ -26,7 +26,7 @@ fn a_renewal_counts_from_its_sending() {
     let mut play = Play::held();
     play.sleeps();
     play.sends(renew());
-    assert_eq!(play.hold.ends(), at(40 * S), "it may have been carried out, whatever comes back");
+    assert_eq!(play.hold().ends(), at(40 * S), "it may have been carried out, whatever comes back");
     play.passes(4 * S);
     play.answers(Outcome::Leased(ours()));
     play.passes(2 * S);
@@ -226,7 +226,7 @@ fn a_loss_that_the_holder_heard_of_first_stands() {
     play.sleeps();
     play.exchange(renew(), Outcome::Leased(ours()));
     play.tells(renewed(at(10 * S)));
-    play.input = Input::Lapsed(Lost::Expired);
+    play.lapses(Lost::Expired);
     play.rests();
     play.leaves();
     play.exchange(release(), Outcome::Done);
@@ -238,7 +238,7 @@ fn a_loss_that_the_holder_heard_of_first_stands() {
     play.sleeps();
     play.exchange(renew(), Outcome::Leased(ours()));
     play.tells(renewed(at(10 * S)));
-    play.input = Input::Lapsed(Lost::Expired);
+    play.lapses(Lost::Expired);
     play.leaves();
     play.exchange(release(), Outcome::Done);
     play.tells(Told::Released(Released::Lost(Lost::Expired)));

@@ -1,18 +1,19 @@
 //! Each test is a story on a made-up clock: what was asked, what was answered, what was told.
 
-use std::mem;
-
+use super::carry::{Act, Carrier, Notice, Report, Unreleased};
 use super::*;
 use crate::lease::LockStatus;
+use crate::rest::Exchange;
 
 mod anything;
+mod call;
+mod caller;
 mod deadline;
 mod free;
 mod held;
 mod one_call;
 mod patience;
 mod releasing;
-mod standing;
 mod unsure;
 mod waiting;
 
@@ -56,8 +57,8 @@ fn at(since_start: Duration) -> Moment {
     start().after(since_start)
 }
 
-fn rules() -> Rules {
-    Rules {
+fn settings() -> Settings {
+    Settings {
         term: Term::Seconds(30),
         renew_every: 10 * S,
         first_pause: 100 * MS,
@@ -75,22 +76,148 @@ fn renewed(sent: Moment) -> Told {
     Told::Renewed { valid_until: sent.after(VALID), ends: sent.after(30 * S) }
 }
 
+/// Drives the carrier of one hold, as the lock's thread does, and sees to it that everybody is told in the right order and
+/// of the right failure. A failure is known by the number of its request.
+struct Driver {
+    carrier: Carrier<u32>,
+    left: bool,
+    requests: u32,
+    /// The failure of the last request.
+    error: Option<u32>,
+    /// The failure that was told last, unless the service has answered since.
+    failing: Option<Option<u32>>,
+    /// A renewal was told to the holder's standing, and not yet how that went.
+    extends: Option<Moment>,
+}
+
+impl Driver {
+    fn new(hold: Hold) -> Driver {
+        let carrier = Carrier::new(hold);
+        Driver { carrier, left: false, requests: 0, error: None, failing: None, extends: None }
+    }
+
+    fn hold(&self) -> &Hold {
+        self.carrier.hold()
+    }
+
+    fn leave(&mut self) {
+        self.left = true;
+        self.carrier.leave();
+    }
+
+    fn answered(&mut self, sent: Moment, outcome: Outcome) {
+        use Outcome::{Breaking, Busy, Done, Exists, Leased, Seen};
+        self.requests += 1;
+        let is_word = matches!(outcome, Leased(_) | Done | Breaking(_) | Seen(_) | Busy | Exists);
+        self.error = Some(self.requests).filter(|_| !is_word);
+        self.carrier.answered(Exchange { sent, outcome, error: self.error });
+    }
+
+    fn lapses(&mut self, now: Moment, lost: Lost) {
+        assert!(self.extends.take().is_some(), "nothing was renewed");
+        self.carrier.extended(now, Err(lost));
+    }
+
+    /// What is next, as the hold says it; what is told to whom is checked here.
+    #[track_caller]
+    fn step(&mut self, now: Moment, jitter: u32) -> Step {
+        if let Some(valid_until) = self.extends.take() {
+            self.carrier.extended(now, Ok(valid_until));
+            assert_eq!(self.carrier.next(now, jitter), Act::Notify(Notice::Renewed { left: valid_until.left(now) }));
+        }
+        let before = self.hold().clone();
+        let mut act = self.carrier.next(now, jitter);
+        if act == Act::Report(Report::Recovered) {
+            assert!(self.failing.is_some() && self.error.is_none());
+            self.failing = None;
+            act = self.carrier.next(now, jitter);
+        }
+        match act {
+            Act::Send { operation, limit } => Step::Send { operation, limit },
+            Act::Sleep { until, for_leave } => {
+                let Step::Sleep { until: whole } = self.hold().clone().step(now, Input::Go, jitter) else {
+                    panic!("{before:?} sleeps without a reason")
+                };
+                assert_eq!((until, for_leave), (whole.min(now.after(2 * S)), !self.left));
+                Step::Sleep { until: whole }
+            }
+            Act::End => Step::End,
+            act => Step::Tell(self.told(act, now, jitter)),
+        }
+    }
+
+    #[track_caller]
+    fn told(&mut self, act: Act<u32>, now: Moment, jitter: u32) -> Told {
+        let mut next = || self.carrier.next(now, jitter);
+        match act {
+            Act::Notify(Notice::Waiting) => Told::Waiting,
+            Act::Report(Report::Failing(failure)) => {
+                assert_eq!(failure, self.error);
+                assert_eq!(next(), Act::Notify(Notice::Retrying(failure)));
+                self.failing = Some(failure);
+                Told::Retrying
+            }
+            Act::Grant { valid_until, ends } => {
+                assert_eq!(next(), Act::Notify(Notice::Acquired { left: valid_until.left(now) }));
+                assert_eq!(next(), Act::Report(Report::Granted));
+                Told::Granted { valid_until, ends }
+            }
+            Act::Extend { valid_until, ends } => {
+                self.extends = Some(valid_until);
+                Told::Renewed { valid_until, ends }
+            }
+            Act::Notify(Notice::RenewalFailed { left, failure }) => {
+                assert_eq!(failure, self.error);
+                Told::RenewalFailed { left }
+            }
+            Act::Lose(lost) => Told::Lost(lost),
+            Act::Report(Report::NotObtained { why, failure }) => {
+                let expected = match why {
+                    Why::Busy => None,
+                    Why::TimedOut | Why::GivenUp => self.failing.flatten(),
+                    Why::Failed => self.error,
+                };
+                assert_eq!(failure, expected);
+                Told::NotObtained(why)
+            }
+            Act::Notify(Notice::Released) => {
+                assert_eq!(next(), Act::Report(Report::Released(Ok(()))));
+                Told::Released(Released::Done)
+            }
+            Act::Notify(Notice::ReleaseFailed(why)) => {
+                assert_eq!(next(), Act::Report(Report::Released(Err(why.clone()))));
+                match why {
+                    Unreleased::Lost(lost) => Told::Released(Released::Lost(lost)),
+                    Unreleased::Failed { left, failure } => {
+                        assert_eq!((left, failure), (self.hold().ends().left(now), self.error));
+                        Told::Released(Released::Failed)
+                    }
+                }
+            }
+            act => panic!("{act:?} comes out of order"),
+        }
+    }
+}
+
 /// One hold, and the clock it is played by. Without jitter pauses have their full length.
 struct Play {
-    hold: Hold,
+    driver: Driver,
     now: Moment,
     sent: Moment,
-    input: Input,
     jitter: u32,
 }
 
 impl Play {
     fn new(hold: Hold) -> Play {
-        Play { hold, now: start(), sent: start(), input: Input::Go, jitter: 0 }
+        Play { driver: Driver::new(hold), now: start(), sent: start(), jitter: 0 }
+    }
+
+    fn hold(&self) -> &Hold {
+        self.driver.hold()
     }
 
     fn waiting(wait: Wait) -> Play {
-        Play::new(Hold::keep(rules(), ours(), wait))
+        Play::new(Hold::keep(settings(), ours(), wait))
     }
 
     fn until(timeout: Duration) -> Play {
@@ -113,9 +240,9 @@ impl Play {
         play
     }
 
-    fn step(&mut self) -> Do {
-        let input = mem::replace(&mut self.input, Input::Go);
-        self.hold.step(self.now, input, self.jitter)
+    #[track_caller]
+    fn step(&mut self) -> Step {
+        self.driver.step(self.now, self.jitter)
     }
 
     /// The next step is this request; says how long it may take.
@@ -123,13 +250,13 @@ impl Play {
     fn sends(&mut self, expected: Operation) -> Duration {
         self.sent = self.now;
         match self.step() {
-            Do::Send { operation, limit } if operation == expected => limit,
+            Step::Send { operation, limit } if operation == expected => limit,
             other => panic!("{expected:?} should have been sent, not {other:?}"),
         }
     }
 
     fn answers(&mut self, outcome: Outcome) {
-        self.input = Input::Answer { sent: self.sent, outcome };
+        self.driver.answered(self.sent, outcome);
     }
 
     #[track_caller]
@@ -141,7 +268,7 @@ impl Play {
     #[track_caller]
     fn told(&mut self) -> Told {
         match self.step() {
-            Do::Tell(told) => told,
+            Step::Tell(told) => told,
             other => panic!("something should have been told, not {other:?}"),
         }
     }
@@ -161,7 +288,7 @@ impl Play {
     #[track_caller]
     fn sleeps(&mut self) -> Duration {
         match self.step() {
-            Do::Sleep { until } => {
+            Step::Sleep { until } => {
                 let slept = until.left(self.now);
                 assert!(slept > Duration::ZERO, "a sleep until now spins");
                 self.now = until;
@@ -174,13 +301,13 @@ impl Play {
     /// Sleeps until it is left alone no longer: nothing is to be done by itself any more.
     #[track_caller]
     fn rests(&mut self) {
-        assert_eq!(self.step(), Do::Sleep { until: Moment::NEVER });
+        assert_eq!(self.step(), Step::Sleep { until: Moment::NEVER });
     }
 
     #[track_caller]
     fn ends(&mut self) {
-        assert_eq!(self.step(), Do::End);
-        assert_eq!(self.step(), Do::End);
+        assert_eq!(self.step(), Step::End);
+        assert_eq!(self.step(), Step::End);
     }
 
     fn passes(&mut self, pause: Duration) {
@@ -188,7 +315,12 @@ impl Play {
     }
 
     fn leaves(&mut self) {
-        self.hold.leave();
+        self.driver.leave();
+    }
+
+    /// The holder's standing is over by the time that it would be prolonged.
+    fn lapses(&mut self, lost: Lost) {
+        self.driver.lapses(self.now, lost);
     }
 }
 

@@ -4,12 +4,12 @@ use super::*;
 
 #[test]
 fn one_acquire_ends_with_the_lease_and_leaves_it_alone() {
-    let mut play = Play::new(Hold::acquire(rules(), ours()));
+    let mut play = Play::new(Hold::acquire(settings(), ours()));
     play.exchange(acquire(), Outcome::Leased(ours()));
     play.tells(granted(start()));
     play.ends();
 
-    let mut play = Play::new(Hold::acquire(rules(), ours()));
+    let mut play = Play::new(Hold::acquire(settings(), ours()));
     play.exchange(acquire(), Outcome::Busy);
     play.tells(Told::NotObtained(Why::Busy));
     play.ends();
@@ -17,7 +17,7 @@ fn one_acquire_ends_with_the_lease_and_leaves_it_alone() {
 
 /// The lease of `Play::held`, as its caller keeps it.
 fn resumed() -> Play {
-    Play::new(Hold::resume(rules(), ours(), at(VALID), at(30 * S)))
+    Play::new(Hold::of_lease(settings(), ours(), at(VALID), at(30 * S)))
 }
 
 #[test]
@@ -106,35 +106,19 @@ fn one_release_past_the_deadline_is_sent_once_and_says_that_it_was_lost() {
 }
 
 #[test]
-fn a_question_is_repeated_as_often_as_the_policy_says() {
-    let question = Operation::Look;
-    let mut play = Play::new(Hold::ask(rules(), ours(), question));
-    for pause in [200, 400, 800] {
-        assert_eq!(play.sends(question), 5 * S);
-        play.answers(NO_ANSWER);
-        assert_eq!(play.sleeps(), pause * MS);
-    }
-    play.exchange(question, NOT_SENT);
-    play.tells(Told::Answered(NOT_SENT));
+fn a_release_that_is_repeated_by_its_caller_takes_a_lease_that_is_gone_for_released() {
+    let again = |lost, perhaps| Play::new(Hold::release_again(settings(), ours(), at(30 * S), lost, perhaps));
+    let mut play = again(None, true);
+    play.exchange(release(), Outcome::NotOurs);
+    play.tells(Told::Released(Released::Done));
     play.ends();
-
-    let question = Operation::Break { period: Some(0) };
-    for outcome in [Outcome::Breaking(9 * S), Outcome::NoLease, Outcome::Denied, Outcome::NoBlob] {
-        let mut play = Play::new(Hold::ask(rules(), ours(), question));
-        play.exchange(question, outcome);
-        play.tells(Told::Answered(outcome));
-        play.ends();
-    }
-}
-
-#[test]
-fn a_question_is_not_put_again_before_the_service_wants_it() {
-    let mut play = Play::new(Hold::ask(rules(), ours(), Operation::Look));
-    play.exchange(Operation::Look, stay_away(5 * S));
-    assert_eq!(play.sleeps(), 5 * S);
-    // As for all that does not wait.
-    let too_long = stay_away(5 * S + MS);
-    play.exchange(Operation::Look, too_long);
-    play.tells(Told::Answered(too_long));
+    // None of the tries before can have been carried out: then somebody else took it away.
+    let mut play = again(None, false);
+    play.exchange(release(), Outcome::NotOurs);
+    play.tells(Told::Released(Released::Lost(Lost::Taken)));
+    play.ends();
+    let mut play = again(Some(Lost::Broken), true);
+    play.exchange(release(), Outcome::Done);
+    play.tells(Told::Released(Released::Lost(Lost::Broken)));
     play.ends();
 }

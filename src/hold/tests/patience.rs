@@ -76,7 +76,7 @@ fn retry_after_is_honoured_and_capped_by_the_patience() {
 fn who_does_not_wait_tries_as_often_as_the_policy_says() {
     for retries in [0, 1, 3] {
         let policy = Policy::default().retries(retries);
-        let mut play = Play::new(Hold::keep(Rules { policy, ..rules() }, ours(), Wait::Never));
+        let mut play = Play::new(Hold::keep(Settings { policy, ..settings() }, ours(), Wait::Never));
         for pause in [200, 400, 800].into_iter().take(retries as usize) {
             play.exchange(acquire(), NOT_SENT);
             play.tells(Told::Retrying);
@@ -105,7 +105,7 @@ fn vanishing(wait: Wait, container: bool) -> (u32, Moment, Why) {
     let (mut sends, mut at_once) = (0, 0);
     loop {
         match play.step() {
-            Do::Send { operation, .. } => {
+            Step::Send { operation, .. } => {
                 at_once += 1;
                 assert!(at_once <= 20, "no pause");
                 sends += 1;
@@ -119,17 +119,17 @@ fn vanishing(wait: Wait, container: bool) -> (u32, Moment, Why) {
                     _ => Outcome::NoBlob,
                 });
             }
-            Do::Sleep { until } => {
+            Step::Sleep { until } => {
                 assert!(until > play.now);
                 at_once = 0;
                 play.now = until;
             }
-            Do::Tell(Told::NotObtained(why)) => {
+            Step::Tell(Told::NotObtained(why)) => {
                 play.ends();
                 return (sends, play.now, why);
             }
-            Do::Tell(told) => assert_eq!(told, Told::Retrying),
-            Do::End => panic!("it ended without a word"),
+            Step::Tell(told) => assert_eq!(told, Told::Retrying),
+            Step::End => panic!("it ended without a word"),
         }
     }
 }

@@ -13,7 +13,7 @@ fn unlocking_sends_the_release_at_once() {
 
     // Out of its sleep, too.
     let mut play = Play::held();
-    assert_eq!(play.step(), Do::Sleep { until: at(10 * S) });
+    assert_eq!(play.step(), Step::Sleep { until: at(10 * S) });
     play.passes(S);
     play.leaves();
     play.sends(release());
@@ -83,8 +83,8 @@ fn a_first_release_that_finds_no_lease_of_ours_says_that_it_was_lost() {
 
 #[test]
 fn the_release_of_an_infinite_lease_that_is_gone_is_not_repeated() {
-    let infinite = Rules { term: Term::Infinite, ..rules() };
-    let mut play = Play::new(Hold::resume(infinite, ours(), Moment::NEVER, Moment::NEVER));
+    let infinite = Settings { term: Term::Infinite, ..settings() };
+    let mut play = Play::new(Hold::of_lease(infinite, ours(), Moment::NEVER, Moment::NEVER));
     play.leaves();
     play.exchange(release(), Outcome::NotOurs);
     play.tells(Told::Released(Released::Lost(Lost::Taken)));
@@ -113,7 +113,7 @@ fn a_release_that_was_sent_and_not_answered_may_have_been_carried_out() {
         play.leaves();
         play.exchange(release(), outcome);
         play.sleeps();
-        assert_eq!(play.hold.perhaps_released(), perhaps, "{outcome:?}");
+        assert_eq!(play.hold().perhaps_released(), perhaps, "{outcome:?}");
     }
 }
 

@@ -96,3 +96,37 @@ fn an_acquire_that_cannot_have_been_carried_out_leaves_looks_allowed_and_nothing
     play.tells(Told::NotObtained(Why::TimedOut));
     play.ends();
 }
+
+#[test]
+fn an_infinite_lease_that_may_have_been_taken_is_released_with_more_than_one_try() {
+    let settings = Settings { term: Term::Infinite, ..settings() };
+    let mut play = Play::new(Hold::acquire(settings, ours()));
+    let acquire = Operation::Acquire { id: ours(), term: Term::Infinite };
+    for _ in 0..3 {
+        play.exchange(acquire, NO_ANSWER);
+        play.tells(Told::Retrying);
+        play.sleeps();
+    }
+    play.exchange(acquire, NO_ANSWER);
+    play.tells(Told::NotObtained(Why::Failed));
+    play.exchange(release(), NO_ANSWER);
+    play.sleeps();
+    play.exchange(release(), Outcome::Done);
+    play.ends();
+}
+
+#[test]
+fn an_infinite_lease_is_undone_again_where_the_acquire_may_still_be_on_its_way() {
+    let settings = Settings { term: Term::Infinite, policy: Policy::default().retries(1), ..settings() };
+    let mut play = Play::new(Hold::acquire(settings, ours()));
+    let acquire = Operation::Acquire { id: ours(), term: Term::Infinite };
+    play.exchange(acquire, NO_ANSWER);
+    play.tells(Told::Retrying);
+    play.sleeps();
+    play.exchange(acquire, NO_ANSWER);
+    play.tells(Told::NotObtained(Why::Failed));
+    play.exchange(release(), Outcome::NotOurs);
+    play.sleeps();
+    play.exchange(release(), Outcome::Done);
+    play.ends();
+}

@@ -1,15 +1,21 @@
-//! A process that wants the lock: it carries out what the crate's own [`Hold`] says, as the lock's thread and the
-//! methods of `AzureMutex` do, and its caller comes and goes as callers do.
+//! A process that wants the lock. What decides is the crate's own: the lock's thread and the calls of `AzureMutex`
+//! ([`Carrier`], [`Call`]), what the holder is told ([`Standing`]), and its caller ([`Waiter`], [`Farewell`]), who comes
+//! and goes as callers do.
 
 use std::time::Duration;
 
 use crate::clock::Moment;
-use crate::hold::{Do, Hold, Input, Released, Rules, Standing, Told, Wait, Why};
-use crate::lease::{Kept, LeaseId, Lost, Term};
-use crate::mutex;
+use crate::hold::call::{Call, Verdict};
+use crate::hold::caller::{Farewell, Heard, Limits, Missed, Turn, Waiter, Way};
+use crate::hold::carry::{Act, Carrier, Notice, Report, Unreleased};
+use crate::hold::{Hold, Settings, Wait, Why};
+use crate::kept::Kept;
+use crate::lease::{LeaseId, Lost, Term};
 use crate::random::Jitter;
-use crate::rest::{Applied, Operation, Outcome};
+use crate::rest::{Applied, Exchange, Operation, Outcome};
 use crate::retry::Policy;
+use crate::standing::{News, Standing};
+use crate::watchdog::LOOK_EVERY;
 
 use super::conduct::Record;
 use super::network::Packet;
@@ -25,8 +31,10 @@ const MS: Duration = Duration::from_millis(1);
 const MICRO: Duration = Duration::from_micros(1);
 /// A thread that gets the processor back only then has met trouble.
 const HELD_UP: Duration = Duration::from_millis(20);
-/// No sleep of the lock's thread is longer.
-const LONGEST_SLEEP: Duration = Duration::from_secs(2);
+const DROP_LIMIT: Duration = Duration::from_secs(2);
+
+/// A failure, known by the call that failed.
+pub(super) type Failure = u64;
 
 pub(super) struct Client {
     pub(super) clock: Clock,
@@ -46,39 +54,58 @@ pub(super) struct Claim {
     pub(super) number: usize,
     /// By calls of `AzureMutex`, and not by a `Locker`.
     pub(super) one_shot: bool,
-    pub(super) rules: Rules,
+    pub(super) settings: Settings,
     pub(super) wait: Wait,
     id: LeaseId,
     pub(super) run: Option<Run>,
-    /// What the guard says.
-    standing: Option<Standing>,
+    /// What the guard asks.
+    standing: Standing<usize>,
+    /// The lock was granted.
+    granted: bool,
+    /// What each of the guard's receivers heard.
+    listeners: Vec<Option<Lost>>,
     /// What the `Lease` says.
     kept: Option<Kept>,
     pub(super) valid_until: Option<Moment>,
+    /// Its caller, while it waits for the lock, and while it waits for the release.
+    waiter: Option<Waiter<Failure>>,
+    farewell: Option<Farewell>,
+    pub(super) way: Way,
+    /// Its caller has the guard.
+    pub(super) taken: bool,
     /// It was told that it does not get the lock.
     pub(super) failed: bool,
     /// The caller has left, or let go of its guard.
     pub(super) left: bool,
+    /// What was said last reaches the caller then.
+    hears_at: Time,
     pub(super) lost_told: Option<Lost>,
     /// Whether the lock was held until it was let go, by the client's own clock.
-    held_at_last: Option<bool>,
+    pub(super) held_at_last: Option<bool>,
     releases: u32,
 }
 
-/// A hold that is being carried out.
+/// What is being carried out.
 pub(super) struct Run {
-    hold: Hold,
+    carried: Carried,
     jitter: Jitter,
     purpose: Purpose,
     pub(super) record: Record,
-    /// The hold knows that its caller has left.
+    /// It was told that its caller has left.
     pub(super) left: bool,
-    /// Of the event that the thread is waiting for.
+    /// Of the event that it is waiting for.
     token: u64,
-    sleeping: bool,
+    /// The caller's leaving wakes it.
+    wakes: bool,
     call: Option<(u64, Operation, Moment)>,
     pub(super) last_call: u64,
-    told: Option<Told>,
+    /// An answer that has come in.
+    heard: Option<Exchange<Failure>>,
+}
+
+enum Carried {
+    Thread(Carrier<Failure>),
+    Call(Call<Failure>),
 }
 
 #[derive(Copy, Clone, Debug, PartialEq)]
@@ -91,10 +118,12 @@ pub(super) enum Purpose {
 
 #[derive(Copy, Clone, Debug, PartialEq)]
 pub(super) enum Caller {
-    /// Cancels, or has waited for long enough.
-    Leave,
+    /// Cancels its wait.
+    Cancel,
     /// Unlocks, or drops the guard.
     Unlock,
+    /// Asks for another receiver.
+    Listen,
     Renew,
     Release,
     /// Whichever of them it takes.
@@ -161,33 +190,78 @@ impl Client {
 
 impl Claim {
     fn says_yes(&self, now: Moment) -> bool {
-        let guard = self.standing.as_ref().is_some_and(|standing| standing.clone().check(now).is_ok());
+        let guard = self.granted && self.standing.clone().check(now).is_ok();
         let lease = self.kept.is_some_and(|kept| !kept.left(now).is_zero());
         guard && !self.left || lease
     }
 
     pub(super) fn is_guarded(&self) -> bool {
-        self.standing.is_some()
+        self.granted
     }
 
     pub(super) fn is_obtained(&self) -> bool {
-        self.standing.is_some() || self.kept.is_some()
+        self.granted || self.kept.is_some()
     }
 
     pub(super) fn run(&self) -> &Run {
         self.run.as_ref().expect("nothing is carried out")
     }
-}
 
-impl Run {
-    fn new(hold: Hold, purpose: Purpose, left: bool) -> Run {
-        let jitter = Jitter::new(hold.id().seed());
-        let record = Record::default();
-        Run { hold, jitter, purpose, record, left, token: 0, sleeping: false, call: None, last_call: 0, told: None }
+    pub(super) fn run_mut(&mut self) -> &mut Run {
+        self.run.as_mut().expect("nothing is carried out")
+    }
+
+    /// Neither its thread nor its caller has anything left to do.
+    fn is_over(&self) -> bool {
+        self.run.is_none() && self.waiter.is_none() && self.farewell.is_none() && (self.left || self.failed)
     }
 }
 
-fn rules(random: &mut Random) -> Rules {
+impl Run {
+    fn new(carried: Carried, purpose: Purpose) -> Run {
+        let id = match &carried {
+            Carried::Thread(carrier) => carrier.id(),
+            Carried::Call(call) => call.id(),
+        };
+        Run {
+            carried,
+            jitter: Jitter::new(id.seed()),
+            purpose,
+            record: Record::default(),
+            // A release is told so before it begins.
+            left: purpose == Purpose::Release,
+            token: 0,
+            wakes: false,
+            call: None,
+            last_call: 0,
+            heard: None,
+        }
+    }
+
+    fn next(&mut self, now: Moment) -> Act<Failure> {
+        let jitter = self.jitter.next();
+        match &mut self.carried {
+            Carried::Thread(carrier) => carrier.next(now, jitter),
+            Carried::Call(call) => call.next(now, jitter),
+        }
+    }
+
+    fn answered(&mut self, exchange: Exchange<Failure>) {
+        match &mut self.carried {
+            Carried::Thread(carrier) => carrier.answered(exchange),
+            Carried::Call(call) => call.answered(exchange),
+        }
+    }
+
+    fn perhaps_released(&self) -> bool {
+        match &self.carried {
+            Carried::Thread(carrier) => carrier.hold().perhaps_released(),
+            Carried::Call(call) => call.carrier().hold().perhaps_released(),
+        }
+    }
+}
+
+fn settings(random: &mut Random) -> Settings {
     let seconds = random.pick(&[15, 15, 30, 30, 60, 47]);
     let term = Duration::from_secs(seconds.into());
     let policy = Policy {
@@ -198,7 +272,7 @@ fn rules(random: &mut Random) -> Rules {
         patience: random.pick(&[Duration::ZERO, 30 * S, 30 * S, 3_600 * S]),
     };
     let first_pause = random.pick(&[100 * MS, S, S]);
-    Rules {
+    Settings {
         term: Term::Seconds(seconds),
         renew_every: random.pick(&[term / 3, term / 3, term / 2, term / 5, S]),
         first_pause,
@@ -217,16 +291,16 @@ impl World {
     }
 
     pub(super) fn begin(&mut self, who: usize) {
-        let mut rules = rules(&mut self.random);
+        let mut settings = settings(&mut self.random);
         let (id, _) = self.new_id();
         let number = self.facts.len();
         self.facts.push(Facts::default());
         self.owners.insert(id, number);
         let one_shot = self.random.one_in(4);
         if one_shot {
-            rules.renew_every = Duration::ZERO;
+            settings.renew_every = Duration::ZERO;
             if !self.setting.lawful && self.random.one_in(4) {
-                rules.term = Term::Infinite;
+                settings.term = Term::Infinite;
             }
         }
         let now = self.clock(who);
@@ -237,34 +311,42 @@ impl World {
             1 | 2 => Wait::Until(now.after(self.random.up_to(90 * S))),
             _ => Wait::Forever,
         };
-        self.note(format_args!("client {who} begins claim {number}: one call {one_shot}, {wait:?}, {rules:?}"));
-        let hold = if one_shot { Hold::acquire(rules.clone(), id) } else { Hold::keep(rules.clone(), id, wait) };
-        let purpose = if one_shot { Purpose::Acquire } else { Purpose::Keep };
+        self.note(format_args!("client {who} begins claim {number}: one call {one_shot}, {wait:?}, {settings:?}"));
+        let run = if one_shot {
+            Run::new(Carried::Call(Call::acquire(settings.clone(), id)), Purpose::Acquire)
+        } else {
+            Run::new(Carried::Thread(Carrier::new(Hold::keep(settings.clone(), id, wait))), Purpose::Keep)
+        };
+        let way = self.random.pick(&[Way::Unlock, Way::Drop]);
         self.clients[who].claim = Some(Claim {
             number,
             one_shot,
-            rules,
+            settings,
             wait,
             id,
-            run: Some(Run::new(hold, purpose, false)),
-            standing: None,
+            run: Some(run),
+            standing: Standing::default(),
+            granted: false,
+            listeners: Vec::new(),
             kept: None,
             valid_until: None,
+            waiter: (!one_shot).then(|| Waiter::new(wait)),
+            farewell: None,
+            way,
+            taken: false,
             failed: false,
             left: false,
+            hears_at: self.now,
             lost_told: None,
             held_at_last: None,
             releases: 0,
         });
-        let leaves = match wait {
-            Wait::Until(deadline) => self.clients[who].clock.when(deadline.after(50 * MS)),
-            Wait::Forever if self.random.one_in(3) => Some(self.now + self.random.up_to(60 * S)),
-            Wait::Forever | Wait::Never => None,
-        };
-        if let Some(leaves) = leaves {
-            self.schedule_for(who, leaves, Event::Caller { claim: number, does: Caller::Leave });
+        self.listen(who);
+        if wait == Wait::Forever && self.random.one_in(3) {
+            let cancels = self.now + self.random.up_to(60 * S);
+            self.schedule_for(who, cancels, Event::Caller { claim: number, does: Caller::Cancel });
         }
-        self.go(who, Input::Go);
+        self.go(who);
     }
 
     pub(super) fn caller(&mut self, who: usize, number: usize, does: Caller) {
@@ -272,15 +354,12 @@ impl World {
         let client = &mut self.clients[who];
         let Some(claim) = client.claim.as_mut().filter(|claim| claim.number == number) else { return };
         match does {
-            Caller::Leave if !claim.left && claim.standing.is_none() => {
-                self.check_wait(who);
-                self.leave(who);
-            }
-            Caller::Unlock if !claim.left => {
-                if let Some(standing) = &mut claim.standing {
-                    claim.held_at_last = Some(standing.check(local).is_ok());
-                    self.leave(who);
-                }
+            Caller::Cancel => self.hear(who, number, Heard::Cancel),
+            Caller::Unlock if claim.taken && !claim.left => self.unlock(who),
+            Caller::Listen if claim.taken && !claim.left => {
+                claim.standing.listen(local, claim.listeners.len());
+                claim.listeners.push(None);
+                self.deliver(who);
             }
             Caller::Renew if claim.run.is_none() => self.renew(who),
             Caller::Release if claim.run.is_none() => self.release(who),
@@ -290,26 +369,126 @@ impl World {
         }
     }
 
+    /// What the lock's thread says reaches the caller soon, one word after the other.
+    fn say(&mut self, who: usize, heard: Heard<Failure>) {
+        let soon = self.now + self.hiccup(who);
+        let claim = self.clients[who].claim_mut();
+        claim.hears_at = claim.hears_at.max(soon);
+        let (claim, time) = (claim.number, claim.hears_at);
+        self.schedule_for(who, time, Event::Hear { claim, heard });
+    }
+
+    /// The caller hears nothing for as long as it listens.
+    fn listen(&mut self, who: usize) {
+        let claim = self.clients[who].claim();
+        let until = match (&claim.waiter, &claim.farewell) {
+            (Some(waiter), _) => waiter.until(),
+            (None, Some(farewell)) => farewell.until(),
+            (None, None) => return,
+        };
+        let number = claim.number;
+        if let Some(time) = self.clients[who].clock.when(until) {
+            self.schedule_for(who, time, Event::Hear { claim: number, heard: Heard::Silence });
+        }
+    }
+
+    pub(super) fn hear(&mut self, who: usize, number: usize, heard: Heard<Failure>) {
+        let local = self.clock(who);
+        let client = &mut self.clients[who];
+        let Some(claim) = client.claim.as_mut().filter(|claim| claim.number == number) else { return };
+        let is_silence = heard == Heard::Silence;
+        if let Some(farewell) = &claim.farewell {
+            match farewell.hear(local, heard) {
+                Some(result) => {
+                    claim.farewell = None;
+                    self.check_farewell(who, &result);
+                    self.finish(who);
+                }
+                None if is_silence => self.listen(who),
+                None => {}
+            }
+            return;
+        }
+        let Some(waiter) = &mut claim.waiter else { return };
+        let turn = waiter.hear(local, heard, || claim.standing.check(local));
+        self.deliver(who);
+        match turn {
+            Turn::Listen if is_silence => self.listen(who),
+            Turn::Listen => {}
+            Turn::Take => self.take(who),
+            Turn::Leave => {
+                self.check_wait(who);
+                self.leave(who);
+                self.listen(who);
+            }
+            Turn::Return(missed) => {
+                self.clients[who].claim_mut().waiter = None;
+                self.check_missed(who, &missed);
+                if matches!(missed, Missed::NotObtained { why: Why::TimedOut | Why::GivenUp, failure: Some(_) }) {
+                    self.tally.add(Count::EndedByFailure);
+                }
+                self.finish(who);
+            }
+        }
+    }
+
+    /// The caller gets its guard.
+    fn take(&mut self, who: usize) {
+        self.check_take(who);
+        let claim = self.clients[who].claim_mut();
+        (claim.waiter, claim.taken) = (None, true);
+        let number = claim.number;
+        let work = match self.random.below(3) {
+            0 => self.random.up_to(S),
+            1 => self.random.up_to(20 * S),
+            _ => self.random.up_to(120 * S),
+        };
+        for _ in 0..self.random.below(3) {
+            let listens = self.now + self.random.up_to(work);
+            self.schedule_for(who, listens, Event::Caller { claim: number, does: Caller::Listen });
+        }
+        self.schedule_for(who, self.now + work, Event::Caller { claim: number, does: Caller::Unlock });
+    }
+
+    fn unlock(&mut self, who: usize) {
+        let local = self.clock(who);
+        let claim = self.clients[who].claim_mut();
+        let standing = claim.standing.close(local);
+        let limits = Limits::new(claim.settings.policy.attempt_limit, DROP_LIMIT);
+        claim.held_at_last = Some(standing.is_ok());
+        claim.farewell = Some(Farewell::new(local, standing, &limits, claim.way));
+        self.deliver(who);
+        self.leave(who);
+        self.listen(who);
+    }
+
     fn leave(&mut self, who: usize) {
         self.note(format_args!("the caller of client {who} leaves"));
         let now = self.now;
         let claim = self.clients[who].claim_mut();
         claim.left = true;
         let number = claim.number;
-        let sleeping = claim.run.as_ref().is_some_and(|run| run.sleeping && !run.left);
+        let wakes = claim.run.as_ref().is_some_and(|run| run.wakes);
         self.facts[number].left = Some(now);
-        if sleeping {
-            self.go(who, Input::Go);
+        if wakes {
+            self.go(who);
+        }
+    }
+
+    /// Goes on to the next claim if this one is over.
+    fn finish(&mut self, who: usize) {
+        if self.clients[who].claim().is_over() {
+            self.done(who);
         }
     }
 
     fn renew(&mut self, who: usize) {
         let claim = self.clients[who].claim_mut();
         let (number, Some(kept)) = (claim.number, claim.kept) else { return };
-        match mutex::renewal(claim.rules.clone(), claim.id, &kept) {
-            Ok(hold) => {
-                claim.run = Some(Run::new(hold, Purpose::Renew, false));
-                self.go(who, Input::Go);
+        match Call::renew(claim.settings.clone(), claim.id, &kept) {
+            Ok(call) => {
+                claim.run = Some(Run::new(Carried::Call(call), Purpose::Renew));
+                self.go(who);
             }
             Err(_) => self.plan(who, number),
         }
@@ -318,18 +497,17 @@ impl World {
     fn release(&mut self, who: usize) {
         let local = self.clock(who);
         let claim = self.clients[who].claim_mut();
-        let Some(before) = claim.kept else { return };
-        claim.held_at_last.get_or_insert(!before.left(local).is_zero());
+        let Some(kept) = &mut claim.kept else { return };
+        claim.held_at_last.get_or_insert(!kept.left(local).is_zero());
         claim.releases += 1;
-        if let Some(kept) = &mut claim.kept {
-            kept.let_go = true;
-        }
-        let hold = mutex::release(claim.rules.clone(), claim.id, &before);
-        self.facts[self.clients[who].claim().number].left = Some(self.now);
-        match hold {
-            Some(hold) => {
-                self.clients[who].claim_mut().run = Some(Run::new(hold, Purpose::Release, true));
-                self.go(who, Input::Go);
+        let call = Call::release(claim.settings.clone(), claim.id, kept);
+        claim.left = true;
+        let number = claim.number;
+        self.facts[number].left = Some(self.now);
+        match call {
+            Some(call) => {
+                self.clients[who].claim_mut().run = Some(Run::new(Carried::Call(call), Purpose::Release));
+                self.go(who);
             }
             None => self.done(who),
         }
@@ -337,7 +515,7 @@ impl World {
 
     /// What the owner of a `Lease` does next.
     fn plan(&mut self, who: usize, number: usize) {
-        let term = self.clients[who].claim().rules.term.duration().unwrap_or(60 * S);
+        let term = self.clients[who].claim().settings.term.duration().unwrap_or(60 * S);
         let does = self.random.pick(&[Caller::Renew, Caller::Renew, Caller::Release]);
         let pause = if self.is_peace() { S } else { self.random.up_to(term * 6 / 5) };
         self.schedule_for(who, self.now + pause, Event::Caller { claim: number, does });
@@ -376,17 +554,17 @@ impl World {
         hiccup
     }
 
-    /// The thread steps again, soon.
-    fn go(&mut self, who: usize, input: Input) {
+    /// The thread goes on, soon.
+    fn go(&mut self, who: usize) {
         let time = self.now + self.hiccup(who);
-        self.step_at(who, time, input, false);
+        self.go_at(who, time, false);
     }
 
-    fn step_at(&mut self, who: usize, time: Time, input: Input, sleeping: bool) {
+    fn go_at(&mut self, who: usize, time: Time, wakes: bool) {
         let token = self.fresh();
-        let run = self.clients[who].claim_mut().run.as_mut().expect("nothing is carried out");
-        (run.token, run.sleeping) = (token, sleeping);
-        self.schedule_for(who, time, Event::Decide { token, input });
+        let run = self.clients[who].claim_mut().run_mut();
+        (run.token, run.wakes) = (token, wakes);
+        self.schedule_for(who, time, Event::Decide { token });
     }
 
     /// The run that waits for this event, if it still does.
@@ -395,41 +573,46 @@ impl World {
         claim.run.as_ref().is_some_and(|run| run.token == token).then_some(claim)
     }
 
-    pub(super) fn decide(&mut self, who: usize, token: u64, input: Input) {
+    pub(super) fn decide(&mut self, who: usize, token: u64) {
         let local = self.clock(who);
         let Some(claim) = self.awaited(who, token) else { return };
         let left = claim.left;
-        self.take_down(who, input);
-        let run = self.clients[who].claim_mut().run.as_mut().expect("it is awaited");
-        run.sleeping = false;
-        if left && !run.left {
-            run.left = true;
-            run.hold.leave();
+        let heard = claim.run_mut().heard.take();
+        if let Some(exchange) = heard.clone() {
+            self.take_down(who, &exchange);
+            self.clients[who].claim_mut().run_mut().answered(exchange);
         }
-        let jitter = run.jitter.next();
-        let step = run.hold.step(local, input, jitter);
-        self.note(format_args!("client {who}: {input:?} -> {step:?}"));
-        self.check_step(who, input, step);
+        let run = self.clients[who].claim_mut().run_mut();
+        run.wakes = false;
+        if let (Carried::Thread(carrier), true) = (&mut run.carried, left) {
+            carrier.leave();
+            run.left = true;
+        }
+        let act = run.next(local);
+        let outcome = heard.map(|exchange| exchange.outcome);
+        self.note(format_args!("client {who}: {outcome:?} -> {act:?}"));
+        self.check_act(who, outcome, &act);
         let token = self.fresh();
-        self.clients[who].claim_mut().run.as_mut().expect("it is awaited").token = token;
+        self.clients[who].claim_mut().run_mut().token = token;
         let time = self.now + self.hiccup(who);
-        self.schedule_for(who, time, Event::Act { token, step });
+        self.schedule_for(who, time, Event::Act { token, act });
     }
 
-    pub(super) fn act(&mut self, who: usize, token: u64, step: Do) {
+    pub(super) fn act(&mut self, who: usize, token: u64, act: Act<Failure>) {
         if self.awaited(who, token).is_none() {
             return;
         }
-        match step {
-            Do::Send { operation, limit } => self.call(who, operation, limit),
-            Do::Sleep { until } => self.sleep(who, until),
-            Do::Tell(told) => {
-                self.check_told(who, told);
-                let input = self.tell(who, told);
-                self.go(who, input);
-            }
-            Do::End => self.end(who),
+        match act {
+            Act::Send { operation, limit } => return self.call(who, operation, limit),
+            Act::Sleep { until, for_leave } => return self.sleep(who, until, for_leave),
+            Act::End => return self.end(who),
+            Act::Grant { valid_until, ends } => self.grant(who, valid_until, ends),
+            Act::Extend { valid_until, ends } => self.extend(who, valid_until, ends),
+            Act::Lose(lost) => self.lose(who, lost),
+            Act::Notify(notice) => self.notice(who, &notice),
+            Act::Report(report) => self.report(who, report),
         }
+        self.go(who);
     }
 
     fn call(&mut self, who: usize, operation: Operation, limit: Duration) {
@@ -439,7 +622,7 @@ impl World {
         let client = &mut self.clients[who];
         let gives_up = client.clock.when(sent.after(limit)).unwrap_or(Duration::MAX);
         let claim = client.claim_mut();
-        let run = claim.run.as_mut().expect("it is awaited");
+        let run = claim.run.as_mut().expect("it calls");
         run.call = Some((number, operation, sent));
         let (claim, purpose) = (claim.number, run.purpose);
         match operation {
@@ -472,71 +655,101 @@ impl World {
 
     pub(super) fn answered(&mut self, who: usize, call: u64, answer: Answer) {
         if let Some((operation, sent)) = self.called(who, call) {
-            self.hear(who, sent, answer.read(operation));
+            self.came(who, call, sent, answer.read(operation));
         }
     }
 
     pub(super) fn refused(&mut self, who: usize, call: u64) {
         if let Some((_, sent)) = self.called(who, call) {
-            self.hear(who, sent, Outcome::Failed { applied: Applied::No, retry_after: None });
+            self.came(who, call, sent, Outcome::Failed { applied: Applied::No, retry_after: None });
         }
     }
 
     pub(super) fn gives_up(&mut self, who: usize, call: u64) {
         if let Some((_, sent)) = self.called(who, call) {
-            self.hear(who, sent, Outcome::Failed { applied: Applied::Perhaps, retry_after: None });
+            self.came(who, call, sent, Outcome::Failed { applied: Applied::Perhaps, retry_after: None });
         }
     }
 
-    fn hear(&mut self, who: usize, sent: Moment, outcome: Outcome) {
-        self.go(who, Input::Answer { sent, outcome });
+    /// Something came of a call.
+    fn came(&mut self, who: usize, call: u64, sent: Moment, outcome: Outcome) {
+        let error = Some(call).filter(|_| !is_word(outcome));
+        self.clients[who].claim_mut().run_mut().heard = Some(Exchange { sent, outcome, error });
+        self.go(who);
     }
 
-    fn sleep(&mut self, who: usize, until: Moment) {
-        let claim = self.clients[who].claim();
-        if claim.left && !claim.run().left {
-            return self.go(who, Input::Go);
+    fn sleep(&mut self, who: usize, until: Moment, for_leave: bool) {
+        if for_leave && self.clients[who].claim().left {
+            return self.go(who);
         }
-        let longest = self.now + LONGEST_SLEEP;
-        let until = self.clients[who].clock.when(until).unwrap_or(Duration::MAX).min(longest);
-        self.step_at(who, until, Input::Go, true);
+        let until = self.clients[who].clock.when(until).unwrap_or(Duration::MAX);
+        self.go_at(who, until, for_leave);
     }
 
-    fn tell(&mut self, who: usize, told: Told) -> Input {
+    fn grant(&mut self, who: usize, valid_until: Moment, ends: Moment) {
+        self.check_yes(who, valid_until);
+        self.revived |= self.is_peace();
+        let claim = self.clients[who].claim_mut();
+        claim.valid_until = Some(valid_until);
+        if claim.one_shot {
+            return self.tally.add(Count::GrantedToOneShot);
+        }
+        claim.standing.grant(valid_until, ends);
+        claim.granted = true;
+        self.tally.add(Count::Granted);
+        self.watch_out(who);
+    }
+
+    fn extend(&mut self, who: usize, valid_until: Moment, ends: Moment) {
+        self.check_yes(who, valid_until);
+        self.tally.add(Count::RenewedTold);
         let local = self.clock(who);
-        self.clients[who].claim_mut().run.as_mut().expect("it tells").told = Some(told);
-        match told {
-            Told::Waiting => self.tally.add(Count::Waiting),
-            Told::Retrying => self.tally.add(Count::Retrying),
-            Told::Granted { valid_until, ends } => self.granted(who, valid_until, ends),
-            Told::Renewed { valid_until, .. } => {
-                self.tally.add(Count::RenewedTold);
-                let claim = self.clients[who].claim_mut();
-                let Some(standing) = &mut claim.standing else { return Input::Go };
-                let said_no = standing.clone().check(local).is_err();
-                if let Err(lost) = standing.extend(local, valid_until) {
-                    self.tally.add(Count::LostFirstSeenByHolder);
-                    self.hear_loss(who, lost);
-                    return Input::Lapsed(lost);
-                }
-                if said_no {
-                    self.breach("what is lost stays lost", format_args!("client {who}"));
-                }
+        let claim = self.clients[who].claim_mut();
+        if claim.one_shot {
+            claim.valid_until = Some(valid_until);
+            return;
+        }
+        let said_no = claim.standing.clone().check(local).is_err();
+        let extended = claim.standing.extend(local, valid_until, ends);
+        if let Carried::Thread(carrier) = &mut claim.run_mut().carried {
+            carrier.extended(local, extended);
+        }
+        match extended {
+            Ok(_) if said_no => self.breach("what is lost stays lost", format_args!("client {who}")),
+            Ok(_) => {
                 self.clients[who].claim_mut().valid_until = Some(valid_until);
             }
-            Told::RenewalFailed { .. } => self.tally.add(Count::RenewalFailed),
-            Told::Lost(lost) => {
-                let claim = self.clients[who].claim_mut();
-                match &mut claim.standing {
-                    Some(standing) => {
-                        let lost = standing.lose(lost);
-                        self.hear_loss(who, lost);
-                        self.check_is_lost(who);
-                    }
-                    None => claim.lost_told = Some(lost),
-                }
-            }
-            Told::NotObtained(why) => {
+            Err(_) => self.tally.add(Count::LostFirstSeenByHolder),
+        }
+        self.deliver(who);
+    }
+
+    fn lose(&mut self, who: usize, lost: Lost) {
+        self.check_lost(who, lost);
+        let claim = self.clients[who].claim_mut();
+        if claim.granted {
+            claim.standing.lose(lost);
+            self.deliver(who);
+            self.check_is_lost(who);
+        } else {
+            claim.lost_told = Some(lost);
+        }
+    }
+
+    fn notice(&mut self, who: usize, notice: &Notice<Failure>) {
+        self.check_notice(who, notice);
+        match notice {
+            Notice::Waiting => self.tally.add(Count::Waiting),
+            Notice::Retrying(_) => self.tally.add(Count::Retrying),
+            Notice::RenewalFailed { .. } => self.tally.add(Count::RenewalFailed),
+            Notice::Acquired { .. } | Notice::Renewed { .. } | Notice::Released | Notice::ReleaseFailed(_) => {}
+        }
+    }
+
+    fn report(&mut self, who: usize, report: Report<Failure>) {
+        self.check_report(who, &report);
+        match &report {
+            Report::NotObtained { why, .. } => {
                 self.clients[who].claim_mut().failed = true;
                 self.tally.add(match why {
                     Why::Busy => Count::Busy,
@@ -545,67 +758,52 @@ impl World {
                     Why::Failed => Count::Failed,
                 });
             }
-            Told::Released(how) => self.released(who, how),
-            Told::Answered(_) => {}
+            Report::Released(how) => self.released(who, how),
+            Report::Failing(_) | Report::Recovered | Report::Granted => {}
         }
-        Input::Go
+        if !self.clients[who].claim().one_shot {
+            self.say(who, Heard::Report(report));
+        }
     }
 
-    fn granted(&mut self, who: usize, valid_until: Moment, ends: Moment) {
-        self.revived |= self.is_peace();
-        let claim = self.clients[who].claim_mut();
-        let number = claim.number;
-        claim.valid_until = Some(valid_until);
-        if claim.one_shot {
-            claim.kept = Some(Kept::new(valid_until, ends));
-            return self.tally.add(Count::GrantedToOneShot);
-        }
-        claim.standing = Some(Standing::new(valid_until));
-        self.tally.add(Count::Granted);
-        self.watch_out(who);
-        let work = match self.random.below(3) {
-            0 => self.random.up_to(S),
-            1 => self.random.up_to(20 * S),
-            _ => self.random.up_to(120 * S),
-        };
-        self.schedule_for(who, self.now + work, Event::Caller { claim: number, does: Caller::Unlock });
-    }
-
-    fn released(&mut self, who: usize, how: Released) {
+    fn released(&mut self, who: usize, how: &Result<(), Unreleased<Failure>>) {
         let local = self.clock(who);
         let claim = self.clients[who].claim_mut();
         // A caller who gave up has no guard to ask.
-        let held = *claim.held_at_last.get_or_insert(claim.standing.as_mut().is_some_and(|s| s.check(local).is_ok()));
+        let ours = claim.granted && claim.standing.clone().check(local).is_ok();
+        let held = *claim.held_at_last.get_or_insert(ours);
         // The guard knows by itself that it was lost.
         if claim.one_shot || held {
             self.check_released(who, how, held);
         }
         self.tally.add(match how {
             _ if !held => Count::UnlockedLost,
-            Released::Done if self.clients[who].claim().run().hold.perhaps_released() => Count::UnlockedAfterSilence,
-            Released::Done => Count::Unlocked,
-            Released::Lost(_) => Count::UnlockedLost,
-            Released::Failed => Count::UnlockFailed,
+            Ok(()) if self.clients[who].claim().run().perhaps_released() => Count::UnlockedAfterSilence,
+            Ok(()) => Count::Unlocked,
+            Err(Unreleased::Lost(_)) => Count::UnlockedLost,
+            Err(Unreleased::Failed { .. }) => Count::UnlockFailed,
         });
     }
 
     fn end(&mut self, who: usize) {
-        let claim = self.clients[who].claim_mut();
-        let number = claim.number;
-        let (purpose, told) = (claim.run().purpose, claim.run().told);
+        let purpose = self.clients[who].claim().run().purpose;
+        if let Carried::Call(call) = &self.clients[who].claim().run().carried {
+            // Only what was granted becomes a `Lease`.
+            let kept = Some(*call.kept()).filter(|_| purpose != Purpose::Acquire || *call.verdict() == Verdict::Done);
+            self.clients[who].claim_mut().kept = kept;
+        }
         self.check_end(who, purpose);
         self.check_parting(who);
         let claim = self.clients[who].claim_mut();
-        let run = claim.run.take().expect("it ends");
-        match (purpose, &mut claim.kept) {
+        let number = claim.number;
+        claim.run = None;
+        match (purpose, claim.kept) {
             (Purpose::Renew, Some(kept)) => {
-                mutex::renewed(kept, &run.hold, told);
                 claim.valid_until = Some(kept.valid_until);
                 self.check_is_lost(who);
                 self.plan(who, number);
             }
-            (Purpose::Release, Some(kept)) => {
-                mutex::released(kept, &run.hold, told);
+            (Purpose::Release, Some(_)) => {
                 let again = claim.releases < 3;
                 if again && self.random.one_in(2) {
                     self.tally.add(Count::ReleasedAgain);
@@ -615,29 +813,78 @@ impl World {
                 self.done(who);
             }
             (Purpose::Acquire, Some(_)) => self.plan(who, number),
+            (Purpose::Keep, _) => {
+                self.say(who, Heard::End);
+                self.finish(who);
+            }
             _ => self.done(who),
         }
     }
 }
 
+/// Whether the service said what it was asked for, or who has the lock.
+fn is_word(outcome: Outcome) -> bool {
+    use Outcome::{Breaking, Busy, Done, Exists, Leased, Seen};
+    matches!(outcome, Leased(_) | Done | Breaking(_) | Seen(_) | Busy | Exists)
+}
+
 /// The watchdog.
 impl World {
     fn watch_out(&mut self, who: usize) {
-        let client = &self.clients[who];
-        let claim = client.claim().number;
-        if let Some(deadline) = client.deadline().and_then(|moment| client.clock.when(moment)) {
-            let looks = deadline + self.random.up_to(200 * MS);
-            self.schedule_for(who, looks, Event::Watch { claim });
-        }
+        let number = self.clients[who].claim().number;
+        self.watch(who, number);
+        self.overdue(who, number);
     }
 
     pub(super) fn watch(&mut self, who: usize, number: usize) {
         let local = self.clock(who);
-        let client = &mut self.clients[who];
-        let Some(claim) = client.claim.as_mut().filter(|claim| claim.number == number && !claim.left) else { return };
-        match claim.standing.as_mut().and_then(|standing| standing.check(local).err()) {
-            Some(lost) => self.hear_loss(who, lost),
-            None => self.watch_out(who),
+        let Some(claim) = self.clients[who].claim.as_mut().filter(|claim| claim.number == number) else { return };
+        let next = claim.standing.next_look(local);
+        self.deliver(who);
+        if let Some(next) = next.and_then(|next| self.clients[who].clock.when(next)) {
+            let looks = next + self.random.up_to(LOOK_EVERY);
+            self.schedule_for(who, looks, Event::Watch { claim: number });
+        }
+    }
+
+    /// Sees to it that the loss has been told.
+    pub(super) fn overdue(&mut self, who: usize, number: usize) {
+        let local = self.clock(who);
+        let client = &self.clients[who];
+        let claim = client.claim.as_ref().filter(|claim| claim.number == number);
+        if claim.is_none_or(|claim| claim.left || claim.lost_told.is_some()) {
+            return;
+        }
+        match client.deadline() {
+            // It was moved, or the clock was behind.
+            Some(deadline) if deadline > local => {
+                if let Some(end) = client.clock.when(deadline) {
+                    self.schedule_for(who, end + TOLD_WITHIN, Event::Overdue { claim: number });
+                }
+            }
+            // It has just gone on.
+            _ if self.now < client.still_until + TOLD_WITHIN => {
+                self.schedule_for(who, client.still_until + TOLD_WITHIN, Event::Overdue { claim: number });
+            }
+            deadline => self.breach("a loss is told in time", format_args!("client {who}: due {deadline:?}")),
+        }
+    }
+
+    /// What the standing has to tell is told to whom it may concern.
+    fn deliver(&mut self, who: usize) {
+        let claim = self.clients[who].claim.as_mut().expect("it is told");
+        let Some(News { lost, listeners, is_first }) = claim.standing.take_news() else { return };
+        for listener in listeners {
+            if claim.listeners[listener].replace(lost).is_some() {
+                self.breach("a loss is told once", format_args!("client {who}: {lost:?}"));
+                return;
+            }
+        }
+        if claim.listeners.contains(&None) {
+            self.breach("a loss is told to all who listen", format_args!("client {who}: {lost:?}"));
+        }
+        if is_first {
+            self.hear_loss(who, lost);
         }
     }
 
@@ -646,12 +893,13 @@ impl World {
         let client = &mut self.clients[who];
         let claim = client.claim.as_mut().expect("it is lost");
         if claim.left {
+            if claim.taken {
+                self.breach("who has let go is told nothing", format_args!("client {who}: {lost:?}"));
+            }
             return;
         }
         if let Some(first) = claim.lost_told.replace(lost) {
-            if first != lost {
-                self.breach("the first reason of a loss stays", format_args!("client {who}: {first:?}, then {lost:?}"));
-            }
+            self.breach("a loss is told once", format_args!("client {who}: {first:?}, then {lost:?}"));
             return;
         }
         self.tally.add(match lost {

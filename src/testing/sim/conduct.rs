@@ -6,14 +6,20 @@
 use std::time::Duration;
 
 use crate::clock::Moment;
-use crate::hold::{Do, Input, Told, Wait, Why};
-use crate::rest::{Applied, Operation, Outcome};
+use crate::hold::caller::Missed;
+use crate::hold::carry::{Act, Notice, Report, Unreleased};
+use crate::hold::{Wait, Why};
+use crate::lease::Lost;
+use crate::rest::{Applied, Exchange, Operation, Outcome};
 
-use super::client::Claim;
+use super::client::{Claim, Failure};
 use super::rules::is_locked;
 use super::world::World;
+use crate::hold::caller::Way;
 
 const MS: Duration = Duration::from_millis(1);
+/// What is promised of a wait that has ended, and a little for the caller's own thread.
+const RETURNS_WITHIN: Duration = Duration::from_millis(255);
 const S: Duration = Duration::from_secs(1);
 /// No service is heeded for longer when it asks to be left alone.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60);
@@ -33,6 +39,14 @@ pub(super) struct Record {
     failing_since: Option<Moment>,
     /// Before that the same is not to be asked again.
     not_before: Option<Moment>,
+    /// Since when it sleeps, if its last sleep was cut short: none is longer than two seconds.
+    sleeps_since: Option<Moment>,
+    /// The call that went wrong last, if the last one did.
+    error: Option<Failure>,
+    /// The failure that is in the way, as far as it was told.
+    failing: Option<Failure>,
+    /// The observer was told how the release ended.
+    end_noticed: bool,
 }
 
 impl Record {
@@ -47,12 +61,12 @@ impl Claim {
     /// Whether the failures of a wait without an end have lasted for as long as they are borne.
     fn is_out_of_patience(&self, local: Moment) -> bool {
         let since = self.run().record.failing_since;
-        since.is_some_and(|since| local.since(since) >= self.rules.policy.patience)
+        since.is_some_and(|since| local.since(since) >= self.settings.policy.patience)
     }
 
     fn may_give_up(&self, why: Why, local: Moment, lawful: bool) -> bool {
         use Outcome::{Denied, Failed, Leased, Refused};
-        let (record, policy) = (&self.run().record, &self.rules.policy);
+        let (record, policy) = (&self.run().record, &self.settings.policy);
         match (why, self.wait, record.heard) {
             (Why::Busy, wait, heard) => wait == Wait::Never && heard == Some(Outcome::Busy),
             (Why::TimedOut, wait, _) => matches!(wait, Wait::Until(deadline) if deadline <= local),
@@ -71,13 +85,17 @@ impl Claim {
 
 impl World {
     /// When a thread hears of an answer.
-    pub(super) fn take_down(&mut self, who: usize, input: Input) {
-        let Input::Answer { outcome, .. } = input else { return };
+    pub(super) fn take_down(&mut self, who: usize, exchange: &Exchange<Failure>) {
+        let outcome = exchange.outcome;
         let local = self.clock(who);
         let claim = self.clients[who].claim_mut();
-        let policy = &claim.rules.policy;
+        let policy = &claim.settings.policy;
         let record = &mut claim.run.as_mut().expect("it heard").record;
         record.heard = Some(outcome);
+        record.error = exchange.error;
+        if record.error.is_none() {
+            record.failing = None;
+        }
         record.not_before = None;
         let perhaps = matches!(outcome, Outcome::Leased(_) | Outcome::Failed { applied: Applied::Perhaps, .. });
         match record.asked {
@@ -100,24 +118,23 @@ impl World {
         }
     }
 
-    /// When a hold says what is next.
-    pub(super) fn check_step(&mut self, who: usize, input: Input, step: Do) {
-        self.check_passed_on(who, input, step);
-        match step {
-            Do::Send { operation, .. } => self.check_sending(who, operation),
-            Do::Sleep { until } => self.check_sleep(who, until),
-            Do::Tell(told) => self.check_telling(who, told),
-            Do::End => {}
+    /// When it is decided what is next.
+    pub(super) fn check_act(&mut self, who: usize, heard: Option<Outcome>, act: &Act<Failure>) {
+        self.check_passed_on(who, heard, act);
+        match act {
+            Act::Send { operation, .. } => self.check_sending(who, *operation),
+            Act::Sleep { until, .. } => self.check_sleep(who, *until),
+            _ => self.check_telling(who, act),
         }
     }
 
-    fn check_passed_on(&mut self, who: usize, input: Input, step: Do) {
+    fn check_passed_on(&mut self, who: usize, heard: Option<Outcome>, act: &Act<Failure>) {
         use Outcome::{Broken, ContainerBeingDeleted, NoBlob, NoContainer, NoLease, NotOurs};
-        let Input::Answer { outcome, .. } = input else { return };
+        let Some(outcome) = heard else { return };
         let is_loss = matches!(outcome, NotOurs | NoLease | Broken | NoBlob | NoContainer | ContainerBeingDeleted);
         let renewed = matches!(self.clients[who].claim().run().record.asked, Some(Operation::Renew { .. }));
-        if is_loss && renewed && !matches!(step, Do::Tell(Told::Lost(_))) {
-            self.breach("a word on the lease is passed on", format_args!("client {who}: {outcome:?} -> {step:?}"));
+        if is_loss && renewed && !matches!(act, Act::Lose(_)) {
+            self.breach("a word on the lease is passed on", format_args!("client {who}: {outcome:?} -> {act:?}"));
         }
     }
 
@@ -126,12 +143,13 @@ impl World {
         let claim = self.clients[who].claim_mut();
         let is_over = claim.lost_told.is_some() || claim.valid_until.is_some_and(|end| end <= local);
         let does_not_wait = claim.wait == Wait::Never && !claim.is_guarded();
-        let record = &mut claim.run.as_mut().expect("it sends").record;
+        let record = &mut claim.run_mut().record;
+        record.sleeps_since = None;
         let again = record.asked.replace(operation) == Some(operation);
         let too_early = again && record.not_before.is_some_and(|time| local < time);
         let breach = match operation {
             Operation::Renew { .. } if is_over => Some("what is lost is not renewed"),
-            _ if does_not_wait && record.setbacks > claim.rules.policy.retries => {
+            _ if does_not_wait && record.setbacks > claim.settings.policy.retries => {
                 Some("who does not wait soon gives up")
             }
             // A deadline may cut a pause short.
@@ -146,44 +164,102 @@ impl World {
 
     fn check_sleep(&mut self, who: usize, until: Moment) {
         let local = self.clock(who);
-        let claim = self.clients[who].claim();
+        let claim = self.clients[who].claim_mut();
+        let sleeps_since = &mut claim.run_mut().record.sleeps_since;
+        let since = sleeps_since.unwrap_or(local);
+        *sleeps_since = Some(since).filter(|_| until == local.after(2 * S));
         let record = &claim.run().record;
         let longest = match claim.wait {
             _ if claim.is_obtained() || claim.failed || claim.left => return,
-            _ if record.heard == Some(Outcome::Busy) || record.saw_it_locked() => claim.rules.longest_pause,
-            Wait::Never => claim.rules.policy.longest_pause,
+            _ if record.heard == Some(Outcome::Busy) || record.saw_it_locked() => claim.settings.longest_pause,
+            Wait::Never => claim.settings.policy.longest_pause,
             _ => return,
         };
-        if until > local.after(longest) {
+        if until > since.after(longest) {
             let text = format_args!("client {who}: {until:?} is later than {longest:?}");
             self.breach("who waits looks again soon", text);
         }
     }
 
-    fn check_telling(&mut self, who: usize, told: Told) {
+    fn check_telling(&mut self, who: usize, act: &Act<Failure>) {
         let local = self.clock(who);
         let lawful = self.setting.lawful;
         let claim = self.clients[who].claim_mut();
-        let record = &mut claim.run.as_mut().expect("it tells").record;
-        record.setbacks += u32::from(matches!(told, Told::Retrying | Told::RenewalFailed { .. }));
+        let record = &mut claim.run_mut().record;
+        let is_setback = matches!(act, Act::Notify(Notice::Retrying(_) | Notice::RenewalFailed { .. }));
+        record.setbacks += u32::from(is_setback);
         let failed = matches!(record.heard, Some(Outcome::Failed { .. }));
-        let breach = match told {
-            Told::Granted { valid_until, .. } => (valid_until <= local).then_some("what is granted is not over"),
-            Told::Renewed { .. } => {
+        let breach = match act {
+            Act::Grant { valid_until, .. } => (*valid_until <= local).then_some("what is granted is not over"),
+            Act::Extend { .. } => {
                 claim.valid_until.is_some_and(|end| end <= local).then_some("what is lost stays lost")
             }
-            Told::Retrying if failed && claim.wait == Wait::Forever => {
+            Act::Notify(Notice::Retrying(_)) if failed && claim.wait == Wait::Forever => {
                 claim.is_out_of_patience(local).then_some("nobody gives up too late")
             }
-            Told::NotObtained(why) => (!claim.may_give_up(why, local, lawful)).then_some("nobody gives up too early"),
+            Act::Report(Report::NotObtained { why, .. }) => {
+                (!claim.may_give_up(*why, local, lawful)).then_some("nobody gives up too early")
+            }
             _ => None,
         };
         if let Some(rule) = breach {
-            self.breach(rule, format_args!("client {who}: {told:?}"));
+            self.breach(rule, format_args!("client {who}: {act:?}"));
         }
     }
 
-    /// When the caller of a wait has waited for long enough.
+    /// When an observer is told something.
+    pub(super) fn check_notice(&mut self, who: usize, notice: &Notice<Failure>) {
+        let local = self.clock(who);
+        let claim = self.clients[who].claim_mut();
+        let (valid_until, is_lease, term) = (claim.valid_until, claim.one_shot, claim.settings.term.duration());
+        let record = &mut claim.run_mut().record;
+        let breach = match notice {
+            Notice::Retrying(failure) | Notice::RenewalFailed { failure, .. } => {
+                (*failure != record.error).then_some("the failure that is told is the last one")
+            }
+            Notice::Acquired { .. } if is_lease => None,
+            Notice::Acquired { left } | Notice::Renewed { left } => {
+                let is_so =
+                    valid_until.is_some_and(|end| end.left(local) <= *left) && term.is_some_and(|term| *left < term);
+                (!is_so).then_some("what the observer is told is so")
+            }
+            Notice::Released | Notice::ReleaseFailed(_) => {
+                record.end_noticed = true;
+                None
+            }
+            Notice::Waiting => None,
+        };
+        if let Some(rule) = breach {
+            self.breach(rule, format_args!("client {who}: {notice:?}"));
+        }
+    }
+
+    /// When a caller is told something.
+    pub(super) fn check_report(&mut self, who: usize, report: &Report<Failure>) {
+        let claim = self.clients[who].claim_mut();
+        let guarded = claim.is_guarded() || claim.one_shot;
+        let record = &mut claim.run_mut().record;
+        let breach = match report {
+            Report::Failing(failure) => {
+                record.failing = *failure;
+                (*failure != record.error).then_some("the failure that is told is the last one")
+            }
+            Report::NotObtained { why: Why::TimedOut | Why::GivenUp, failure } => {
+                (*failure != record.failing).then_some("the failure that is told is the last one")
+            }
+            Report::NotObtained { why: Why::Failed, failure } => {
+                (*failure != record.error).then_some("the failure that is told is the last one")
+            }
+            Report::Granted => (!guarded).then_some("a grant is told when the lock is held"),
+            Report::Released(_) => (!record.end_noticed).then_some("the observer hears of the end first"),
+            Report::Recovered | Report::NotObtained { why: Why::Busy, .. } => None,
+        };
+        if let Some(rule) = breach {
+            self.breach(rule, format_args!("client {who}: {report:?}"));
+        }
+    }
+
+    /// When the caller of a wait begins to leave without the lock.
     pub(super) fn check_wait(&mut self, who: usize) {
         let client = &self.clients[who];
         let claim = client.claim();
@@ -191,10 +267,80 @@ impl World {
         // The clock of a machine that was frozen is behind.
         let early = self.clock(who) <= deadline;
         // A request that was sent late ends late.
-        let recently = client.held_up + claim.rules.policy.attempt_limit;
+        let recently = client.held_up + claim.settings.policy.attempt_limit;
         let held_up = client.clock.when(deadline).is_none_or(|end| recently >= end);
         if !claim.failed && !early && !held_up {
             self.breach("a wait ends in its time", format_args!("client {who} still waits"));
+        }
+    }
+
+    /// When the caller of a wait gets the lock.
+    pub(super) fn check_take(&mut self, who: usize) {
+        let claim = self.clients[who].claim();
+        if !claim.is_guarded() || claim.left || claim.failed {
+            self.breach("who has the guard was granted the lock", format_args!("client {who}"));
+        }
+    }
+
+    /// When the caller of a wait returns without the lock.
+    pub(super) fn check_missed(&mut self, who: usize, missed: &Missed<Failure>) {
+        let local = self.clock(who);
+        let client = &self.clients[who];
+        let claim = client.claim();
+        let Some(left) = self.facts[claim.number].left else { return };
+        // The clock of a machine that was frozen is behind.
+        let recently = client.held_up + MS * 300 >= self.now || !self.setting.lawful;
+        let since_deadline = match claim.wait {
+            Wait::Until(deadline) => local.since(deadline),
+            Wait::Never | Wait::Forever => Duration::ZERO,
+        };
+        let breach = match missed {
+            Missed::Died => Some("no thread dies"),
+            _ if recently => None,
+            _ if since_deadline > RETURNS_WITHIN || self.now > left + RETURNS_WITHIN * 101 / 100 => {
+                Some("who has waited for long enough soon returns")
+            }
+            Missed::NotObtained { why: Why::TimedOut, .. } if !matches!(claim.wait, Wait::Until(end) if end <= local) => {
+                Some("nobody gives up too early")
+            }
+            _ => None,
+        };
+        if let Some(rule) = breach {
+            self.breach(rule, format_args!("client {who}: {missed:?}"));
+        }
+    }
+
+    /// When an unlock or a drop returns.
+    pub(super) fn check_farewell(&mut self, who: usize, result: &Result<(), Unreleased<Failure>>) {
+        let client = &self.clients[who];
+        let claim = client.claim();
+        let Some(left) = self.facts[claim.number].left else { return };
+        let limit = match claim.way {
+            Way::Unlock => claim.settings.policy.attempt_limit * 3 + S,
+            Way::Drop => 2 * S,
+        };
+        // The lease's end, by its own rule.
+        let margin = claim.settings.term.duration().map(|term| 2 * S + term / 50).unwrap_or_default();
+        let end = claim.valid_until.and_then(|moment| client.clock.when(moment.after(margin)));
+        let held = claim.held_at_last == Some(true);
+        // Clocks drift.
+        let [least, most] = [99, 101].map(|percent| {
+            let over = left + limit * percent / 100;
+            over.min(end.filter(|_| held).unwrap_or(Duration::MAX))
+        });
+        // The clock of a machine that was frozen is behind.
+        let recently = client.held_up + MS * 300 >= self.now || !self.setting.lawful;
+        let breach = match result {
+            Ok(()) if !held => Some("unlock is Ok only if held"),
+            Err(Unreleased::Lost(Lost::RenewalStopped)) => Some("no thread dies"),
+            _ if self.now > most + MS * 5 && !recently => Some("who lets go soon returns"),
+            Err(Unreleased::Failed { failure: None, .. }) if self.now + MS * 5 < least && !recently => {
+                Some("nobody gives up too early")
+            }
+            _ => None,
+        };
+        if let Some(rule) = breach {
+            self.breach(rule, format_args!("client {who}: {result:?}"));
         }
     }
 
@@ -204,7 +350,7 @@ impl World {
         let claim = client.claim();
         let Some(left) = self.facts[claim.number].left else { return };
         // A renewal under way, and the release with its retries.
-        let in_time = left.max(client.held_up) + claim.rules.policy.attempt_limit * 3 * 101 / 100 + S;
+        let in_time = left.max(client.held_up) + claim.settings.policy.attempt_limit * 3 * 101 / 100 + S;
         if self.now > in_time {
             self.breach("who leaves is soon gone", format_args!("client {who} left at {left:?}"));
         }
@@ -222,7 +368,7 @@ impl World {
     pub(super) fn check_rhythm(&mut self, who: usize, valid_until: Moment) {
         let claim = self.clients[who].claim();
         let Some(before) = claim.valid_until.filter(|_| self.setting.calm && claim.is_guarded()) else { return };
-        let (apart, every) = (valid_until.since(before), claim.rules.renew_every);
+        let (apart, every) = (valid_until.since(before), claim.settings.renew_every);
         if apart < every * 9 / 10 || apart > every + 100 * MS {
             self.breach("it is renewed as often as was asked for", format_args!("client {who}: after {apart:?}"));
         }

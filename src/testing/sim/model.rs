@@ -1,6 +1,7 @@
 //! Every state of the smallest interesting systems: three clients and two faults, in all orders.
 //!
-//! What the simulation draws by chance, this visits exhaustively, over the same [`Hold::step`] and the same service. All
+//! What the simulation draws by chance, this visits exhaustively, over the same hold, carrier, standing and caller, and the same
+//! service. All
 //! clocks are at the worst that they may be, and the service ends each lease two seconds early. A request is carried
 //! out at once, unless a fault says otherwise; what the faults are, and when the callers leave, is left open.
 
@@ -9,10 +10,13 @@ use std::time::Duration;
 use stateright::{Checker, Model, Property};
 
 use crate::clock::Moment;
-use crate::hold::{Do, Hold, Input, Released, Rules, Standing, Told, Wait};
+use crate::hold::caller::{Farewell, Heard, Limits, Turn, Waiter, Way};
+use crate::hold::carry::{Act, Carrier, Report};
+use crate::hold::{Hold, Input, Settings, Step, Wait};
 use crate::lease::{LeaseId, Term};
-use crate::rest::{Applied, Operation, Outcome};
+use crate::rest::{Applied, Exchange, Operation, Outcome};
 use crate::retry::Policy;
+use crate::standing::Standing;
 
 use super::rules::is_locked;
 use super::service::{Lease, Presence, Service, Time};
@@ -42,11 +46,14 @@ struct State {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Client {
-    hold: Hold,
-    standing: Option<Standing>,
+    carrier: Carrier<()>,
+    standing: Standing<()>,
+    granted: bool,
+    /// Its caller, who hears at once, and does not look at the clock.
+    waiter: Option<Waiter<()>>,
+    farewell: Option<Farewell>,
     does: Does,
     left: bool,
-    held_at_last: bool,
     stopped: bool,
     /// `unlock` said `Ok`.
     unlocked: bool,
@@ -65,6 +72,7 @@ enum Does {
     },
     Sleeps {
         until: Moment,
+        for_leave: bool,
     },
     Nothing,
     /// It was killed.
@@ -128,14 +136,16 @@ impl Client {
     fn new(client: usize) -> Client {
         let policy = Policy { first_pause: 3 * S, longest_pause: 3 * S, ..Policy::default() };
         let (first_pause, longest_pause) = (7 * S, 7 * S);
-        let rules =
-            Rules { term: TERM, renew_every: 5 * S, first_pause, longest_pause, create_container: true, policy };
+        let settings =
+            Settings { term: TERM, renew_every: 5 * S, first_pause, longest_pause, create_container: true, policy };
         Client {
-            hold: Hold::keep(rules, id(client), Wait::Forever),
-            standing: None,
+            carrier: Carrier::new(Hold::keep(settings, id(client), Wait::Forever)),
+            standing: Standing::default(),
+            granted: false,
+            waiter: Some(Waiter::new(Wait::Forever)),
+            farewell: None,
             does: Does::Nothing,
             left: false,
-            held_at_last: false,
             stopped: false,
             unlocked: false,
             release_sent: false,
@@ -146,7 +156,7 @@ impl Client {
 
     fn says_yes(&self, now: Moment) -> bool {
         let alive = !self.left && self.does != Does::Died;
-        alive && self.standing.clone().is_some_and(|mut standing| standing.check(now).is_ok())
+        alive && self.granted && self.standing.clone().check(now).is_ok()
     }
 
     /// When it acts by itself.
@@ -154,8 +164,8 @@ impl Client {
         match self.does {
             _ if self.stopped => None,
             Does::Calls { gives_up, .. } => Some(gives_up),
-            Does::Sleeps { until: Moment::NEVER } | Does::Nothing | Does::Died => None,
-            Does::Sleeps { until } => Some(until),
+            Does::Nothing | Does::Died | Does::Sleeps { until: Moment::NEVER, .. } => None,
+            Does::Sleeps { until, .. } => Some(until),
         }
     }
 }
@@ -169,26 +179,41 @@ impl State {
         self.clients[client].says_yes(self.local(client))
     }
 
-    /// Has the client step until it waits for something.
-    fn run(&mut self, client: usize, mut input: Input) {
+    /// Has the client go on until it waits for something.
+    fn run(&mut self, client: usize) {
         let now = self.local(client);
         loop {
             let this = &mut self.clients[client];
             if this.left {
-                this.hold.leave();
+                this.carrier.leave();
             }
-            input = match this.hold.step(now, input, 0) {
-                Do::Send { operation, limit } => {
+            match this.carrier.next(now, 0) {
+                Act::Send { operation, limit } => {
                     this.does = Does::Calls { operation, sent: now, gives_up: now.after(limit) };
                     return self.send(client, operation);
                 }
-                Do::Sleep { until } => {
-                    this.does = Does::Sleeps { until };
+                Act::Sleep { for_leave, .. } => {
+                    // In one piece: between its pieces it decides the same again.
+                    let Step::Sleep { until } = this.carrier.hold().clone().step(now, Input::Go, 0) else {
+                        unreachable!("it sleeps")
+                    };
+                    this.does = Does::Sleeps { until, for_leave };
                     return;
                 }
-                Do::Tell(told) => self.tell(client, told),
-                Do::End => {
+                Act::Grant { valid_until, ends } => {
+                    this.standing.grant(valid_until, ends);
+                    this.granted = true;
+                }
+                Act::Extend { valid_until, ends } => {
+                    let extended = this.standing.extend(now, valid_until, ends);
+                    this.carrier.extended(now, extended);
+                }
+                Act::Lose(lost) => this.standing.lose(lost),
+                Act::Notify(_) => {}
+                Act::Report(report) => self.hear(client, Heard::Report(report)),
+                Act::End => {
                     this.does = Does::Nothing;
+                    self.hear(client, Heard::End);
                     let left_behind = matches!(self.service.lease, Lease::Leased { id: of, .. } if of == id(client));
                     let Client { release_sent, doubled, .. } = self.clients[client];
                     if left_behind && !release_sent && !doubled {
@@ -197,6 +222,52 @@ impl State {
                     return;
                 }
             }
+            drop(self.clients[client].standing.take_news());
+        }
+    }
+
+    /// The caller hears something of its lock.
+    fn hear(&mut self, client: usize, heard: Heard<()>) {
+        let now = self.local(client);
+        let this = &mut self.clients[client];
+        if let Some(farewell) = &this.farewell {
+            let is_release = matches!(heard, Heard::Report(Report::Released(_)));
+            if let Some(result) = farewell.hear(now, heard) {
+                this.unlocked |= result.is_ok();
+                this.farewell = None;
+                if result.is_ok() && !is_release {
+                    self.broken = Some("an unlock is Ok by the word of the release");
+                }
+            }
+        } else if let Some(waiter) = &mut this.waiter {
+            match waiter.hear(now, heard, || this.standing.check(now)) {
+                Turn::Listen => {}
+                Turn::Take => {
+                    this.waiter = None;
+                    if !this.granted || this.left {
+                        self.broken = Some("who has the guard was granted the lock");
+                    }
+                }
+                Turn::Leave => this.left = true,
+                Turn::Return(_) => this.waiter = None,
+            }
+        }
+    }
+
+    /// The caller unlocks, or gives up waiting.
+    fn leave(&mut self, client: usize) {
+        let now = self.local(client);
+        let this = &mut self.clients[client];
+        if this.waiter.is_some() {
+            self.hear(client, Heard::Cancel);
+        } else {
+            let limits = Limits::new(5 * S, 2 * S);
+            let standing = this.standing.close(now);
+            this.farewell = Some(Farewell::new(now, standing, &limits, Way::Unlock));
+            this.left = true;
+        }
+        if matches!(self.clients[client].does, Does::Sleeps { for_leave: true, .. }) {
+            self.run(client);
         }
     }
 
@@ -212,7 +283,7 @@ impl State {
         match order {
             Order::Acquire | Order::Renew if this.release_sent => self.broken = Some("nothing follows the release"),
             Order::Acquire if this.saw_it_locked => self.broken = Some("nobody knocks at a locked door"),
-            Order::Release if this.standing.is_some() && !this.left => {
+            Order::Release if this.granted && !this.left => {
                 self.broken = Some("no release before the guard is dropped");
             }
             _ => {}
@@ -222,28 +293,6 @@ impl State {
         this.saw_it_locked = false;
         self.packets.push(Packet { client, operation: order, late: false });
         self.packets.sort();
-    }
-
-    fn tell(&mut self, client: usize, told: Told) -> Input {
-        let now = self.local(client);
-        let this = &mut self.clients[client];
-        match told {
-            Told::Granted { valid_until, .. } => this.standing = Some(Standing::new(valid_until)),
-            Told::Renewed { valid_until, .. } => {
-                let Some(standing) = &mut this.standing else { return Input::Go };
-                if let Err(lost) = standing.extend(now, valid_until) {
-                    return Input::Lapsed(lost);
-                }
-            }
-            Told::Lost(lost) => {
-                if let Some(standing) = &mut this.standing {
-                    standing.lose(lost);
-                }
-            }
-            Told::Released(Released::Done) => this.unlocked |= this.held_at_last,
-            _ => {}
-        }
-        Input::Go
     }
 
     /// The service carries out a request.
@@ -278,8 +327,15 @@ impl State {
         };
         if fits && !this.stopped {
             self.clients[client].saw_it_locked = is_locked(outcome);
-            self.run(client, Input::Answer { sent, outcome });
+            self.came(client, sent, outcome);
         }
+    }
+
+    /// Something came of a call.
+    fn came(&mut self, client: usize, sent: Moment, outcome: Outcome) {
+        let error = Some(()).filter(|()| matches!(outcome, Outcome::Failed { .. }));
+        self.clients[client].carrier.answered(Exchange { sent, outcome, error });
+        self.run(client);
     }
 
     /// When something is due next.
@@ -303,9 +359,9 @@ impl State {
     fn wake_up(&mut self, client: usize) {
         match self.clients[client].does {
             Does::Calls { sent, gives_up, .. } if gives_up <= self.local(client) => {
-                self.run(client, Input::Answer { sent, outcome: NO_ANSWER });
+                self.came(client, sent, NO_ANSWER);
             }
-            Does::Sleeps { .. } => self.run(client, Input::Go),
+            Does::Sleeps { .. } => self.run(client),
             _ => {}
         }
     }
@@ -326,7 +382,7 @@ impl Model for System {
             faults_left: self.faults,
             broken: None,
         };
-        (0..self.clients).for_each(|client| state.run(client, Input::Go));
+        (0..self.clients).for_each(|client| state.run(client));
         vec![state]
     }
 
@@ -372,13 +428,7 @@ impl Model for System {
                 return Some(state);
             }
             Action::Leave(i) => {
-                let now = state.local(i);
-                let client = &mut state.clients[i];
-                client.left = true;
-                client.held_at_last = client.standing.as_mut().is_some_and(|standing| standing.check(now).is_ok());
-                if matches!(client.does, Does::Sleeps { .. }) {
-                    state.run(i, Input::Go);
-                }
+                state.leave(i);
                 return Some(state);
             }
             Action::Continue(i) => {
@@ -433,11 +483,10 @@ impl Model for System {
             Property::sometimes("the slow one holds it", |_, state: &State| state.says_yes(0)),
             Property::sometimes("it is handed over", |_, state: &State| state.clients[0].unlocked && state.says_yes(1)),
             Property::sometimes("a killed one's lease is taken over", |_, state: &State| {
-                state.clients[0].does == Does::Died && state.clients[0].standing.is_some() && state.says_yes(1)
+                state.clients[0].does == Does::Died && state.clients[0].granted && state.says_yes(1)
             }),
             Property::sometimes("a loss is told", |_, state: &State| {
-                let lost = |standing: &Standing| standing.clone().check(state.local(1)).is_err();
-                state.clients[1].standing.as_ref().is_some_and(lost)
+                state.clients[1].granted && state.clients[1].standing.clone().check(state.local(1)).is_err()
             }),
             Property::sometimes("a request arrives after its client has ended", |_, state: &State| {
                 let over = |packet: &Packet| state.clients[packet.client].does == Does::Nothing;

@@ -7,11 +7,12 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::hold::{Released, Told};
+use crate::clock::Moment;
+use crate::hold::carry::Unreleased;
 use crate::lease::{LeaseId, LockStatus, Lost};
 use crate::rest::{Operation, Outcome};
 
-use super::client::Purpose;
+use super::client::{Failure, Purpose};
 use super::network::{LATEST, Packet};
 use super::service::{Answer, Lease, Time};
 use super::tally::Count;
@@ -149,29 +150,23 @@ impl World {
         (0..self.clients.len()).filter(|_| self.setting.lawful).find(says_yes)
     }
 
-    /// When the client is told something of its hold.
-    pub(super) fn check_told(&mut self, who: usize, told: Told) {
-        match told {
-            Told::Granted { valid_until, .. } | Told::Renewed { valid_until, .. } => {
-                let Client { claim, call, end } = self.client_facts(who, valid_until);
-                // The last ones come first; the same call may have been carried out twice.
-                let leased = self.facts[claim].leased.iter().rev();
-                let mut by_call = leased.filter(|(by, _)| *by == call).map(|(_, until)| *until);
-                if !by_call.any(|until| end <= until || !self.setting.lawful) {
-                    let text = format_args!("client {who} by call {call} until {end:?}");
-                    self.breach("a yes is covered by the service", text);
-                }
-                if let Some(other) = self.another_yes(claim).filter(|_| self.now < end) {
-                    self.breach("never two holders", format_args!("clients {other} and {who}"));
-                }
-                self.check_rhythm(who, valid_until);
-            }
-            Told::Lost(lost) => self.check_lost(who, lost),
-            _ => {}
+    /// When a client may say from now on that it holds the lock until then.
+    pub(super) fn check_yes(&mut self, who: usize, valid_until: Moment) {
+        let Client { claim, call, end } = self.client_facts(who, valid_until);
+        // The last ones come first; the same call may have been carried out twice.
+        let leased = self.facts[claim].leased.iter().rev();
+        let mut by_call = leased.filter(|(by, _)| *by == call).map(|(_, until)| *until);
+        if !by_call.any(|until| end <= until || !self.setting.lawful) {
+            let text = format_args!("client {who} by call {call} until {end:?}");
+            self.breach("a yes is covered by the service", text);
         }
+        if let Some(other) = self.another_yes(claim).filter(|_| self.now < end) {
+            self.breach("never two holders", format_args!("clients {other} and {who}"));
+        }
+        self.check_rhythm(who, valid_until);
     }
 
-    fn client_facts(&self, who: usize, valid_until: crate::clock::Moment) -> Client {
+    fn client_facts(&self, who: usize, valid_until: Moment) -> Client {
         let client = &self.clients[who];
         let end = client.clock.when(valid_until).unwrap_or(Duration::MAX);
         Client { claim: client.claim().number, call: client.claim().run().last_call, end }
@@ -206,29 +201,29 @@ impl World {
     }
 
     /// When a release has said how it ended. `held`: until it was begun, by the client's own clock.
-    pub(super) fn check_released(&mut self, who: usize, how: Released, held: bool) {
+    pub(super) fn check_released(&mut self, who: usize, how: &Result<(), Unreleased<Failure>>, held: bool) {
         let local = self.clock(who);
         let client = &self.clients[who];
         let claim = client.claim();
         let facts = &self.facts[claim.number];
         let breach = match how {
-            Released::Done if !held => Some("unlock is Ok only if held"),
-            Released::Done => {
+            Ok(()) if !held => Some("unlock is Ok only if held"),
+            Ok(()) => {
                 let released = facts.release_done || facts.perhaps_released || facts.misled;
                 (!released).then_some("unlock is Ok only if it was released")
             }
-            Released::Failed => {
+            Err(Unreleased::Failed { .. }) => {
                 facts.left.is_some_and(|left| client.touched < left).then_some("no release fails without a reason")
             }
-            Released::Lost(_) if !held => None,
+            Err(Unreleased::Lost(_)) if !held => None,
             // While a renewal was under way, or the process stood still.
-            Released::Lost(Lost::Expired) => {
+            Err(Unreleased::Lost(Lost::Expired)) => {
                 claim.valid_until.is_some_and(|end| local < end).then_some("no false loss")
             }
-            Released::Lost(Lost::Taken) => {
+            Err(Unreleased::Lost(Lost::Taken)) => {
                 (facts.release_done && !facts.doubled && self.setting.lawful).then_some("its own release is no loss")
             }
-            Released::Lost(lost) => (!self.has_happened(claim.number, lost)).then_some("no false loss"),
+            Err(Unreleased::Lost(lost)) => (!self.has_happened(claim.number, *lost)).then_some("no false loss"),
         };
         if let Some(rule) = breach {
             self.breach(rule, format_args!("client {who}: {how:?}"));

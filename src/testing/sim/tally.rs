@@ -55,6 +55,7 @@ tally! {
     TimedOut "not obtained: time is up"
     GivenUp "not obtained: caller left"
     Failed "not obtained: failure"
+    EndedByFailure "not obtained: time is up or caller left, beside a failure"
     Waiting "wait begun"
     Retrying "failure on the way borne"
     Unlocked "unlocked"

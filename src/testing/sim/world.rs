@@ -5,10 +5,11 @@ use std::collections::{BinaryHeap, HashMap};
 use std::fmt;
 use std::time::Duration;
 
-use crate::hold::{Do, Input};
+use crate::hold::caller::Heard;
+use crate::hold::carry::Act;
 use crate::lease::LeaseId;
 
-use super::client::{Caller, Client};
+use super::client::{Caller, Client, Failure};
 use super::network::{Packet, Storm};
 use super::random::Random;
 use super::rules::{Facts, Violation};
@@ -60,15 +61,19 @@ pub(super) struct World {
 
 #[derive(Debug)]
 pub(super) enum Event {
-    /// The thread of a claim asks its hold what to do.
+    /// The thread of a claim decides what to do.
     Decide {
         token: u64,
-        input: Input,
     },
     /// It does so.
     Act {
         token: u64,
-        step: Do,
+        act: Act<Failure>,
+    },
+    /// The caller of a claim hears something of it.
+    Hear {
+        claim: usize,
+        heard: Heard<Failure>,
     },
     Answered {
         call: u64,
@@ -86,6 +91,10 @@ pub(super) enum Event {
     },
     /// The watchdog looks at the deadline.
     Watch {
+        claim: usize,
+    },
+    /// By now a loss has been told.
+    Overdue {
         claim: usize,
     },
     Begin,
@@ -239,13 +248,15 @@ impl World {
         }
         let who = to.map_or(usize::MAX, |(who, _)| who);
         match event {
-            Event::Decide { token, input } => self.decide(who, token, input),
-            Event::Act { token, step } => self.act(who, token, step),
+            Event::Decide { token } => self.decide(who, token),
+            Event::Act { token, act } => self.act(who, token, act),
+            Event::Hear { claim, heard } => self.hear(who, claim, heard),
             Event::Answered { call, answer } => self.answered(who, call, answer),
             Event::Refused { call } => self.refused(who, call),
             Event::GivesUp { call } => self.gives_up(who, call),
             Event::Caller { claim, does } => self.caller(who, claim, does),
             Event::Watch { claim } => self.watch(who, claim),
+            Event::Overdue { claim } => self.overdue(who, claim),
             Event::Begin => self.begin(who),
             Event::Arrive(packet) => self.arrive(packet),
             Event::Trouble(trouble, respite) => self.trouble(trouble, respite),

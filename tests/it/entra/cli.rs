@@ -10,23 +10,24 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use azmutex::credential::entra::AzureCli;
 use rustix::process::WaitOptions;
 
-use super::child::{Child, given, take_the_lock};
+use super::child::take_the_lock;
 use super::{SECOND, TENANT, Tokens, eager};
 use crate::support::peer::Peer;
+use crate::support::process::{Again, again, variable};
 use crate::support::unique;
 
 /// Not a test of its own, but what the other process does: takes the lock as whoever is logged in.
 #[test]
 fn child() {
-    let Some(storage) = given("AZMUTEX_TEST_STORAGE") else { return };
-    if given("AZMUTEX_TEST_REAPER").is_some() {
+    let Some(storage) = variable("AZMUTEX_TEST_STORAGE") else { return };
+    if variable("AZMUTEX_TEST_REAPER").is_some() {
         thread::spawn(reap);
     }
     let mut cli = AzureCli::new();
-    if given("AZMUTEX_TEST_HASTE").is_some() {
+    if variable("AZMUTEX_TEST_HASTE").is_some() {
         cli = cli.limit(SECOND);
     }
-    if let Some(tenant) = given("AZMUTEX_TEST_TENANT") {
+    if let Some(tenant) = variable("AZMUTEX_TEST_TENANT") {
         cli = cli.tenant(&tenant);
     }
     take_the_lock(&storage, cli.build().unwrap(), eager());
@@ -90,8 +91,8 @@ pub(crate) fn gives(token: &str) -> String {
     )
 }
 
-fn locking(storage: &Peer, path: &str) -> Child {
-    Child::new("entra::cli::child").env("AZMUTEX_TEST_STORAGE", &storage.url()).env("PATH", path)
+fn locking(storage: &Peer, path: &str) -> Again {
+    again(child).without_credentials().env("AZMUTEX_TEST_STORAGE", &storage.url()).env("PATH", path)
 }
 
 #[test]
@@ -99,13 +100,13 @@ fn whoever_is_logged_in_gets_the_lock() {
     let tokens = Tokens::default();
     let storage = tokens.storage();
     let az = Az::new(&gives(&tokens.issue(3600 * SECOND)));
-    assert_eq!(locking(&storage, az.path()).says(), "locked");
+    assert_eq!(locking(&storage, az.path()).last_word(), "locked");
     assert_eq!(
         az.wrote("arguments"),
         "account get-access-token --output json --resource https://storage.azure.com\n",
         "once, beside itself"
     );
-    assert_eq!(locking(&storage, az.path()).env("AZMUTEX_TEST_TENANT", TENANT).says(), "locked");
+    assert_eq!(locking(&storage, az.path()).env("AZMUTEX_TEST_TENANT", TENANT).last_word(), "locked");
     assert!(az.wrote("arguments").ends_with(&format!(" --tenant {TENANT}\n")));
 }
 
@@ -114,7 +115,7 @@ fn a_program_in_which_another_asks_for_the_end_of_all_children_gets_the_lock_too
     let tokens = Tokens::default();
     let storage = tokens.storage();
     let az = Az::new(&gives(&tokens.issue(3600 * SECOND)));
-    let reaping = |az: &Az| locking(&storage, az.path()).env("AZMUTEX_TEST_REAPER", "1").says();
+    let reaping = |az: &Az| locking(&storage, az.path()).env("AZMUTEX_TEST_REAPER", "1").last_word();
     assert_eq!(reaping(&az), "locked");
     let az = Az::new("echo \"ERROR: Please run 'az login' to setup account.\" >&2; exit 1");
     let said = reaping(&az);
@@ -125,7 +126,7 @@ fn a_program_in_which_another_asks_for_the_end_of_all_children_gets_the_lock_too
 fn whoever_is_not_is_told_what_the_cli_says() {
     let storage = Tokens::default().storage();
     let az = Az::new("echo \"ERROR: Please run 'az login' to setup account.\" >&2; exit 1");
-    let said = locking(&storage, az.path()).says();
+    let said = locking(&storage, az.path()).last_word();
     assert!(said.starts_with("Credential: ") && said.contains("no token from the Azure CLI"), "{said}");
     assert!(said.contains("Please run 'az login'") && said.contains("exit status: 1"), "{said}");
     assert!(storage.received().is_empty());
@@ -137,7 +138,7 @@ fn a_cli_that_hangs_is_ended_and_its_last_words_are_told() {
     let az =
         Az::new("echo 'Waiting for the broker' >&2; (while :; do echo . >> beats; /bin/sleep 0.02; done); echo never");
     let before = Instant::now();
-    let said = locking(&storage, az.path()).env("AZMUTEX_TEST_HASTE", "1").says();
+    let said = locking(&storage, az.path()).env("AZMUTEX_TEST_HASTE", "1").last_word();
     assert!(before.elapsed() < 30 * SECOND);
     assert!(said.starts_with("Unavailable: "), "{said}");
     assert!(said.contains("did not end within 1s: Waiting for the broker"), "{said}");
@@ -157,7 +158,7 @@ fn there_is_no_cli() {
     let relative = Path::new(az.path()).file_name().unwrap().to_str().unwrap();
     for path in ["", "/nonexistent", no_program.path(), relative, "."] {
         let child = locking(&storage, path).inside(if path == "." { az.path() } else { parent });
-        let said = child.says();
+        let said = child.last_word();
         assert!(said.starts_with("Credential: ") && said.contains("no `az` on the PATH"), "{path}: {said}");
     }
     assert_eq!(az.wrote("runs"), "");
@@ -174,7 +175,7 @@ fn what_is_no_token_is_told_without_what_may_be_one() {
         "exit 0",
     ] {
         let az = Az::new(script);
-        let said = locking(&storage, az.path()).says();
+        let said = locking(&storage, az.path()).last_word();
         assert!(said.starts_with("Credential: ") && said.contains("no token"), "{script}: {said}");
         assert!(!said.contains("eyJ") && !said.contains("secret") && said.len() < 2_000, "{script}: {said}");
     }

@@ -14,6 +14,7 @@ use azmutex::lease::{Break, LockStatus, Lost};
 use azmutex::{Container, ErrorKind, LockGuard};
 
 use super::{LEASE, MS, SECOND, authority, by_secret, eager, form, json};
+use crate::on_both_servers;
 use crate::support::peer::{Peer, Reply};
 use crate::support::sas::{ACCOUNT, KEY};
 use crate::support::{quick, unique};
@@ -50,31 +51,10 @@ impl Site {
     }
 }
 
-/// Each of these functions as two tests.
-macro_rules! on_both_sites {
-    ($($test:ident),+ $(,)?) => {
-        mod on_the_emulator {
-            $(
-                #[test]
-                fn $test() {
-                    super::$test(&super::Site::emulator());
-                }
-            )+
-        }
-
-        #[cfg(all(feature = "platform-verifier", target_os = "linux"))]
-        mod on_azurite {
-            $(
-                #[test]
-                fn $test() {
-                    super::azurite::run(module_path!(), stringify!($test), super::$test);
-                }
-            )+
-        }
-    };
-}
-
-on_both_sites! {
+on_both_servers!(
+    crate::entra::end_to_end::on_the_emulator,
+    #[cfg(all(feature = "platform-verifier", target_os = "linux"))]
+    crate::entra::end_to_end::azurite::run;
     a_lock_is_taken_renewed_broken_and_released,
     a_token_that_ends_early_is_replaced_once,
     a_lock_is_held_over_several_lives_of_a_token,
@@ -82,6 +62,10 @@ on_both_sites! {
     a_login_that_hangs_for_less_than_the_lease_is_survived,
     an_outage_longer_than_the_lease_is_a_loss_at_the_deadline,
     a_login_that_hangs_delays_no_renewal,
+);
+
+fn on_the_emulator(_: fn(), test: fn(&Site)) {
+    test(&Site::emulator());
 }
 
 #[cfg(all(feature = "platform-verifier", target_os = "linux"))]
@@ -91,30 +75,26 @@ mod azurite {
     use base64::Engine as _;
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-    use super::super::child::{Child, given, say};
     use super::*;
     use crate::support::azurite::{CERTIFICATE, azurite_https};
     use crate::support::peer::answer;
+    use crate::support::process::{again, variable};
 
     const PORT: &str = "AZMUTEX_TEST_OAUTH_PORT";
 
     /// In a process of its own, to which the platform vouches for Azurite's certificate, and names a proxy that is to
     /// see nothing.
-    pub(super) fn run(module: &str, name: &str, test: fn(&Site)) {
-        if let Some(port) = given(PORT) {
-            test(&site(&port));
-            return say("done");
+    pub(in crate::entra) fn run<T: Fn()>(alone: T, test: fn(&Site)) {
+        if let Some(port) = variable(PORT) {
+            return test(&site(&port));
         }
         let Some(azurite) = azurite_https() else { return };
         let proxy = Peer::start(|_| answer(502, &[]));
-        let (_, module) = module.split_once("::").unwrap();
-        let mut child = Child::new(&format!("{module}::{name}"))
-            .env(PORT, &azurite.port().to_string())
-            .env("SSL_CERT_FILE", CERTIFICATE);
+        let mut again = again(alone).without_credentials();
         for variable in ["http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"] {
-            child = child.env(variable, &proxy.url());
+            again = again.env(variable, &proxy.url());
         }
-        assert_eq!(child.says(), "done");
+        again.env(PORT, &azurite.port().to_string()).env("SSL_CERT_FILE", CERTIFICATE).passes();
         assert_eq!(proxy.connections(), 0);
     }
 
@@ -242,8 +222,8 @@ fn a_lock_is_taken_renewed_broken_and_released(site: &Site) {
     mutex.renew(&mut lease).unwrap();
     mutex.break_lease(Break::ForceWithin(Duration::ZERO)).unwrap();
     assert_eq!(mutex.renew(&mut lease).unwrap_err().lost_because(), Some(Lost::Broken));
-    let lease = mutex.acquire(LEASE).unwrap();
-    mutex.release(&lease).unwrap();
+    let mut lease = mutex.acquire(LEASE).unwrap();
+    mutex.release(&mut lease).unwrap();
     assert_eq!(site.with_key().mutex("job").unwrap().inspect().unwrap(), LockStatus::Available);
     assert_eq!(login.issued(), 1);
 }
@@ -361,7 +341,7 @@ fn a_token_that_has_run_out_costs_one_more_request() {
     let statuses: Vec<_> = emulator.requests()[before..].iter().map(|request| request.status).collect();
     assert_eq!(statuses, [Some(401), Some(200)]);
     assert_eq!(issued.load(Ordering::Relaxed), 2);
-    mutex.release(&lease).unwrap();
+    mutex.release(&mut lease).unwrap();
 }
 
 #[test]

@@ -2,29 +2,31 @@
 
 use azmutex::container::Builder;
 
-use super::child::{Child, given, tell};
+use super::child::tell;
 use super::cli::{Az, gives};
 use super::{CLIENT, LEASE, SECOND, SECRET, TENANT, Tokens, authority, eager, form, json};
 use crate::support::peer::{Peer, answer};
+use crate::support::process::{Again, again, variable};
 
 /// Not a test of its own, but what the other process does: takes the lock with what its environment says.
 #[test]
 fn child() {
-    if given("AZMUTEX_TEST_FROM_ENV").is_none() {
+    if variable("AZMUTEX_TEST_FROM_ENV").is_none() {
         return;
     }
     let container = Builder::from_env("locks").and_then(|builder| builder.retry(eager()).build());
     tell(container.and_then(|container| container.mutex("job")?.acquire(LEASE)).map(drop));
 }
 
-fn locking(storage: &Peer) -> Child {
-    Child::new("entra::environment::child")
+fn locking(storage: &Peer) -> Again {
+    again(child)
+        .without_credentials()
         .env("AZMUTEX_TEST_FROM_ENV", "1")
         .env("AZURE_STORAGE_SERVICE_ENDPOINT", &format!("{}/acct", storage.url()))
         .env("PATH", "")
 }
 
-fn logging_in(child: Child, authority: &Peer) -> Child {
+fn logging_in(child: Again, authority: &Peer) -> Again {
     let host = format!("{}/", authority.url());
     child.env("AZURE_TENANT_ID", TENANT).env("AZURE_CLIENT_ID", CLIENT).env("AZURE_AUTHORITY_HOST", &host)
 }
@@ -37,7 +39,7 @@ fn a_service_principal() {
         assert_eq!(form(&received.request)["client_secret"], SECRET);
         tokens.answer(3600 * SECOND)
     });
-    assert_eq!(logging_in(locking(&storage), &login).env("AZURE_CLIENT_SECRET", SECRET).says(), "locked");
+    assert_eq!(logging_in(locking(&storage), &login).env("AZURE_CLIENT_SECRET", SECRET).last_word(), "locked");
 }
 
 #[test]
@@ -50,7 +52,7 @@ fn a_workload_identity() {
     });
     let file = super::login::TokenFile::new("platform");
     let child = logging_in(locking(&storage), &login);
-    assert_eq!(child.env("AZURE_FEDERATED_TOKEN_FILE", file.path()).says(), "locked");
+    assert_eq!(child.env("AZURE_FEDERATED_TOKEN_FILE", file.path()).last_word(), "locked");
 }
 
 #[test]
@@ -62,7 +64,7 @@ fn the_identity_of_an_app_with_several() {
         tokens.answer(3600 * SECOND)
     });
     let child = locking(&storage).env("IDENTITY_ENDPOINT", &app.url()).env("IDENTITY_HEADER", "x");
-    assert_eq!(child.env("AZURE_CLIENT_ID", CLIENT).says(), "locked");
+    assert_eq!(child.env("AZURE_CLIENT_ID", CLIENT).last_word(), "locked");
 }
 
 #[test]
@@ -70,7 +72,7 @@ fn whoever_is_logged_in_to_the_cli() {
     let tokens = Tokens::default();
     let storage = tokens.storage();
     let az = Az::new(&gives(&tokens.issue(3600 * SECOND)));
-    assert_eq!(locking(&storage).env("PATH", az.path()).says(), "locked");
+    assert_eq!(locking(&storage).env("PATH", az.path()).last_word(), "locked");
 }
 
 #[test]
@@ -85,7 +87,7 @@ fn what_is_meant_is_taken_and_the_rest_left_alone() {
         .env("AZURE_TOKEN_CREDENTIALS", "ManagedIdentityCredential")
         .env("AZURE_POD_IDENTITY_AUTHORITY_HOST", &metadata.url())
         .env("PATH", az.path());
-    assert_eq!(child.says(), "locked");
+    assert_eq!(child.last_word(), "locked");
     assert_eq!((login.connections(), metadata.received().len()), (0, 1));
 }
 
@@ -93,7 +95,7 @@ fn what_is_meant_is_taken_and_the_rest_left_alone() {
 fn nothing_is_probed() {
     let storage = Peer::start(|_| answer(500, &[]));
     let before = std::time::Instant::now();
-    let said = locking(&storage).says();
+    let said = locking(&storage).last_word();
     assert!(before.elapsed() < 5 * SECOND, "{:?}", before.elapsed());
     assert!(said.starts_with("Credential: "), "{said}");
     for name in ["AZURE_STORAGE_KEY", "AZURE_CLIENT_SECRET", "AZURE_FEDERATED_TOKEN_FILE", "IDENTITY_ENDPOINT", "`az`"]

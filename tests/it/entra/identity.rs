@@ -7,10 +7,10 @@ use azmutex::ErrorKind;
 use azmutex::credential::Credential;
 use azmutex::credential::entra::ManagedIdentity;
 
-use super::child::{Child, given};
 use super::{SECOND, Tokens, container, eager, json};
 use crate::support::http::Request;
 use crate::support::peer::{Peer, Received, Reply, answer};
+use crate::support::process::{Again, again, variable};
 
 const IDENTITY: &str = "11112222-bbbb-3333-cccc-4444dddd5555";
 const HEADER: &str = "853b9a84-secret-header";
@@ -18,9 +18,9 @@ const HEADER: &str = "853b9a84-secret-header";
 /// Not a test of its own, but what the other process does: takes the lock with its managed identity.
 #[test]
 fn child() {
-    let Some(storage) = given("AZMUTEX_TEST_STORAGE") else { return };
+    let Some(storage) = variable("AZMUTEX_TEST_STORAGE") else { return };
     let identity = ManagedIdentity::from_env().unwrap();
-    let identity = match given("AZMUTEX_TEST_IDENTITY").as_deref() {
+    let identity = match variable("AZMUTEX_TEST_IDENTITY").as_deref() {
         Some("client") => identity.client_id(IDENTITY),
         Some("object") => identity.object_id(IDENTITY),
         Some("resource") => identity.resource_id("/subscriptions/1/userAssignedIdentities/me"),
@@ -30,8 +30,8 @@ fn child() {
     super::child::take_the_lock(&storage, identity.build().unwrap(), policy);
 }
 
-fn locking(storage: &Peer) -> Child {
-    Child::new("entra::identity::child").env("AZMUTEX_TEST_STORAGE", &storage.url())
+fn locking(storage: &Peer) -> Again {
+    again(child).without_credentials().env("AZMUTEX_TEST_STORAGE", &storage.url())
 }
 
 /// The metadata service, where `reply` says what comes of a request that is well made.
@@ -78,7 +78,7 @@ fn app(reply: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Peer {
     })
 }
 
-fn in_app(child: Child, app: &Peer) -> Child {
+fn in_app(child: Again, app: &Peer) -> Again {
     child.env("IDENTITY_ENDPOINT", &format!("{}/msi/token", app.url())).env("IDENTITY_HEADER", HEADER)
 }
 
@@ -101,7 +101,7 @@ fn a_machine_s_own_identity_and_those_that_are_named() {
             metadata_token(&tokens)
         });
         let child = locking(&storage).env("AZURE_POD_IDENTITY_AUTHORITY_HOST", &metadata.url());
-        assert_eq!(child.env("AZMUTEX_TEST_IDENTITY", named).says(), "locked", "{named}");
+        assert_eq!(child.env("AZMUTEX_TEST_IDENTITY", named).last_word(), "locked", "{named}");
         assert_eq!(metadata.received().len(), 1);
     }
 }
@@ -116,7 +116,7 @@ fn a_metadata_service_that_is_updated_or_busy_is_asked_again_after_a_second_or_m
         _ => metadata_token(&tokens),
     });
     let child = locking(&storage).env("AZURE_POD_IDENTITY_AUTHORITY_HOST", &metadata.url());
-    assert_eq!(child.says(), "locked");
+    assert_eq!(child.last_word(), "locked");
     let at: Vec<_> = metadata.received().iter().map(|received| received.at).collect();
     assert_eq!(at.len(), 3);
     assert!(at[1] - at[0] >= SECOND && at[2] - at[1] >= 2 * SECOND, "{:?} {:?}", at[1] - at[0], at[2] - at[1]);
@@ -128,7 +128,7 @@ fn a_machine_without_an_identity_is_told_so_at_once() {
     let storage = tokens.storage();
     let metadata = metadata(|_| json(400, r#"{"error":"invalid_request","error_description":"Identity not found"}"#));
     let child = locking(&storage).env("AZURE_POD_IDENTITY_AUTHORITY_HOST", &metadata.url());
-    let said = child.says();
+    let said = child.last_word();
     assert!(said.starts_with("Credential: "), "{said}");
     for word in ["managed identity", "400 invalid_request: Identity not found", &metadata.url()] {
         assert!(said.contains(word), "{word}: {said}");
@@ -146,7 +146,7 @@ fn no_proxy_comes_between() {
     for name in ["http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"] {
         child = child.env(name, &proxy.url());
     }
-    assert_eq!(child.says(), "locked");
+    assert_eq!(child.last_word(), "locked");
     assert_eq!(proxy.connections(), 0);
 }
 
@@ -159,7 +159,7 @@ fn the_address_of_the_metadata_service_is_asked_without_a_proxy_too() {
     for name in ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"] {
         child = child.env(name, &proxy.url());
     }
-    let said = child.says();
+    let said = child.last_word();
     assert!(said.contains("no token from the managed identity at http://169.254.169.254"), "{said}");
     assert_eq!(proxy.connections(), 0);
 }
@@ -183,7 +183,11 @@ fn an_app_s_own_identity_and_those_that_are_named() {
         });
         let child = in_app(locking(&storage), &app).env("AZMUTEX_TEST_IDENTITY", named);
         // The metadata service is not for apps.
-        assert_eq!(child.env("AZURE_POD_IDENTITY_AUTHORITY_HOST", "http://127.0.0.1:1").says(), "locked", "{named}");
+        assert_eq!(
+            child.env("AZURE_POD_IDENTITY_AUTHORITY_HOST", "http://127.0.0.1:1").last_word(),
+            "locked",
+            "{named}"
+        );
     }
 }
 
@@ -210,7 +214,7 @@ fn what_an_app_s_endpoint_refuses_is_told_without_its_secret() {
         (500, r#"{"statusCode":500,"message":"An unexpected error"}"#, ErrorKind::Unavailable),
     ] {
         let app = app(move |_| json(status, body));
-        let said = in_app(locking(&storage), &app).env("AZMUTEX_TEST_HASTE", "1").says();
+        let said = in_app(locking(&storage), &app).env("AZMUTEX_TEST_HASTE", "1").last_word();
         assert!(said.starts_with(&format!("{kind:?}: ")), "{said}");
         assert!(said.contains(&status.to_string()) && !said.contains(HEADER), "{said}");
     }
@@ -225,7 +229,7 @@ fn an_app_s_endpoint_is_asked_as_it_is_given() {
         let app = Peer::start(move |_| app_token(&tokens, 3600 * SECOND));
         let endpoint = format!("{}{path}", app.url());
         let child = locking(&storage).env("IDENTITY_ENDPOINT", &endpoint).env("IDENTITY_HEADER", HEADER);
-        assert_eq!(child.says(), "locked", "{path}");
+        assert_eq!(child.last_word(), "locked", "{path}");
         let asked = app.received()[0].request.path().to_owned();
         assert_eq!(asked, if path.is_empty() { "/" } else { path });
     }
@@ -237,7 +241,7 @@ fn a_redirect_takes_no_header_along() {
     let target = format!("{}/msi/token", elsewhere.url());
     let app = app(move |_| answer(307, &[("location", &target)]));
     let storage = Tokens::default().storage();
-    let said = in_app(locking(&storage), &app).env("AZMUTEX_TEST_HASTE", "1").says();
+    let said = in_app(locking(&storage), &app).env("AZMUTEX_TEST_HASTE", "1").last_word();
     assert!(said.contains("answered 307"), "{said}");
     assert_eq!(elsewhere.connections(), 0);
 }

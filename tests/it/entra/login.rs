@@ -11,13 +11,12 @@ use azmutex::retry::Policy;
 use azmutex::{Error, ErrorKind};
 
 use super::{
-    CLIENT, LEASE, MS, SECOND, SECRET, TENANT, Tokens, authority, by_secret, container, form, json, mutex, prints,
-    refusal,
+    CLIENT, LEASE, MS, SECOND, SECRET, TENANT, Tokens, authority, by_secret, container, form, json, mutex, refusal,
 };
 use crate::hostile::nobody;
 use crate::service::{well, within};
 use crate::support::peer::{Peer, Received, Reply, answer};
-use crate::support::unique;
+use crate::support::{prints, unique};
 
 /// A file of this test alone, which goes with it.
 pub(crate) struct TokenFile(PathBuf);

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use azmutex::credential::Credential;
 use azmutex::credential::entra::ServicePrincipal;
 use azmutex::retry::Policy;
-use azmutex::{AzureMutex, Container, Error};
+use azmutex::{AzureMutex, Container};
 
 use crate::service::well;
 use crate::support::http::{Request, Response};
@@ -141,15 +141,4 @@ fn mutex(storage: &Peer, credential: Credential) -> AzureMutex {
 
 fn container(storage: &Peer, credential: Credential, policy: Policy) -> Container {
     Container::builder(&format!("{}/acct/locks", storage.url()), credential).retry(policy).build().unwrap()
-}
-
-/// Everything that a caller can print of an error.
-fn prints(error: &Error) -> String {
-    let mut text = format!("{error}\n{error:?}");
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        text.push_str(&format!("\n{cause}\n{cause:?}"));
-        source = cause.source();
-    }
-    text
 }

@@ -13,6 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::account::Account;
+use super::skipped::skip;
 use super::{in_ci, loud, unique};
 
 const MAIN: &str = "node_modules/azurite/dist/src/blob/main.js";
@@ -29,8 +30,8 @@ pub struct Azurite {
     _stdin: ChildStdin,
 }
 
-/// The emulator, started on first use. `None`, with a word about it on stderr, where it cannot be
-/// had; but a panic with `CI` or `AZMUTEX_REQUIRE_AZURITE` set, lest a build be green untested.
+/// The emulator, started on first use. `None`, for a test that then does not run, where it cannot be had; but a panic
+/// with `CI` or `AZMUTEX_REQUIRE_AZURITE` set, lest a build be green untested.
 pub fn azurite() -> Option<&'static Azurite> {
     static AZURITE: OnceLock<Result<Azurite, String>> = OnceLock::new();
     started(&AZURITE, &[])
@@ -58,8 +59,7 @@ fn started(azurite: &'static OnceLock<Result<Azurite, String>>, options: &[&str]
         if let Err(reason) = &azurite {
             loud(&format!(
                 "\n*** Azurite could not be started: {reason}\n\
-                 *** The tests that need it DID NOT RUN. \
-                 (AZMUTEX_REQUIRE_AZURITE=1 makes them fail instead.)\n"
+                 *** The tests that need it do not run. (AZMUTEX_REQUIRE_AZURITE=1 makes them fail instead.)\n"
             ));
         }
         azurite
@@ -67,7 +67,10 @@ fn started(azurite: &'static OnceLock<Result<Azurite, String>>, options: &[&str]
     match azurite {
         Ok(azurite) => Some(azurite),
         Err(reason) if is_required() => panic!("Azurite could not be started: {reason}"),
-        Err(_) => None,
+        Err(_) => {
+            skip("they need Azurite, which could not be started");
+            None
+        }
     }
 }
 

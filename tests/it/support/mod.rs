@@ -9,11 +9,11 @@ pub mod http;
 #[path = "../../../src/testing/lateness.rs"]
 pub mod lateness;
 pub mod peer;
-#[cfg(unix)]
 pub mod process;
 pub mod proxy;
 pub mod sas;
 pub mod server;
+pub mod skipped;
 
 use std::env;
 use std::io::Write;
@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use azmutex::{Container, Locker, locker};
+use azmutex::{Container, Error, Locker, locker};
 
 /// A name that no other test, process or run uses, fit to be the name of a container.
 pub fn unique(prefix: &str) -> String {
@@ -58,6 +58,17 @@ pub fn quick(container: &Container, lock: &str) -> locker::Builder {
 /// Writes a line to the real stderr, because the test harness hides what `eprintln!` writes.
 pub fn loud(line: &str) {
     let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
+}
+
+/// Everything that a caller can print of an error.
+pub fn prints(error: &Error) -> String {
+    let mut text = format!("{error}\n{error:?}\n{:?}\n{:?}", error.service_code(), error.request_id());
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        text.push_str(&format!("\n{cause}\n{cause:?}"));
+        source = cause.source();
+    }
+    text
 }
 
 /// A stop sign that ends waits at once.

@@ -1,28 +1,46 @@
-//! Other processes: this test program, run again with one test's name.
+//! Tests in a process of their own: this program, run again with one test's name.
+//!
+//! A whole test runs there if it begins with [`is_alone`]. Or a part of it does, which is a function of its own that is
+//! marked as a test and returns at once but in such a process.
 
+use std::any;
 use std::env;
+#[cfg(target_os = "linux")]
 use std::fs;
 use std::io::{BufRead, BufReader, Lines, Write};
-use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::time::Instant;
 
 use azmutex::Container;
+#[cfg(unix)]
 use rustix::process::{Pid, Signal, kill_process};
 
 const STORE: &str = "AZMUTEX_TEST_STORE";
 const CONTAINER: &str = "AZMUTEX_TEST_CONTAINER";
+const ALONE: &str = "AZMUTEX_TEST_ALONE";
 /// What the parent listens for, among the harness's own lines.
 const MARK: &str = "child: ";
 
-pub struct Process {
-    child: Child,
-    lines: Lines<BufReader<ChildStdout>>,
+/// Whether this process runs that test alone. If not, such a process has just done so, and it passed there.
+pub fn is_alone<T: Fn()>(test: T) -> bool {
+    let name = name_of::<T>();
+    if variable(ALONE).as_deref() == Some(name) {
+        return true;
+    }
+    again(test).env(ALONE, name).passes();
+    false
 }
 
 /// In such a process, the container that it was started with, and its name.
 pub fn given() -> Option<(Container, String)> {
-    let (store, name) = (env::var(STORE).ok()?, env::var(CONTAINER).ok()?);
+    let (store, name) = (variable(STORE)?, variable(CONTAINER)?);
     Some((Container::from_connection_string(&store, &name).expect("a container"), name))
+}
+
+/// In such a process, what it was started with under that name.
+pub fn variable(name: &str) -> Option<String> {
+    env::var(name).ok()
 }
 
 /// In such a process, a word for the one that started it.
@@ -39,34 +57,99 @@ pub fn threads() -> Vec<String> {
     names.filter(|name| name.starts_with("azmutex")).collect()
 }
 
-impl Process {
-    /// Runs the test of that name, which finds its container by [`given`].
-    pub fn start(test: &str, store: &str, container: &str) -> Process {
-        Process::start_with(test, store, container, &[])
+/// As the harness knows it: without the name of the crate.
+fn name_of<T>() -> &'static str {
+    let path = any::type_name::<T>();
+    path.split_once("::").map_or(path, |(_, name)| name)
+}
+
+/// A process that is to run that test.
+pub fn again<T: Fn()>(_test: T) -> Again {
+    let mut command = Command::new(env::current_exe().expect("this program has a path"));
+    command.args(["--exact", name_of::<T>(), "--nocapture"]).stdin(Stdio::null());
+    Again(command)
+}
+
+pub struct Again(Command);
+
+impl Again {
+    pub fn env(mut self, name: &str, value: &str) -> Again {
+        self.0.env(name, value);
+        self
     }
 
-    /// As [`Self::start`], with more in its environment.
-    pub fn start_with(test: &str, store: &str, container: &str, environment: &[(&str, &str)]) -> Process {
-        let mut child = Command::new(env::current_exe().expect("this program has a path"))
-            .args(["--exact", test, "--nocapture"])
-            .envs([(STORE, store), (CONTAINER, container)])
-            .envs(environment.iter().copied())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("this program can be started");
+    /// For [`given`].
+    pub fn container(self, store: &str, container: &str) -> Again {
+        self.env(STORE, store).env(CONTAINER, container)
+    }
+
+    /// With nothing in its environment that is about Azure or proxies.
+    pub fn without_credentials(mut self) -> Again {
+        for (name, _) in env::vars_os() {
+            let name = name.to_string_lossy().into_owned();
+            let upper = name.to_ascii_uppercase();
+            if ["AZURE_", "IDENTITY_", "IMDS_", "MSI_"].iter().any(|prefix| upper.starts_with(prefix))
+                || upper.ends_with("_PROXY")
+            {
+                self.0.env_remove(name);
+            }
+        }
+        self
+    }
+
+    pub fn inside(mut self, directory: impl AsRef<Path>) -> Again {
+        self.0.current_dir(directory);
+        self
+    }
+
+    /// To be talked with.
+    pub fn start(mut self) -> Process {
+        let command = self.0.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().expect("this program can be started");
         let lines = BufReader::new(child.stdout.take().expect("a pipe was asked for")).lines();
         Process { child, lines }
     }
 
+    /// Waits for its end, and fails if the test does there.
+    pub fn passes(self) {
+        print!("{}", self.outcome());
+    }
+
+    /// As [`Self::passes`]: the last thing that it says.
+    pub fn last_word(self) -> String {
+        let said = self.outcome();
+        let last = said.lines().rev().find_map(|line| line.strip_prefix(MARK));
+        last.unwrap_or_else(|| panic!("not a word: {said}")).to_owned()
+    }
+
+    fn outcome(mut self) -> String {
+        let Output { status, stdout, stderr } = self.0.output().expect("this program can be started");
+        let [said, complained] = [stdout, stderr].map(|said| String::from_utf8_lossy(&said).into_owned());
+        // None would have passed under a wrong name.
+        assert!(status.success() && said.contains("1 passed"), "{said}\n{complained}");
+        said
+    }
+}
+
+pub struct Process {
+    child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Process {
     /// The next thing it says, and when.
     pub fn says(&mut self) -> (String, Instant) {
+        self.may_say().unwrap_or_else(|| panic!("it ended without a word: {:?}", self.child.wait()))
+    }
+
+    /// As [`Self::says`], up to its end.
+    pub fn may_say(&mut self) -> Option<(String, Instant)> {
         for line in &mut self.lines {
             if let Some(line) = line.expect("its output can be read").strip_prefix(MARK) {
-                return (line.to_owned(), Instant::now());
+                return Some((line.to_owned(), Instant::now()));
             }
         }
-        panic!("it ended without a word: {:?}", self.child.wait());
+        None
     }
 
     pub fn ask(&mut self, question: &str) -> String {
@@ -78,6 +161,7 @@ impl Process {
         writeln!(self.child.stdin.as_mut().expect("a pipe was asked for"), "{line}").expect("it listens");
     }
 
+    #[cfg(unix)]
     pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).expect("it is alive");
     }

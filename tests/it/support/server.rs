@@ -47,27 +47,62 @@ impl Deref for Server {
     }
 }
 
-/// Two tests of each of these functions, which take a server.
+/// Two tests of each of these functions, which take a server: or, before a semicolon, what runs them on either.
 #[macro_export]
 macro_rules! on_both_servers {
     ($($test:ident),+ $(,)?) => {
-        mod on_azurite {
-            $(
-                #[test]
-                fn $test() {
-                    let Some(server) = $crate::support::server::Server::azurite() else { return };
-                    super::$test(&server);
-                }
-            )+
-        }
+        $crate::on_the_emulator!($($test),+);
+        $crate::on_azurite!($($test),+);
+    };
+    ($on_the_emulator:path, $(#[$where:meta])? $on_azurite:path; $($test:ident),+ $(,)?) => {
+        $crate::on_the_emulator!($on_the_emulator; $($test),+);
+        $(#[$where])?
+        $crate::on_azurite!($on_azurite; $($test),+);
+    };
+}
 
+/// A test of each of these functions, on an emulator of its own.
+#[macro_export]
+macro_rules! on_the_emulator {
+    ($($test:ident),+ $(,)?) => {
+        $crate::on_the_emulator!($crate::support::server::on_the_emulator; $($test),+);
+    };
+    ($run:path; $($test:ident),+) => {
         mod on_the_emulator {
             $(
                 #[test]
                 fn $test() {
-                    super::$test(&$crate::support::server::Server::emulator());
+                    $run($test, super::$test);
                 }
             )+
         }
     };
+}
+
+/// A test of each of these functions, on Azurite.
+#[macro_export]
+macro_rules! on_azurite {
+    ($($test:ident),+ $(,)?) => {
+        $crate::on_azurite!($crate::support::server::on_azurite; $($test),+);
+    };
+    ($run:path; $($test:ident),+) => {
+        mod on_azurite {
+            $(
+                #[test]
+                fn $test() {
+                    $run($test, super::$test);
+                }
+            )+
+        }
+    };
+}
+
+pub fn on_the_emulator(_: fn(), test: fn(&Server)) {
+    test(&Server::emulator());
+}
+
+pub fn on_azurite(_: fn(), test: fn(&Server)) {
+    if let Some(server) = Server::azurite() {
+        test(&server);
+    }
 }

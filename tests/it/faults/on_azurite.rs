@@ -1,8 +1,0 @@
-use crate::support::server::Server;
-
-fn server() -> Option<Server> {
-    Server::azurite()
-}
-
-#[path = "scenarios.rs"]
-mod scenarios;
