@@ -19,9 +19,9 @@
 //! # What it guarantees, and what not
 //!
 //! No two clients are told at the same time that they hold the lock, unless somebody breaks the lease by force (or in
-//! any way, if it is one without an end) or deletes the blob or the container, the account fails over to another
-//! region, or a whole machine is frozen without its clocks noticing; with clocks that drift by up to 1 % and a service
-//! that ends leases up to 2 s early.
+//! any way, if it is one without an end) or deletes the blob or the container, takes up a lease
+//! ([`AzureMutex::resume`]) whose process has not ended, the account fails over to another region, or a whole machine is
+//! frozen without its clocks noticing; with clocks that drift by up to 1 % and a service that ends leases up to 2 s early.
 //!
 //! **A lease is not a fence.** Between [`LockGuard::ensure_held`] and the write that follows, the process can be
 //! stopped, and somebody else can take the lock and write. Only the resource itself can refuse the late write: if it

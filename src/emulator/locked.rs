@@ -1,4 +1,4 @@
-//! Mutexes that a panic in another thread does not spoil.
+//! Locks a mutex, even if a thread panicked while it held it.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

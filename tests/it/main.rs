@@ -29,7 +29,7 @@
 //! | 23 | a thousand locks are held | tests/scale |
 //! | 24 | the lock's blob is somebody's data | tests/it/names.rs |
 //! | 25 | a credential that may do little | tests/it/names.rs, tests/it/sas.rs |
-//! | 26 | names of every kind | tests/it/names.rs, src/container.rs |
+//! | 26 | names of every kind | tests/it/names.rs, src/names.rs |
 //! | 27 | a token expires while the lock is held | tests/it/entra |
 //! | 28 | fencing tokens grow, whatever happens | not yet: there are none |
 //! | 29 | the command line (a terminal's ^C is a signal like the others) | tests/cli |
@@ -42,6 +42,7 @@
 #![allow(clippy::disallowed_methods)]
 
 mod api;
+mod arrows;
 mod conformance;
 mod emulator;
 mod endurance;

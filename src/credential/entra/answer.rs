@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn refusals_in_words() {
+    fn error_responses_in_words() {
         let said = |body: &str, secrets: &[&str]| error_response(body.as_bytes(), secrets).unwrap();
         let secret = r#"{"error":"invalid_client","error_description":"AADSTS7000215: Invalid client secret.\r\nTrace ID: x",
             "error_codes":[7000215]}"#;

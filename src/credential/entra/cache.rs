@@ -16,7 +16,7 @@ use crate::redact::Secret;
 const LEAST_LIFE: Duration = Duration::from_secs(1);
 /// It goes into a request's head, together with all else.
 const LONGEST_TOKEN: usize = 12 * 1024;
-/// When a token that was fetched because its forerunner was refused is refused, too, soon after, that is an answer. Not
+/// When a token that was fetched because its forerunner was rejected is rejected, too, soon after, that is an answer. Not
 /// for so long that a lease would run out meanwhile, should it be a second mishap.
 const FORCE_AGAIN: Duration = Duration::from_secs(10);
 
@@ -26,7 +26,7 @@ pub(crate) struct Token {
     good_until: Moment,
     refresh_at: Moment,
     fetched: Moment,
-    /// It was fetched because the service had refused the one before.
+    /// It was fetched because the service had rejected the one before.
     forced: bool,
 }
 
@@ -130,7 +130,7 @@ impl Drop for Fetch {
 struct Ledger {
     token: Option<Arc<Token>>,
     fetching: bool,
-    /// The service refused the last token.
+    /// The service rejected the last token.
     forced: bool,
     failures: u32,
     failure: Option<TokenError>,
@@ -350,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_token_is_replaced_once() {
+    fn a_rejected_token_is_replaced_once() {
         let mut ledger = with(HOUR);
         let now = start().after(SECOND);
         let first = have(&ledger, now).unwrap();
@@ -367,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_token_is_replaced_soon_whatever_failed_while_it_served() {
+    fn a_rejected_token_is_replaced_soon_whatever_failed_while_it_served() {
         let mut ledger = with(HOUR);
         let now = start().after(HOUR / 2);
         ledger.failures = 100;

@@ -82,6 +82,8 @@ pub(super) struct Claim {
     pub(super) lost_told: Option<Lost>,
     /// Whether the lock was held until it was let go, by the client's own clock.
     pub(super) held_at_last: Option<bool>,
+    /// And until when it was at most. A renewal under way may yet move that.
+    pub(super) deadline_at_last: Option<Moment>,
     releases: u32,
 }
 
@@ -339,6 +341,7 @@ impl World {
             hears_at: self.now,
             lost_told: None,
             held_at_last: None,
+            deadline_at_last: None,
             releases: 0,
         });
         self.listen(who);
@@ -396,11 +399,16 @@ impl World {
         let local = self.clock(who);
         let client = &mut self.clients[who];
         let Some(claim) = client.claim.as_mut().filter(|claim| claim.number == number) else { return };
+        let is_silence = heard == Heard::Silence;
         if let Some(farewell) = &claim.farewell {
-            if let Some(result) = farewell.hear(local, heard) {
-                claim.farewell = None;
-                self.check_farewell(who, &result);
-                self.finish(who);
+            match farewell.hear(local, heard) {
+                Some(result) => {
+                    claim.farewell = None;
+                    self.check_farewell(who, &result);
+                    self.finish(who);
+                }
+                None if is_silence => self.listen(who),
+                None => {}
             }
             return;
         }
@@ -408,6 +416,7 @@ impl World {
         let turn = waiter.hear(local, heard, || claim.standing.check(local));
         self.deliver(who);
         match turn {
+            Turn::Listen if is_silence => self.listen(who),
             Turn::Listen => {}
             Turn::Take => self.take(who),
             Turn::Leave => {
@@ -449,7 +458,7 @@ impl World {
         let claim = self.clients[who].claim_mut();
         let standing = claim.standing.close(local);
         let limits = Limits::new(claim.settings.policy.attempt_limit, DROP_LIMIT);
-        claim.held_at_last = Some(standing.is_ok());
+        (claim.held_at_last, claim.deadline_at_last) = (Some(standing.is_ok()), claim.valid_until);
         claim.farewell = Some(Farewell::new(local, standing, &limits, claim.way));
         self.deliver(who);
         self.leave(who);
@@ -855,6 +864,10 @@ impl World {
                 if let Some(end) = client.clock.when(deadline) {
                     self.schedule_for(who, end + TOLD_WITHIN, Event::Overdue { claim: number });
                 }
+            }
+            // It has just gone on.
+            _ if self.now < client.still_until + TOLD_WITHIN => {
+                self.schedule_for(who, client.still_until + TOLD_WITHIN, Event::Overdue { claim: number });
             }
             deadline => self.breach("a loss is told in time", format_args!("client {who}: due {deadline:?}")),
         }

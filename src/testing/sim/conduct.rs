@@ -39,7 +39,7 @@ pub(super) struct Record {
     failing_since: Option<Moment>,
     /// Before that the same is not to be asked again.
     not_before: Option<Moment>,
-    /// Since when it has slept in a row.
+    /// Since when it sleeps, if its last sleep was cut short: none is longer than two seconds.
     sleeps_since: Option<Moment>,
     /// The call that went wrong last, if the last one did.
     error: Option<Failure>,
@@ -165,7 +165,9 @@ impl World {
     fn check_sleep(&mut self, who: usize, until: Moment) {
         let local = self.clock(who);
         let claim = self.clients[who].claim_mut();
-        let since = *claim.run_mut().record.sleeps_since.get_or_insert(local);
+        let sleeps_since = &mut claim.run_mut().record.sleeps_since;
+        let since = sleeps_since.unwrap_or(local);
+        *sleeps_since = Some(since).filter(|_| until == local.after(2 * S));
         let record = &claim.run().record;
         let longest = match claim.wait {
             _ if claim.is_obtained() || claim.failed || claim.left => return,
@@ -286,7 +288,8 @@ impl World {
         let client = &self.clients[who];
         let claim = client.claim();
         let Some(left) = self.facts[claim.number].left else { return };
-        let recently = client.held_up + MS * 300 >= self.now;
+        // The clock of a machine that was frozen is behind.
+        let recently = client.held_up + MS * 300 >= self.now || !self.setting.lawful;
         let since_deadline = match claim.wait {
             Wait::Until(deadline) => local.since(deadline),
             Wait::Never | Wait::Forever => Duration::ZERO,
@@ -318,14 +321,15 @@ impl World {
         };
         // The lease's end, by its own rule.
         let margin = claim.settings.term.duration().map(|term| 2 * S + term / 50).unwrap_or_default();
-        let end = claim.valid_until.and_then(|moment| client.clock.when(moment.after(margin)));
+        let end = claim.deadline_at_last.and_then(|moment| client.clock.when(moment.after(margin)));
         let held = claim.held_at_last == Some(true);
         // Clocks drift.
         let [least, most] = [99, 101].map(|percent| {
             let over = left + limit * percent / 100;
             over.min(end.filter(|_| held).unwrap_or(Duration::MAX))
         });
-        let recently = client.held_up + MS * 300 >= self.now;
+        // The clock of a machine that was frozen is behind.
+        let recently = client.held_up + MS * 300 >= self.now || !self.setting.lawful;
         let breach = match result {
             Ok(()) if !held => Some("unlock is Ok only if held"),
             Err(Unreleased::Lost(Lost::RenewalStopped)) => Some("no thread dies"),

@@ -18,7 +18,7 @@ fn a_foreign_type_is_found_wherever_it_is_public() {
         ("use ureq::Agent; pub fn agent(&self, other: &'static Agent) {}", "ureq"),
         ("use ureq::{http::{self, Uri as Url}, Agent}; pub fn send(to: Option<Url>);", "ureq"),
         ("use ureq::http; pub struct Sent(pub(crate) u8, pub http::Uri);", "ureq"),
-        ("pub struct Sent { /* pub */ pub(crate) a: u8, pub b: Vec<serde_json::Value> }", "serde_json"),
+        ("pub struct Sent { pub(crate) a: u8, pub b: Vec<serde_json::Value> }", "serde_json"),
         ("pub enum Sent { #[doc = \"a\"] One, Two { agent: ureq::Agent } }", "ureq"),
         ("pub trait Send2 { const A: u8; fn send(&self) -> u8 { 1 } fn other(&self, a: ureq::Agent); }", "ureq"),
         ("pub trait Send2: ureq::Middleware {}", "ureq"),
@@ -42,7 +42,7 @@ fn what_is_ours_or_std_s_or_not_public_is_not_foreign() {
         //! pub fn a() -> ureq::Agent {}
         use std::{fmt, time::Duration as Time};
         pub(crate) use ureq::Agent;
-        /* is it? */
+        // pub fn b() -> ureq::Agent {}
         #[derive(Clone, Debug)]
         pub struct Ours<T>(Agent, pub Option<T>);
         impl<T: fmt::Debug> Ours<T> {

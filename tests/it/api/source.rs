@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
+use crate::arrows::source::tokens;
+
 /// What needs no `use`, as far as the API has it.
 const PRELUDE: &str = "Box Clone Copy Debug Default Drop Eq Fn FnMut From Hash Into IntoIterator Iterator Option \
                        PartialEq Result Self Send String Sync Vec";
@@ -319,56 +321,5 @@ impl Tokens {
         if head.iter().any(|token| token == "use") {
             self.until(&[";"]);
         }
-    }
-}
-
-/// Words and signs; without comments, literals and lifetimes.
-fn tokens(text: &str) -> Vec<String> {
-    let mut tokens = Vec::new();
-    let mut rest = text.trim_start();
-    while let Some(first) = rest.chars().next() {
-        let word = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
-        let length = if rest.starts_with("//") {
-            rest.find('\n').unwrap_or(rest.len())
-        } else if let Some(length) = string(rest) {
-            length
-        } else if first == '\'' {
-            character(rest)
-        } else {
-            let sign = if ["::", "->", "=>"].iter().any(|sign| rest.starts_with(sign)) { 2 } else { first.len_utf8() };
-            let length = word.max(if word == 0 { sign } else { 0 });
-            tokens.extend(Some(&rest[..length]).filter(|_| !first.is_ascii_digit()).map(str::to_owned));
-            length
-        };
-        rest = rest[length..].trim_start();
-    }
-    tokens
-}
-
-/// How long the string literal is that the text begins with.
-fn string(text: &str) -> Option<usize> {
-    let marks = text.find(|c| !['b', 'c', 'r'].contains(&c))?;
-    let hashes = text[marks..].find(|c| c != '#')?;
-    let inside = text[marks + hashes..].strip_prefix('"')?;
-    let is_raw = text[..marks].contains('r');
-    let end = format!("\"{}", "#".repeat(hashes));
-    let mut at = 0;
-    while !inside[at..].starts_with(&end) {
-        let c = inside[at..].chars().next()?;
-        at += if c == '\\' && !is_raw { 1 + inside[at + 1..].chars().next()?.len_utf8() } else { c.len_utf8() };
-    }
-    Some(marks + hashes + 1 + at + end.len())
-}
-
-/// How long the character or lifetime is.
-fn character(text: &str) -> usize {
-    let mut inside = text[1..].char_indices();
-    match (inside.next(), inside.next()) {
-        (Some((_, '\\')), Some((escaped, c))) => {
-            let from = 1 + escaped + c.len_utf8();
-            from + text[from..].find('\'').map_or(0, |end| end + 1)
-        }
-        (Some(_), Some((end, '\''))) => end + 2,
-        _ => 1 + text[1..].find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(text.len() - 1),
     }
 }
