@@ -165,9 +165,14 @@ enum State {
 struct Seek {
     wait: Wait,
     stage: Stage,
-    /// An acquire was sent whose outcome we never learned: it may have been carried out, or may still be. From then
-    /// on every look is that acquire again, since a mere look would show us our own lease as somebody else's.
+    /// An acquire was sent whose outcome we never learned: it may have been carried out, or may still be. Whoever gives
+    /// up releases it.
     unsure: bool,
+    /// Nothing definite was heard since: until then every look is that acquire again, as a mere look would show us our
+    /// own lease as somebody else's.
+    unheard: bool,
+    /// When the last acquire was decided on. No read is trusted for ever: a cache may go on answering an old one.
+    tried: Moment,
     /// Looking is refused to this credential, so we ask by trying.
     blind: bool,
     told_waiting: bool,
@@ -233,6 +238,8 @@ impl Hold {
             wait,
             stage: Stage::Next(Ask::Acquire),
             unsure: false,
+            unheard: false,
+            tried: Moment::PAST,
             blind: false,
             told_waiting: false,
             busy: 0,
@@ -308,14 +315,17 @@ impl Hold {
         };
         match (ask, outcome) {
             (Ask::Acquire, Outcome::Leased(id)) if id == self.id => self.granted(seek, now, sent, jitter),
-            (Ask::Acquire, Outcome::Busy) => self.busy(seek, now, jitter),
+            (Ask::Acquire, Outcome::Busy) => {
+                seek.unheard = false;
+                self.busy(seek, now, jitter)
+            }
             (Ask::Look, Outcome::Seen(status)) if status.is_locked() => self.busy(seek, now, jitter),
             (Ask::Look, Outcome::Seen(_)) => {
                 seek.answered();
                 self.put(seek, Ask::Acquire, now)
             }
             (Ask::Look, Outcome::NoBlob | Outcome::NoContainer) => self.put(seek, Ask::Acquire, now),
-            (Ask::Look, Outcome::Denied | Outcome::Refused) => {
+            (Ask::Look, Outcome::Denied | Outcome::Refused | Outcome::Void) => {
                 seek.blind = true;
                 self.put(seek, Ask::Acquire, now)
             }
@@ -328,10 +338,12 @@ impl Hold {
             // It takes the service half a minute or more, so it is waited for like a holder, not borne like a fault.
             (_, Outcome::ContainerBeingDeleted) if seek.wait != Wait::Never => {
                 seek.answered();
-                self.rest(seek, Ask::Acquire, self.settings.longest_pause, now)
+                self.rest(seek, Ask::Acquire, retry::shortened(self.settings.longest_pause, 2, jitter), now)
             }
             (_, Outcome::Failed { applied, retry_after }) => {
-                seek.unsure |= ask == Ask::Acquire && applied == Applied::Perhaps;
+                let perhaps = ask == Ask::Acquire && applied == Applied::Perhaps;
+                seek.unsure |= perhaps;
+                seek.unheard |= perhaps;
                 self.stumble(seek, ask, now, retry_after, jitter)
             }
             // A lease under an id that is not ours, or an answer that this question does not have.
@@ -371,7 +383,11 @@ impl Hold {
                 Step::Sleep { until }
             }
             Stage::Resting { then: ask, .. } | Stage::Next(ask) | Stage::Asked(ask) => {
+                let ask = if ask == Ask::Look && self.is_to_try(&seek, now) { Ask::Acquire } else { ask };
                 seek.stage = Stage::Asked(ask);
+                if ask == Ask::Acquire {
+                    seek.tried = now;
+                }
                 self.state = State::Seeking(seek);
                 let operation = match ask {
                     Ask::Acquire => Operation::Acquire { id: self.id, term: self.settings.term },
@@ -388,7 +404,7 @@ impl Hold {
         let tenure = self.tenure(sent, jitter);
         if tenure.valid_until <= now {
             // The answer took longer than the lease lasts. The same acquire again starts the lease anew.
-            seek.unsure = true;
+            (seek.unsure, seek.unheard) = (true, true);
             return self.stumble(seek, Ask::Acquire, now, None, jitter);
         }
         if self.leaving {
@@ -415,7 +431,7 @@ impl Hold {
             return self.give_up(seek, Why::Busy);
         }
         let pause = retry::growing(self.settings.first_pause, self.settings.longest_pause, seek.busy, jitter);
-        let then = if seek.unsure || seek.blind { Ask::Acquire } else { Ask::Look };
+        let then = if seek.unheard || seek.blind { Ask::Acquire } else { Ask::Look };
         seek.busy = seek.busy.saturating_add(1);
         seek.answered();
         seek.stage = Stage::Resting { until: rested(seek.wait, now, pause), then };
@@ -425,6 +441,15 @@ impl Hold {
             return Step::Tell(Told::Waiting);
         }
         self.seek_on(seek, now)
+    }
+
+    /// Whether to try instead of to look, though the lock was seen to be taken: once a lease, and at the end of a wait.
+    fn is_to_try(&self, seek: &Seek, now: Moment) -> bool {
+        let last_try = match seek.wait {
+            Wait::Until(deadline) => deadline.before(LAST_TRY),
+            Wait::Never | Wait::Forever => Moment::NEVER,
+        };
+        now >= self.settings.term.ends(seek.tried) || now >= last_try && seek.tried < last_try
     }
 
     /// The service asked for the blob or the container to be made.

@@ -53,7 +53,11 @@ impl<F> Question<F> {
 
     /// How long to wait before the question is repeated, if it is.
     fn pause(&self, outcome: Outcome, jitter: u32) -> Option<Duration> {
-        let Outcome::Failed { applied, retry_after } = outcome else { return None };
+        let (applied, retry_after) = match outcome {
+            Outcome::Failed { applied, retry_after } => (applied, retry_after),
+            Outcome::Void => (Applied::Perhaps, None),
+            _ => return None,
+        };
         let pause = self.policy.pause(self.failures, retry_after, jitter);
         // A break names no lease: one that was carried out unheard would, repeated, hit the next holder.
         let is_harmless = applied == Applied::No || self.operation == Operation::Look;

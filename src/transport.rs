@@ -108,9 +108,19 @@ impl Reply {
         Reply { status, headers: headers.collect(), body: Vec::new() }
     }
 
+    #[cfg(test)]
+    pub(crate) fn set(&mut self, name: &'static str, value: &str) {
+        self.headers.insert(HeaderName::from_static(name), value.parse().unwrap());
+    }
+
     /// A header's value, unless it is absent or no text.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
+    }
+
+    /// Whether a header has no other value than this one, if it is there at all.
+    pub(crate) fn has_no_other(&self, name: &str, value: &str) -> bool {
+        self.headers.get_all(name).iter().all(|other| other.as_bytes() == value.as_bytes())
     }
 
     pub(crate) fn body(&self) -> String {

@@ -147,7 +147,7 @@ fn credential(findings: &Findings, context: &Context<'_>) -> Check {
         return Check { sentence: text, ..failed(subject, error) };
     }
     let is_accepted = |answer: &Finding| {
-        let tells_nothing = matches!(answer.outcome, Outcome::Refused | Outcome::Failed { .. });
+        let tells_nothing = matches!(answer.outcome, Outcome::Refused | Outcome::Void | Outcome::Failed { .. });
         let is_denied = answer.outcome == Outcome::Denied && !answer.is_denied_with("AuthorizationPermissionMismatch");
         answer.heard().is_some() && !tells_nothing && !is_denied
     };

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::answer::{date_of, is_service, service_code};
-use super::request::{Address, Operation};
+use super::answer::{belongs, date_of, in_body, is_service, service_code};
+use super::request::{Address, Operation, RequestId};
 use crate::credential::{Credential, NoProof, Proof};
 use crate::error::{Error, ErrorKind, ServiceAnswer};
 use crate::redact::tidy;
@@ -21,6 +21,7 @@ pub(crate) struct Asked<'a> {
     pub(crate) credential: &'a Credential,
     pub(crate) proof: Proof,
     pub(crate) date: SystemTime,
+    pub(crate) id: Option<RequestId>,
     pub(crate) limit: Duration,
 }
 
@@ -57,7 +58,16 @@ impl Asked<'_> {
     /// The error of an answer that is a refusal or a failure.
     pub(super) fn failed(&self, reply: &Reply) -> Error {
         let code = service_code(reply);
-        let (kind, hint) = self.explain(reply, code);
+        let code = code.as_deref();
+        let (kind, hint) = if belongs(self.id.as_ref(), reply) {
+            self.explain(reply, code)
+        } else {
+            let hint = format!(
+                "an answer came that belongs to another request; a proxy or a cache before {} repeats old ones",
+                self.address.origin
+            );
+            (ErrorKind::Unexpected, hint)
+        };
         let answer = ServiceAnswer {
             status: reply.status,
             code: code.map(|code| self.tidy(code)),
@@ -172,10 +182,29 @@ impl Asked<'_> {
             (_, Some("ServerBusy")) | (429 | 503, _) => {
                 (ErrorKind::Unavailable, "the service is busy or throttles; try again later".to_owned())
             }
+            (405 | 501, _) => (
+                ErrorKind::Unexpected,
+                self.with_reason("the service does not support this request; is it a Blob endpoint?", reply),
+            ),
             (500.., _) | (408, _) => (ErrorKind::Unavailable, "the service failed; try again later".to_owned()),
             (200..300, _) | (_, None) => (ErrorKind::Unexpected, foreign()),
-            (_, Some(_)) => (ErrorKind::Unexpected, "the service refused the request".to_owned()),
+            (_, Some(_)) => (ErrorKind::Unexpected, self.with_reason("the service refused the request", reply)),
         }
+    }
+
+    /// With the service's first sentence, and the header that it is about, where it says so.
+    fn with_reason(&self, hint: &str, reply: &Reply) -> String {
+        let body = reply.body();
+        let mut text = hint.to_owned();
+        if let Some(message) = in_body(&body, "Message") {
+            let first = message.split(['\n', '\r']).next().unwrap_or_default();
+            let sentence = first.split_once(". ").map_or(first, |(sentence, _)| sentence);
+            text.push_str(&format!("; it says: {}", self.tidy(sentence.trim_end_matches('.'))));
+        }
+        if let Some(header) = in_body(&body, "HeaderName") {
+            text.push_str(&format!(" (header `{}`)", self.tidy(&header)));
+        }
+        text
     }
 
     /// What a SAS says of itself, as far as that is why it was refused.

@@ -22,6 +22,7 @@ pub(crate) use explain::SKEW_REFUSED;
 pub(crate) use request::{Address, Operation};
 
 use self::explain::Asked;
+pub(crate) use self::request::RequestId;
 
 /// One attempt: when it was sent, what came of it, and, unless it did what was asked, how to tell a person.
 #[derive(Clone, Debug)]
@@ -77,7 +78,8 @@ pub(crate) fn attempt_and_listen(
 ) -> (Exchange, Contact) {
     let begun = clock::now();
     let date = clock::wall();
-    let mut request = request::of(operation, address, date);
+    let id = RequestId::random();
+    let mut request = request::of(operation, address, date, id.as_ref());
     let proof = match credential.authorize(&mut request, request::for_proof(limit)) {
         Ok(proof) => proof,
         Err(no_proof) => {
@@ -88,7 +90,7 @@ pub(crate) fn attempt_and_listen(
     let sent = clock::now();
     let waited = sent.since(begun);
     let limit = if waited < AT_HAND { limit } else { limit.saturating_sub(waited) };
-    let asked = Asked { operation, address, credential, proof, date, limit };
+    let asked = Asked { operation, address, credential, proof, date, id, limit };
     let reply = transport.send(&request, limit);
     let contact = reply.as_ref().map_or(Contact::Unanswered, |reply| {
         Contact::Answered(Heard {
@@ -115,7 +117,7 @@ fn unsent(operation: Operation, address: &Address<'_>, no_proof: NoProof) -> (Ou
 }
 
 pub(crate) fn read(asked: &Asked<'_>, reply: &Reply) -> (Outcome, Option<Error>) {
-    let outcome = match answer::outcome(asked.operation, reply, asked.date) {
+    let outcome = match answer::outcome(asked.operation, asked.id.as_ref(), reply, asked.date) {
         // Not the last word, if the next attempt has another proof.
         Outcome::Denied if answer::is_unauthenticated(reply) && asked.credential.rejected(&asked.proof) => {
             Outcome::Failed { applied: Applied::No, retry_after: None }

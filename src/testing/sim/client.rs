@@ -18,7 +18,7 @@ use crate::standing::{News, Standing};
 use crate::watchdog::LOOK_EVERY;
 
 use super::conduct::Record;
-use super::network::Packet;
+use super::network::{Answered, Packet};
 use super::random::Random;
 use super::rules::{Facts, TOLD_WITHIN};
 use super::service::{Answer, Time};
@@ -47,6 +47,8 @@ pub(super) struct Client {
     /// Until when it, or a thread of its, did not get the processor.
     pub(super) held_up: Time,
     claim: Option<Claim>,
+    /// What the service has answered it.
+    pub(super) answers: Vec<Answered>,
 }
 
 /// One use of the lock, from the call to its end.
@@ -138,7 +140,16 @@ impl Client {
         let drift = random.pick(&[-10_000, 10_000, 0, some]);
         let clock = Clock { offset: random.between(1_000 * S, 1_000_000 * S), drift, missed: Duration::ZERO };
         let never = Duration::ZERO;
-        Client { clock, life: 0, still_until: never, frozen_until: never, touched: never, held_up: never, claim: None }
+        Client {
+            clock,
+            life: 0,
+            still_until: never,
+            frozen_until: never,
+            touched: never,
+            held_up: never,
+            claim: None,
+            answers: Vec::new(),
+        }
     }
 
     pub(super) fn claim(&self) -> &Claim {
@@ -656,9 +667,9 @@ impl World {
         Some((operation, sent))
     }
 
-    pub(super) fn answered(&mut self, who: usize, call: u64, answer: Answer) {
+    pub(super) fn answered(&mut self, who: usize, call: u64, answer: Answer, of: Option<u64>) {
         if let Some((operation, sent)) = self.called(who, call) {
-            self.came(who, call, sent, answer.read(operation));
+            self.came(who, call, sent, answer.read(operation, call, of));
         }
     }
 

@@ -34,6 +34,8 @@ pub(super) struct Record {
     pub(super) unsure: bool,
     /// A look was refused.
     blind: bool,
+    /// When an acquire was decided on last.
+    tried: Option<Moment>,
     /// How many failures were borne.
     setbacks: u32,
     failing_since: Option<Moment>,
@@ -52,7 +54,7 @@ pub(super) struct Record {
 impl Record {
     /// Whether to look before the next try.
     pub(super) fn saw_it_locked(&self) -> bool {
-        let busy = self.heard == Some(Outcome::Busy) && !self.unsure && !self.blind;
+        let busy = self.heard == Some(Outcome::Busy) && !self.blind;
         busy || self.heard.is_some_and(is_locked)
     }
 }
@@ -101,7 +103,9 @@ impl World {
         match record.asked {
             Some(Operation::Acquire { .. }) => record.unsure |= perhaps,
             Some(Operation::Release { .. }) => self.facts[claim.number].perhaps_released |= perhaps,
-            Some(Operation::Look) => record.blind |= matches!(outcome, Outcome::Denied | Outcome::Refused),
+            Some(Operation::Look) => {
+                record.blind |= matches!(outcome, Outcome::Denied | Outcome::Refused | Outcome::Void)
+            }
             _ => {}
         }
         match outcome {
@@ -143,11 +147,20 @@ impl World {
         let claim = self.clients[who].claim_mut();
         let is_over = claim.lost_told.is_some() || claim.valid_until.is_some_and(|end| end <= local);
         let does_not_wait = claim.wait == Wait::Never && !claim.is_guarded();
+        let term = claim.settings.term.duration().unwrap_or(Duration::MAX);
+        let last_try = matches!(claim.wait, Wait::Until(end) if local >= end.before(250 * MS));
         let record = &mut claim.run_mut().record;
         record.sleeps_since = None;
         let again = record.asked.replace(operation) == Some(operation);
         let too_early = again && record.not_before.is_some_and(|time| local < time);
+        // No read is trusted for longer than a lease, nor in the last try.
+        let may_knock = record.tried.is_none_or(|time| last_try || local >= time.after(term));
+        let knocks = record.saw_it_locked() && !may_knock;
+        if let Operation::Acquire { .. } = operation {
+            record.tried = Some(local);
+        }
         let breach = match operation {
+            Operation::Acquire { .. } if knocks => Some("nobody knocks at a locked door"),
             Operation::Renew { .. } if is_over => Some("what is lost is not renewed"),
             _ if does_not_wait && record.setbacks > claim.settings.policy.retries => {
                 Some("who does not wait soon gives up")

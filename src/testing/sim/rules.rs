@@ -41,6 +41,10 @@ pub(super) struct Facts {
     pub(super) broken: bool,
     /// A request of its was carried out twice.
     pub(super) doubled: bool,
+    /// An acquire of its was carried out after it had been given up.
+    landed_late: bool,
+    /// Since when it has looked at its own lease in vain.
+    in_vain_since: Option<Time>,
     /// It got an answer that was for somebody else.
     pub(super) misled: bool,
     /// An acquire was sent.
@@ -81,9 +85,6 @@ impl World {
             Operation::Acquire { .. } | Operation::Renew { .. } if leaving => {
                 self.breach("who has left asks for nothing", format_args!("client {who}: {operation:?}"));
             }
-            Operation::Acquire { .. } if claim.run().record.saw_it_locked() => {
-                self.breach("nobody knocks at a locked door", format_args!("client {who}"));
-            }
             Operation::Release { .. } if claim.is_guarded() && !claim.left => {
                 self.breach("no release before the guard is dropped", format_args!("client {who}"));
             }
@@ -94,15 +95,17 @@ impl World {
     /// When the service carries out a request.
     pub(super) fn check_handled(&mut self, packet: &Packet, before: Lease, answer: Answer) {
         let Packet { who, claim, operation, .. } = *packet;
-        let own = |id: LeaseId| self.owners[&id] == claim;
         let in_vain = match (operation, before) {
-            (Operation::Look, Lease::Leased { id, .. }) => own(id),
-            (Operation::Acquire { id: new, .. }, Lease::Leased { id, .. }) => own(id) && id != new,
+            (Operation::Look, Lease::Leased { id, .. }) => self.owners[&id] == claim,
+            (Operation::Acquire { id: new, .. }, Lease::Leased { id, .. }) => self.owners[&id] == claim && id != new,
             _ => false,
         };
-        if in_vain && self.clients[who].waits_for(packet) && !self.facts[claim].doubled {
-            return self.breach("nobody waits for its own lease", format_args!("client {who}: {operation:?}"));
+        if in_vain && self.clients[who].waits_for(packet) {
+            self.check_in_vain(packet);
+        } else if !in_vain {
+            self.facts[claim].in_vain_since = None;
         }
+        let own = |id: LeaseId| self.owners[&id] == claim;
         match (operation, answer) {
             (Operation::Acquire { .. } | Operation::Renew { .. }, Answer::Leased(id)) if own(id) => {
                 self.check_leased(packet, before);
@@ -115,6 +118,23 @@ impl World {
         }
     }
 
+    /// A client waits for its own lease. It may come about by an acquire that was carried out after it had been given up,
+    /// and after a later one had been answered; the next acquire finds that.
+    fn check_in_vain(&mut self, packet: &Packet) {
+        let Packet { who, claim, operation, .. } = *packet;
+        let facts = &mut self.facts[claim];
+        let since = *facts.in_vain_since.get_or_insert(self.now);
+        let settings = &self.clients[who].claim().settings;
+        let longest = settings.term.duration().unwrap_or_default() * 101 / 100
+            + settings.longest_pause
+            + settings.policy.attempt_limit;
+        let excused = facts.doubled || facts.landed_late;
+        let in_time = self.now <= since + longest + QUIET || self.clients[who].touched >= since;
+        if !excused || !facts.doubled && !in_time {
+            self.breach("nobody waits for its own lease", format_args!("client {who}: {operation:?}"));
+        }
+    }
+
     /// The service gave the lease to the sender of this packet, or prolonged it.
     fn check_leased(&mut self, packet: &Packet, before: Lease) {
         let Packet { who, claim, operation, .. } = *packet;
@@ -122,6 +142,7 @@ impl World {
         let facts = &mut self.facts[claim];
         facts.leased.push((packet.call, until));
         let acquired = matches!(operation, Operation::Acquire { .. });
+        facts.landed_late |= acquired && !self.clients[who].waits_for(packet);
         if facts.ended && acquired && !facts.release_sent && !facts.doubled {
             return self.breach("what was begun is undone", format_args!("the lease stays with client {who}"));
         }

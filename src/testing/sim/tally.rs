@@ -29,6 +29,8 @@ tally! {
     Throttled "503, with or without Retry-After"
     Portal "bare 404 or 200 of somebody else"
     Denied "403, credential not accepted"
+    Replayed "answer to an earlier call"
+    Remembered "look answered by a cache"
     Misdirected "success under a foreign lease id"
     Stopped "process stopped and continued"
     Suspended "machine suspended and resumed"
