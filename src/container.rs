@@ -42,6 +42,7 @@ pub(crate) struct Inner {
     transport: Transport,
     policy: Policy,
     create: bool,
+    version: String,
 }
 
 impl Container {
@@ -99,6 +100,7 @@ impl Container {
             container_path: &self.0.path,
             blob_path: &place.path,
             lock: &place.lock,
+            version: &self.0.version,
         }
     }
 }

@@ -11,6 +11,8 @@ use crate::credential::{Credential, Reach};
 use crate::environment::{Environment, Location};
 use crate::error::{Error, Result};
 use crate::names;
+use crate::redact::quoted;
+use crate::rest::request::{OLDEST_VERSION, VERSION};
 use crate::retry::Policy;
 use crate::transport::Transport;
 use crate::transport::url::{self, Url};
@@ -81,6 +83,7 @@ impl Container {
             policy: Policy::default(),
             create: true,
             allow_http: false,
+            version: VERSION.to_owned(),
         }
     }
 }
@@ -96,6 +99,7 @@ pub struct Builder {
     policy: Policy,
     create: bool,
     allow_http: bool,
+    version: String,
 }
 
 impl Builder {
@@ -179,6 +183,14 @@ impl Builder {
         self
     }
 
+    /// The [version](https://learn.microsoft.com/rest/api/storageservices/versioning-for-the-azure-storage-services) of
+    /// the service's interface, a date from `2017-11-09` on: for an Azure Stack Hub, which does not know newer ones than
+    /// its own. Defaults to `2021-12-02`.
+    pub fn service_version(mut self, version: &str) -> Self {
+        version.clone_into(&mut self.version);
+        self
+    }
+
     /// Checks the settings. Talks to nobody.
     ///
     /// # Errors
@@ -188,6 +200,7 @@ impl Builder {
     /// and the crate was built without a TLS feature.
     pub fn build(self) -> Result<Container> {
         self.policy.check()?;
+        check_version(&self.version)?;
         let url = Url::parse(&self.url)?;
         let (base, name) = match self.container {
             Some(name) => (url.path.trim_end_matches('/'), name),
@@ -224,6 +237,7 @@ impl Builder {
             transport,
             policy: self.policy,
             create: self.create,
+            version: self.version,
         })))
     }
 }
@@ -241,6 +255,25 @@ fn take_sas(url: &str) -> Result<(&str, Credential)> {
         return Err(Error::input("the SAS URL has no `?` with a shared access signature after it"));
     };
     Ok((url, Credential::sas(token)?))
+}
+
+/// A date that is one, and not too old.
+fn check_version(version: &str) -> Result<()> {
+    let part = |range: std::ops::Range<usize>| {
+        version.get(range).filter(|part| part.bytes().all(|byte| byte.is_ascii_digit()))?.parse::<u32>().ok()
+    };
+    let is_date = version.len() == 10
+        && [4, 7].iter().all(|at| version.as_bytes()[*at] == b'-')
+        && part(0..4).is_some()
+        && part(5..7).is_some_and(|month| (1..=12).contains(&month))
+        && part(8..10).is_some_and(|day| (1..=31).contains(&day));
+    if is_date && version >= OLDEST_VERSION {
+        return Ok(());
+    }
+    Err(Error::input(format!(
+        "{} is no service version: a date such as {VERSION}, from {OLDEST_VERSION} on",
+        quoted(version)
+    )))
 }
 
 /// A path-style account, or the prefix of a gateway. It is sent and signed as it stands.

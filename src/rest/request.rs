@@ -28,10 +28,14 @@ pub(crate) struct Address<'a> {
     pub(crate) container_path: &'a str,
     pub(crate) blob_path: &'a str,
     pub(crate) lock: &'a Arc<str>,
+    /// Of the service's interface.
+    pub(crate) version: &'a str,
 }
 
 /// New enough for an error code in every answer, old enough for every emulator. Leases need nothing newer.
-const VERSION: &str = "2021-12-02";
+pub(crate) const VERSION: &str = "2021-12-02";
+/// From this one on all that a lock needs is there.
+pub(crate) const OLDEST_VERSION: &str = "2017-11-09";
 
 /// The name under which a request's id goes out, and comes back with its answer.
 pub(crate) const REQUEST_ID: &str = "x-ms-client-request-id";
@@ -56,7 +60,7 @@ impl RequestId {
 ///
 /// It carries `id`, which the service repeats in its answer.
 pub(crate) fn of(operation: Operation, address: &Address<'_>, date: SystemTime, id: Option<&RequestId>) -> Request {
-    let mut headers = vec![("x-ms-date", httpdate::fmt_http_date(date)), ("x-ms-version", VERSION.to_owned())];
+    let mut headers = vec![("x-ms-date", httpdate::fmt_http_date(date)), ("x-ms-version", address.version.to_owned())];
     if let Some(RequestId(id)) = id {
         headers.push((REQUEST_ID, id.clone()));
     }
@@ -105,7 +109,7 @@ pub(crate) fn of(operation: Operation, address: &Address<'_>, date: SystemTime, 
 /// The request for [Get Account Information](https://learn.microsoft.com/rest/api/storageservices/get-account-information),
 /// at the lock's blob, which whoever may use no more than that blob may ask, too.
 pub(super) fn of_account(address: &Address<'_>, date: SystemTime) -> Request {
-    let headers = vec![("x-ms-date", httpdate::fmt_http_date(date)), ("x-ms-version", VERSION.to_owned())];
+    let headers = vec![("x-ms-date", httpdate::fmt_http_date(date)), ("x-ms-version", address.version.to_owned())];
     Request::new(Method::Head, address.origin, address.blob_path, "restype=account&comp=properties", headers)
 }
 

@@ -52,6 +52,7 @@ fn any_answer(operation: Operation, credential: &Credential, bytes: &[u8]) {
         container: "locks",
         container_path: "/me/locks",
         blob_path: "/me/locks/nightly",
+        version: request::VERSION,
         lock: &lock,
     };
     let date = SystemTime::UNIX_EPOCH + DATE;
