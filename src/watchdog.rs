@@ -4,6 +4,7 @@
 //! while anything is held, because a machine that resumes from suspend does not say so.
 
 use std::fmt;
+use std::io;
 use std::process;
 use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
@@ -182,21 +183,26 @@ fn watchdog() -> &'static Watchdog {
 /// Has the deadline of `watch` watched, from its grant until its holder lets go. Called before the lock is taken, so
 /// that a thread which cannot be started strands no lease.
 pub(crate) fn watch(watch: &Arc<Watch>) -> Result<()> {
-    let watchdog = watchdog();
-    let mut watched = watchdog.lock();
-    watched.watches.push(Arc::downgrade(watch));
-    if watched.running_in != Some(process::id()) {
-        thread::Builder::new()
-            .name("azmutex-watchdog".into())
-            .stack_size(64 * 1024)
-            .spawn(|| self::watchdog().run())
-            .map_err(Error::no_thread)?;
-        watched.running_in = Some(process::id());
-    }
-    Ok(())
+    let start = || {
+        let thread = thread::Builder::new().name("azmutex-watchdog".into()).stack_size(64 * 1024);
+        thread.spawn(|| self::watchdog().run()).map(drop)
+    };
+    watchdog().register(watch, start)
 }
 
 impl Watchdog {
+    /// `start` starts the thread that [`run`](Watchdog::run)s. Nothing is kept of a watch if that fails: nobody would
+    /// ever throw it away.
+    fn register(&self, watch: &Arc<Watch>, start: impl FnOnce() -> io::Result<()>) -> Result<()> {
+        let mut watched = self.lock();
+        if watched.running_in != Some(process::id()) {
+            start().map_err(Error::no_thread)?;
+            watched.running_in = Some(process::id());
+        }
+        watched.watches.push(Arc::downgrade(watch));
+        Ok(())
+    }
+
     fn run(&self) {
         let mut watched = self.lock();
         loop {
@@ -264,6 +270,17 @@ mod tests {
         let hold = held_for(Duration::ZERO);
         assert_eq!(hold.extend(Moment::NEVER, Moment::NEVER), Err(Lost::Expired));
         assert_eq!(hold.check(), Err(Lost::Expired));
+    }
+
+    #[test]
+    fn of_a_hold_that_nobody_watches_nothing_is_kept() {
+        let watchdog = Watchdog { watched: Mutex::default(), changed: Condvar::new() };
+        let hold = Watch::new("test".into(), None);
+        let error = watchdog.register(&hold, || Err(io::ErrorKind::WouldBlock.into())).unwrap_err();
+        assert_eq!(error.kind(), crate::ErrorKind::Unexpected, "{error:?}");
+        assert_eq!(Arc::weak_count(&hold), 0);
+        assert!(watchdog.register(&hold, || Ok(())).is_ok(), "the next one tries again");
+        assert_eq!(Arc::weak_count(&hold), 1);
     }
 
     #[test]
