@@ -5,7 +5,6 @@
 
 use std::fmt;
 use std::io;
-use std::process;
 use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
 
@@ -13,6 +12,7 @@ use crate::clock::{self, Moment};
 use crate::error::{Error, Result};
 use crate::event::{Event, Observer};
 use crate::lease::Lost;
+use crate::process::Process;
 use crate::standing::{News, Standing};
 use crate::sync::channel::{Receiver, Sender, bounded};
 use crate::sync::{Condvar, Mutex, MutexGuard, thread};
@@ -29,7 +29,7 @@ const LINGER: Duration = Duration::from_secs(1);
 /// One hold of a lock, as its holder sees it. Shared by the guard, the lock's thread and the watchdog.
 pub(crate) struct Watch {
     lock: Arc<str>,
-    process: u32,
+    process: Process,
     observer: Option<Arc<Observer>>,
     standing: Mutex<Standing<Sender<Lost>>>,
     /// The loss was told.
@@ -38,7 +38,13 @@ pub(crate) struct Watch {
 
 impl Watch {
     pub(crate) fn new(lock: Arc<str>, observer: Option<Arc<Observer>>) -> Arc<Watch> {
-        Arc::new(Watch { lock, process: process::id(), observer, standing: Mutex::default(), told: Condvar::new() })
+        Arc::new(Watch {
+            lock,
+            process: Process::current(),
+            observer,
+            standing: Mutex::default(),
+            told: Condvar::new(),
+        })
     }
 
     pub(crate) fn lock_name(&self) -> &Arc<str> {
@@ -47,7 +53,7 @@ impl Watch {
 
     /// Whether this is still the process that took the lock, and not a fork of it.
     pub(crate) fn is_own_process(&self) -> bool {
-        process::id() == self.process
+        self.process.is_current()
     }
 
     /// To the observer, if there is one.
@@ -171,7 +177,7 @@ struct Watchdog {
 struct Watched {
     watches: Vec<Weak<Watch>>,
     /// The process whose thread is running; a fork has none.
-    running_in: Option<u32>,
+    running_in: Option<Process>,
 }
 
 fn watchdog() -> &'static Watchdog {
@@ -195,9 +201,9 @@ impl Watchdog {
     /// ever throw it away.
     fn register(&self, watch: &Arc<Watch>, start: impl FnOnce() -> io::Result<()>) -> Result<()> {
         let mut watched = self.lock();
-        if watched.running_in != Some(process::id()) {
+        if !watched.running_in.is_some_and(Process::is_current) {
             start().map_err(Error::no_thread)?;
-            watched.running_in = Some(process::id());
+            watched.running_in = Some(watch.process);
         }
         watched.watches.push(Arc::downgrade(watch));
         Ok(())
