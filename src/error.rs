@@ -132,6 +132,16 @@ impl Error {
         Error::new(Problem::NoCredential(text.into()))
     }
 
+    /// The same, of something that the environment variable `name` says.
+    pub(crate) fn of_variable(self, name: &str) -> Error {
+        let text = |text: &str| format!("{name} in the environment: {text}");
+        match &self.0.problem {
+            Problem::Input(wrong) => Error::input(text(wrong)),
+            Problem::NoCredential(missing) => Error::no_credential(text(missing)),
+            _ => self,
+        }
+    }
+
     pub(crate) fn no_thread(source: io::Error) -> Error {
         Error::new(Problem::NoThread(source))
     }
