@@ -53,6 +53,9 @@ pub enum ErrorKind {
     Credential,
     /// The service refused a request because this machine's clock is off.
     ClockSkew,
+    /// There is no trusted TLS connection: the server's certificate, or its TLS, was refused. Nothing was sent, and
+    /// waiting does not help.
+    Untrusted,
     /// The service, or the source of its tokens, could not be reached, did not answer in time, or answered with a
     /// passing failure.
     Unavailable,
@@ -83,7 +86,7 @@ impl fmt::Display for ServiceAnswer {
 
 #[derive(thiserror::Error)]
 enum Problem {
-    #[error("somebody else holds it; try again later, or wait for it with `lock`")]
+    #[error("somebody else holds it; try again later, or wait for it")]
     Busy,
     #[error("not obtained within {0:?}")]
     TimedOut(Duration, #[source] Option<Error>),
@@ -317,9 +320,11 @@ impl From<Error> for io::Error {
             ErrorKind::InvalidInput => io::ErrorKind::InvalidInput,
             ErrorKind::NotFound => io::ErrorKind::NotFound,
             ErrorKind::PermissionDenied | ErrorKind::Credential => io::ErrorKind::PermissionDenied,
-            ErrorKind::LeaseLost | ErrorKind::ClockSkew | ErrorKind::Unavailable | ErrorKind::Unexpected => {
-                io::ErrorKind::Other
-            }
+            ErrorKind::LeaseLost
+            | ErrorKind::ClockSkew
+            | ErrorKind::Untrusted
+            | ErrorKind::Unavailable
+            | ErrorKind::Unexpected => io::ErrorKind::Other,
         };
         io::Error::new(kind, error)
     }

@@ -96,9 +96,7 @@ impl Term {
     pub(crate) fn new(duration: Duration) -> Result<Term> {
         match u8::try_from(duration.as_secs()) {
             Ok(seconds @ SHORTEST..=LONGEST) if duration.subsec_nanos() == 0 => Ok(Term::Seconds(seconds)),
-            _ => Err(Error::input(format!(
-                "a lease lasts 15 to 60 whole seconds, not {duration:?}; `acquire_infinite` takes one without an end"
-            ))),
+            _ => Err(Error::input(format!("a lease lasts 15 to 60 whole seconds, not {duration:?}"))),
         }
     }
 

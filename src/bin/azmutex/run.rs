@@ -37,7 +37,7 @@ pub(crate) fn run(arguments: Run) -> Result<u8, Failure> {
             observer.hear(&event);
         })
         .build()?;
-    let guard = obtain(locker, timeout, &signals, &last_failure)?;
+    let guard = obtain(locker, &name, timeout, &signals, &last_failure)?;
     match Command::start(&command, &guard) {
         Ok(running) => supervise(guard, running, &signals),
         Err(error) => Err(not_started(guard, &command, &error)),
@@ -47,6 +47,7 @@ pub(crate) fn run(arguments: Run) -> Result<u8, Failure> {
 /// The lock, unless a signal or the end of the time comes first.
 fn obtain(
     locker: Locker,
+    name: &str,
     timeout: Option<Duration>,
     signals: &Receiver<Signal>,
     last_failure: &LastFailure,
@@ -70,7 +71,7 @@ fn obtain(
                 return match result.recv_timeout(PARTING) {
                     Ok(Ok(guard)) => Ok(guard),
                     Ok(Err(error)) if error.kind() != ErrorKind::Cancelled => Err(error.into()),
-                    _ => Err(timed_out(timeout.unwrap_or_default(), last_failure)),
+                    _ => Err(timed_out(name, timeout.unwrap_or_default(), last_failure)),
                 };
             }
             recv(signals) -> signal => if let Some(end) = signal.ok().and_then(before_the_lock) {
@@ -111,10 +112,12 @@ fn wait(locker: &Locker, timeout: Option<Duration>, cancel: &Cancel) -> azmutex:
     }
 }
 
-fn timed_out(timeout: Duration, last_failure: &LastFailure) -> Failure {
-    let mut text = format!("the lock was not obtained within {timeout:?}");
+fn timed_out(name: &str, timeout: Duration, last_failure: &LastFailure) -> Failure {
+    let lock = format!("lock {name:?}: ");
+    let mut text = format!("{lock}not obtained within {timeout:?}");
     if let Some(failure) = last_failure.get() {
-        text = format!("{text}; the last failure was: {failure}");
+        // It is about the same lock.
+        text = format!("{text}; the last failure was: {}", failure.strip_prefix(&lock).unwrap_or(&failure));
     }
     Failure::new(exit::NOT_OBTAINED, text)
 }
