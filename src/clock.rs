@@ -31,6 +31,14 @@ impl Moment {
         if self == Moment::NEVER { Duration::MAX } else { Duration::from_nanos(self.0.saturating_sub(now.0)) }
     }
 
+    pub(crate) fn of_nanos(nanos: u64) -> Moment {
+        Moment(nanos)
+    }
+
+    pub(crate) fn nanos(self) -> u64 {
+        self.0
+    }
+
     /// How long after `earlier` this is; zero if it is not.
     pub(crate) fn since(self, earlier: Moment) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))

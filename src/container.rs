@@ -14,6 +14,7 @@ use crate::retry::Policy;
 use crate::transport::Transport;
 
 mod builder;
+mod endpoint;
 
 pub use builder::Builder;
 

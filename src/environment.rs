@@ -44,14 +44,26 @@ mod entra {
 #[cfg(feature = "entra")]
 pub(crate) use entra::*;
 
+/// What files of variables, which are no shell scripts, leave around a value.
+const QUOTED: &str = "the value is in quotes, which are no part of it; docker's `--env-file`, for one, keeps \
+                                 them: write it without";
+
+fn is_quoted(text: &str) -> bool {
+    let inner = |quote| text.trim().strip_prefix(quote)?.strip_suffix(quote);
+    inner('"').or_else(|| inner('\'')).is_some()
+}
+
 /// Where variables are looked up. An empty one counts as absent.
 pub(crate) struct Environment<'a>(pub(crate) &'a dyn Fn(&str) -> Option<OsString>);
 
 /// Which account is meant.
 pub(crate) enum Location {
     ConnectionString(Secret),
-    /// The account's URL.
-    Endpoint(String),
+    /// The account's URL, and its name if that is said, too.
+    Endpoint {
+        url: String,
+        account: Option<String>,
+    },
     /// An account of the public cloud.
     Account(String),
 }
@@ -107,7 +119,11 @@ impl Environment<'_> {
 
     fn text(&self, name: &str) -> Result<Option<String>> {
         let text = self.raw(name).map(OsString::into_string).transpose();
-        text.map_err(|_| Error::input(format!("the environment variable {name} is not valid Unicode")))
+        let text = text.map_err(|_| Error::input(format!("the environment variable {name} is not valid Unicode")))?;
+        match text {
+            Some(text) if is_quoted(&text) => Err(Error::input(QUOTED).of_variable(name)),
+            text => Ok(text),
+        }
     }
 
     /// As [`text`](Environment::text), of what is a secret.
@@ -125,7 +141,7 @@ impl Environment<'_> {
             return Ok(Location::ConnectionString(connection_string));
         }
         match (self.text(SERVICE_ENDPOINT)?, self.text(ACCOUNT)?) {
-            (Some(endpoint), _) => Ok(Location::Endpoint(endpoint)),
+            (Some(url), account) => Ok(Location::Endpoint { url, account }),
             (None, Some(account)) => Ok(Location::Account(account)),
             (None, None) => Err(Error::no_credential(format!(
                 "the environment names no storage account: looked for {CONNECTION_STRING}, {ACCOUNT} and \

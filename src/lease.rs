@@ -9,6 +9,7 @@ use crate::clock::{self, Moment};
 use crate::error::{Error, Result};
 use crate::kept::Kept;
 pub use crate::lost::Lost;
+use crate::process::Process;
 use crate::random;
 use crate::redact::quoted;
 
@@ -19,7 +20,8 @@ const LONGEST: u8 = 60;
 /// Within how many seconds a lease can be broken at most.
 const LONGEST_BREAK: u64 = 60;
 
-/// The identity of one hold of a lock: a random GUID, new for every acquisition.
+/// The identity of one hold of a lock: a random GUID, new for every acquisition. The clocks and the process go into it,
+/// so that not even copies of a machine, whose random numbers may be the same, draw the same one.
 ///
 /// Whoever writes to the locked blob itself sends it as `x-ms-lease-id`, and the service refuses the write once the
 /// lease is somebody else's.
@@ -39,7 +41,7 @@ pub struct LeaseId([u8; 16]);
 
 impl LeaseId {
     pub(crate) fn random() -> Result<LeaseId> {
-        let mut bytes: [u8; 16] = random::bytes().map_err(Error::no_randomness)?;
+        let mut bytes = random::unique().map_err(Error::no_randomness)?;
         // Version 4, variant 1: the service refuses what is not a GUID.
         bytes[6] = bytes[6] & 0x0f | 0x40;
         bytes[8] = bytes[8] & 0x3f | 0x80;
@@ -125,9 +127,7 @@ impl Term {
     pub(crate) fn new(duration: Duration) -> Result<Term> {
         match u8::try_from(duration.as_secs()) {
             Ok(seconds @ SHORTEST..=LONGEST) if duration.subsec_nanos() == 0 => Ok(Term::Seconds(seconds)),
-            _ => Err(Error::input(format!(
-                "a lease lasts 15 to 60 whole seconds, not {duration:?}; `acquire_infinite` takes one without an end"
-            ))),
+            _ => Err(Error::input(format!("a lease lasts 15 to 60 whole seconds, not {duration:?}"))),
         }
     }
 
@@ -162,18 +162,18 @@ pub struct Lease {
     pub(crate) url: Arc<str>,
     pub(crate) id: LeaseId,
     pub(crate) term: Term,
-    process: u32,
+    process: Process,
     pub(crate) kept: Kept,
 }
 
 impl Lease {
     pub(crate) fn new(lock: Arc<str>, url: Arc<str>, id: LeaseId, term: Term, kept: Kept) -> Lease {
-        Lease { lock, url, id, term, process: std::process::id(), kept }
+        Lease { lock, url, id, term, process: Process::current(), kept }
     }
 
     /// Whether this is still the process that took the lease, and not a fork of it.
     pub(crate) fn is_own_process(&self) -> bool {
-        self.process == std::process::id()
+        self.process.is_current()
     }
 
     /// The lease id, as the service knows it.

@@ -21,7 +21,8 @@
 //! No two clients are told at the same time that they hold the lock, unless somebody breaks the lease by force (or in
 //! any way, if it is one without an end) or deletes the blob or the container, takes up a lease
 //! ([`AzureMutex::resume`]) whose process has not ended, the account fails over to another region, or a whole machine is
-//! frozen without its clocks noticing; with clocks that drift by up to 1 % and a service that ends leases up to 2 s early.
+//! frozen without its clocks noticing, or copied while it runs (a clone, or a snapshot that is resumed twice: each copy
+//! goes on holding what the one held); with clocks that drift by up to 1 % and a service that ends leases up to 2 s early.
 //!
 //! **A lease is not a fence.** Between [`LockGuard::ensure_held`] and the write that follows, the process can be
 //! stopped, and somebody else can take the lock and write. Only the resource itself can refuse the late write: if it
@@ -104,7 +105,8 @@
 //! function, too.
 //!
 //! A process that was forked from one that uses this crate must not use it before an `exec`; a guard or a lease of its
-//! parent's is not held there.
+//! parent's is not held there. If the fork has the same pid in a pid namespace of its own, it may take 20 ms until that
+//! is noticed, and it takes a `/proc`.
 //!
 //! # Differences from `std::sync::Mutex`
 //!
@@ -166,6 +168,7 @@ mod lost;
 mod mutex;
 mod names;
 pub mod preflight;
+mod process;
 mod question;
 mod random;
 mod redact;

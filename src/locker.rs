@@ -96,6 +96,7 @@ impl Locker {
     /// - [`NotFound`](crate::ErrorKind::NotFound), [`PermissionDenied`](crate::ErrorKind::PermissionDenied),
     ///   [`Credential`](crate::ErrorKind::Credential), [`ClockSkew`](crate::ErrorKind::ClockSkew): the service
     ///   refused; waiting would not help, and the text says what to change.
+    /// - [`Untrusted`](crate::ErrorKind::Untrusted): the server's certificate was refused, which ends a wait, too.
     /// - [`Unavailable`](crate::ErrorKind::Unavailable), [`Unexpected`](crate::ErrorKind::Unexpected): the service
     ///   could not be reached, or made no sense, for all of the policy's
     ///   [`patience`](crate::retry::Policy::patience), 30 s by default.

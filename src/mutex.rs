@@ -90,6 +90,7 @@ impl AzureMutex {
     /// - [`NotFound`](crate::ErrorKind::NotFound): the container is missing, and is not to be created.
     /// - [`PermissionDenied`](crate::ErrorKind::PermissionDenied), [`Credential`](crate::ErrorKind::Credential),
     ///   [`ClockSkew`](crate::ErrorKind::ClockSkew): the service refused; the text says what to change.
+    /// - [`Untrusted`](crate::ErrorKind::Untrusted): the server's certificate was refused.
     /// - [`Unavailable`](crate::ErrorKind::Unavailable), [`Unexpected`](crate::ErrorKind::Unexpected): no answer, or
     ///   none of use, in all of the tries. If the service took the lease all the same, it was asked to release it; at worst the
     ///   lock stays taken for `duration`.

@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::io;
+use std::net::{Ipv4Addr, UdpSocket};
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::time::Duration;
 
@@ -157,6 +158,10 @@ pub(crate) enum Because {
     Proxy,
     /// The server's certificate or its TLS is not acceptable. Trying again would not help.
     Tls,
+    /// What answers speaks no TLS, or no longer.
+    NoTls,
+    /// For a socket. That may pass.
+    NoDescriptor,
     NotHttp,
 }
 
@@ -167,8 +172,16 @@ impl NoAnswer {
             Because::TimedOut => format!("no answer from {origin} within {limit:?}"),
             Because::NoSuchHost => format!("the name of {origin} cannot be resolved"),
             Because::ConnectionRefused => format!("nothing listens at {origin}; is it running, and the port right?"),
+            Because::Connection if is_plain(origin) && self.is_closed() => format!(
+                "the connection to {origin} was closed without an answer; if it speaks https, its URL begins with \
+                 https://"
+            ),
             Because::Connection => format!("the connection to {origin} failed"),
             Because::Proxy => format!("the proxy that the environment names does not connect to {origin}"),
+            Because::Tls if self.says("CaUsedAsEndEntity") => format!(
+                "no trusted TLS connection to {origin}: its certificate is an authority's own (CA), which no server may \
+                 show; give the server one that the authority has signed"
+            ),
             Because::Tls if cfg!(feature = "platform-verifier") => {
                 format!("no trusted TLS connection to {origin}; is its authority in this system's trust store?")
             }
@@ -176,9 +189,36 @@ impl NoAnswer {
                 "no trusted TLS connection to {origin}; for a private certificate authority use the feature \
                  `platform-verifier`"
             ),
+            Because::NoTls => format!(
+                "what answers at {origin} speaks no TLS; is the port right? A server of plain http has a URL that begins \
+                 with http://"
+            ),
+            Because::NoDescriptor => format!(
+                "there is no free file descriptor for a connection to {origin}; raise this process's limit (`ulimit \
+                 -n`), or find out what leaves files open"
+            ),
+            Because::NotHttp if is_plain(origin) => format!(
+                "{origin} does not answer as an HTTP server does; if it speaks https, its URL begins with https://"
+            ),
             Because::NotHttp => format!("{origin} does not answer as an HTTP server does"),
         }
     }
+}
+
+impl NoAnswer {
+    fn says(&self, word: &str) -> bool {
+        self.source.as_ref().is_some_and(|source| source.to_string().contains(word))
+    }
+
+    /// By the other end, before there was an answer.
+    fn is_closed(&self) -> bool {
+        let io = self.source.as_ref().and_then(|source| source.downcast_ref::<io::Error>());
+        io.is_some_and(|io| matches!(io.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset))
+    }
+}
+
+fn is_plain(origin: &str) -> bool {
+    origin.starts_with("http://")
 }
 
 /// Agents and their pools. Cheap to share, not to make.
@@ -278,9 +318,13 @@ fn no_answer(error: ureq::Error) -> NoAnswer {
     let (because, unsent) = match &error {
         ureq::Error::Timeout(Timeout::Resolve | Timeout::Connect) => (Because::TimedOut, true),
         ureq::Error::Timeout(_) => (Because::TimedOut, false),
+        ureq::Error::HostNotFound if no_descriptor_is_free() => (Because::NoDescriptor, true),
         ureq::Error::HostNotFound => (Because::NoSuchHost, true),
+        ureq::Error::Io(io) if is_want_of_descriptors(io) => (Because::NoDescriptor, true),
         ureq::Error::Io(io) if io.kind() == io::ErrorKind::ConnectionRefused => (Because::ConnectionRefused, true),
         ureq::Error::Io(io) if is_certificate(io) => (Because::Tls, true),
+        // Whether that was the first answer to come over the connection is not known.
+        ureq::Error::Io(io) if is_no_tls(io) => (Because::NoTls, false),
         ureq::Error::Io(_) => (Because::Connection, false),
         ureq::Error::ConnectionFailed => (Because::Connection, true),
         ureq::Error::ConnectProxyFailed(_) | ureq::Error::InvalidProxyUrl => (Because::Proxy, true),
@@ -322,9 +366,46 @@ fn is_certificate(error: &io::Error) -> bool {
         && error.get_ref().is_some_and(|inner| inner.to_string().starts_with("invalid peer certificate"))
 }
 
+/// Whether something else than TLS came. Its text is looked at as that of [`is_certificate`].
+fn is_no_tls(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::InvalidData
+        && error.get_ref().is_some_and(|inner| inner.to_string().contains("InvalidContentType"))
+}
+
+/// A name cannot be looked up without a descriptor, and the system does not say that it was for want of one.
+fn no_descriptor_is_free() -> bool {
+    UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).is_err_and(|error| is_want_of_descriptors(&error))
+}
+
+#[cfg(unix)]
+fn is_want_of_descriptors(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+
+    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
+}
+
+#[cfg(not(unix))]
+fn is_want_of_descriptors(error: &io::Error) -> bool {
+    const WSAEMFILE: i32 = 10024;
+    error.raw_os_error() == Some(WSAEMFILE)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_certificate_of_an_authority_is_named() {
+        let hint = |text: &str| {
+            let io = io::Error::new(io::ErrorKind::InvalidData, text.to_owned());
+            let no_answer = no_answer(ureq::Error::Io(io));
+            assert_eq!((no_answer.because, no_answer.unsent), (Because::Tls, true));
+            no_answer.hint("https://me.example", Duration::from_secs(5))
+        };
+        let authority = hint("invalid peer certificate: Other(OtherError(CaUsedAsEndEntity))");
+        assert!(authority.contains("(CA)") && authority.contains("no trusted TLS"), "{authority}");
+        assert!(!hint("invalid peer certificate: UnknownIssuer").contains("(CA)"));
+    }
 
     #[test]
     fn a_source_is_no_type_of_ureqs() {

@@ -4,8 +4,9 @@ use super::Credential;
 #[cfg(feature = "entra")]
 use super::entra::{ManagedIdentity, ServicePrincipal, WorkloadIdentity};
 use crate::connection_string::{self, Auth};
-use crate::environment::{Chosen, Environment};
+use crate::environment::{ACCOUNT, CONNECTION_STRING, Chosen, Environment, KEY, SAS_TOKEN};
 use crate::error::Result;
+use crate::names;
 
 impl Credential {
     /// The credential that the environment says, in this order:
@@ -38,9 +39,16 @@ impl Credential {
 
     pub(crate) fn from_variables(environment: &Environment<'_>) -> Result<Credential> {
         match environment.credential()? {
-            Chosen::ConnectionString(text) => Credential::of(&connection_string::parse(text.reveal())?.auth),
-            Chosen::SharedKey { account, key } => Credential::shared_key(&account, key.reveal()),
-            Chosen::Sas(token) => Credential::sas(token.reveal()),
+            Chosen::ConnectionString(text) => {
+                let parts = connection_string::parse(text.reveal());
+                let credential = parts.and_then(|parts| Credential::of(&parts.auth));
+                credential.map_err(|error| error.of_variable(CONNECTION_STRING))
+            }
+            Chosen::SharedKey { account, key } => {
+                names::check_account(&account).map_err(|error| error.of_variable(ACCOUNT))?;
+                Credential::shared_key(&account, key.reveal()).map_err(|error| error.of_variable(KEY))
+            }
+            Chosen::Sas(token) => Credential::sas(token.reveal()).map_err(|error| error.of_variable(SAS_TOKEN)),
             #[cfg(feature = "entra")]
             Chosen::ServicePrincipal { application, secret } => ServicePrincipal::of(&application, &secret).build(),
             #[cfg(feature = "entra")]

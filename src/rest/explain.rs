@@ -44,6 +44,13 @@ fn doing(operation: Operation) -> &'static str {
     }
 }
 
+/// What servers of https say to plain http, unless they just close the connection: nginx, Go's and Apache's.
+fn is_of_https_port(reply: &Reply) -> bool {
+    let body = reply.body().to_ascii_lowercase();
+    !is_service(reply)
+        && ["to https port", "to an https server", "ssl-enabled server port"].iter().any(|word| body.contains(word))
+}
+
 impl Asked<'_> {
     fn right(&self) -> &'static str {
         match self.operation {
@@ -81,11 +88,11 @@ impl Asked<'_> {
         let origin = self.address.origin;
         let hint = match no_answer.because {
             Because::NoSuchHost => format!("the name of {origin} cannot be resolved; check the account's name"),
-            Because::NotHttp => format!("{origin} does not answer as the Blob service does"),
             _ => no_answer.hint(origin, self.limit),
         };
         let kind = match no_answer.because {
             Because::NotHttp => ErrorKind::Unexpected,
+            Because::Tls => ErrorKind::Untrusted,
             _ => ErrorKind::Unavailable,
         };
         Error::no_answer(self.address.lock, kind, doing(self.operation), hint, no_answer.source)
@@ -99,6 +106,10 @@ impl Asked<'_> {
         let foreign =
             || format!("{} does not answer as the Blob service does; is a proxy in between?", self.address.origin);
         match (reply.status, code) {
+            (400, None) if self.address.origin.starts_with("http://") && is_of_https_port(reply) => {
+                let origin = self.address.origin;
+                (ErrorKind::Unexpected, format!("{origin} speaks https, so its URL begins with https://"))
+            }
             (200..408 | 409..429, None) if !is_service(reply) => (ErrorKind::Unexpected, foreign()),
             (_, Some("AuthenticationFailed")) if self.skew(reply).is_some() => {
                 let skew = self.skew(reply).unwrap_or_default();
@@ -161,7 +172,7 @@ impl Asked<'_> {
             }
             (_, Some("ContainerNotFound")) => (
                 ErrorKind::NotFound,
-                format!("there is no container {container:?}; create it, or let the builder do so"),
+                format!("there is no container {container:?}; create it, or have this program do so"),
             ),
             (_, Some("BlobNotFound")) if !matches!(self.operation, Operation::Break { .. }) => {
                 (ErrorKind::Unexpected, "the lock's blob vanishes as soon as it is made".to_owned())

@@ -25,7 +25,9 @@ impl Url {
             _ => return Err(Error::input("the URL must begin with https:// or http://")),
         };
         if rest.contains(['?', '#']) {
-            return Err(Error::input("the URL must have no query; a SAS token goes into `Credential::sas`"));
+            return Err(Error::input(
+                "the URL must have no query; a SAS token is no part of it, and is given by itself",
+            ));
         }
         let (authority, path) = rest.find('/').map_or((rest, ""), |slash| rest.split_at(slash));
         let (host, port) = match authority.rsplit_once(':') {
@@ -46,6 +48,15 @@ impl Url {
             ));
         }
         Ok(Url { https, origin, host: bare.unwrap_or(host).to_ascii_lowercase(), path: path.to_owned() })
+    }
+
+    /// In lower case; an IPv6 address without its brackets.
+    pub(crate) fn host(&self) -> &str {
+        &self.host
+    }
+
+    pub(crate) fn scheme(&self) -> &'static str {
+        if self.https { "https" } else { "http" }
     }
 
     pub(crate) fn is_loopback(&self) -> bool {

@@ -35,6 +35,8 @@
 //! | 29 | the command line (a terminal's ^C is a signal like the others) | tests/cli |
 //! | 30 | random faults on Azurite, for as long as is wished | tests/chaos |
 //! | 31 | one script for all servers | tests/it/conformance.rs |
+//! | 36 | an endpoint that is written differently | tests/it/names.rs, src/container/builder.rs |
+//! | 37 | a running machine is copied (what one held, each goes on holding: no lease can help that) | src/random.rs |
 
 // A test that meets what it did not expect is to panic.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
