@@ -364,9 +364,7 @@ impl Service {
             LeaseAction::Break { period } => {
                 let left = lease.break_within(now, period)?;
                 let mut answer = Answer::new(202, "Accepted");
-                // Up, or a new lease could not be had yet when that time is over.
-                let seconds = left.as_secs() + u64::from(left.subsec_nanos() > 0);
-                answer.set("x-ms-lease-time", seconds.to_string());
+                answer.set("x-ms-lease-time", nearest_seconds(left).to_string());
                 answer
             }
         };
@@ -406,6 +404,11 @@ impl Service {
     pub(super) fn remove_container(&self, container: &str) -> io::Result<()> {
         self.store().delete_container(container, self.clock.now()).map_err(not_there)
     }
+}
+
+/// The service promises no more than about how long it takes: whoever comes back then may be early by half a second.
+fn nearest_seconds(time: Duration) -> u64 {
+    time.saturating_add(Duration::from_millis(500)).as_secs()
 }
 
 fn not_there(code: Code) -> io::Error {

@@ -587,6 +587,19 @@ fn odd_requests_of_those_who_may_are_refused_by_name() {
 }
 
 #[test]
+fn the_time_of_a_break_is_told_to_the_nearest_second() {
+    for (passed, told) in [(5_300, 10), (5_600, 9)] {
+        let emulator = Emulator::start().unwrap();
+        create(&emulator);
+        let lease = [("x-ms-lease-action", "acquire"), ("x-ms-lease-duration", "15")];
+        assert_eq!(raw(&emulator, "PUT", "locks/job?comp=lease", &lease, b"").status, 201);
+        emulator.advance(Duration::from_millis(passed));
+        let response = raw(&emulator, "PUT", "locks/job?comp=lease", &[("x-ms-lease-action", "break")], b"");
+        assert_eq!(response.header("x-ms-lease-time"), Some(&*told.to_string()), "after {passed} ms of 15 s");
+    }
+}
+
+#[test]
 fn leases_of_anything_but_blobs_are_not_implemented() {
     let emulator = Emulator::start().unwrap();
     create(&emulator);
