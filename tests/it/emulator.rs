@@ -600,6 +600,16 @@ fn the_time_of_a_break_is_told_to_the_nearest_second() {
 }
 
 #[test]
+fn a_raw_plus_in_a_query_is_a_space() {
+    let emulator = Emulator::start().unwrap();
+    create(&emulator);
+    let sas = sas::with_plus(sas::ACCOUNT, sas::KEY);
+    assert_eq!(raw_with(&emulator, &sas, "HEAD", "locks/job", &[], b"").status, 200);
+    let response = raw_with(&emulator, &sas.replace("%2B", "+"), "HEAD", "locks/job", &[], b"");
+    assert_refused(&response, 403, "AuthenticationFailed");
+}
+
+#[test]
 fn leases_of_anything_but_blobs_are_not_implemented() {
     let emulator = Emulator::start().unwrap();
     create(&emulator);
