@@ -189,8 +189,8 @@ impl AzureMutex {
         released
     }
 
-    /// Ends the lease of whoever has the lock, and says how long until it is free: at once if nobody has it. For
-    /// operators. With [`Break::AtExpiry`] a holder's deadline stays true and no two holders meet, unless the lease has
+    /// Ends the lease of whoever has the lock, and says how long until it is free: about, to the second, as the service
+    /// tells it, so that who tries then may be too early by one; zero if nobody has it. For operators. With [`Break::AtExpiry`] a holder's deadline stays true and no two holders meet, unless the lease has
     /// no end; [`Break::ForceWithin`] does not wait for that deadline.
     ///
     /// # Errors

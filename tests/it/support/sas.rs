@@ -17,6 +17,13 @@ pub fn full(account: &str, key: &str) -> String {
     of_account(account, key, "rwdlac", "sco", FAR)
 }
 
+/// The same, with a plus sign in the signature.
+pub fn with_plus(account: &str, key: &str) -> String {
+    let dates = (2030..2099).map(|year| format!("{year}-01-01T00:00:00Z"));
+    let mut all = dates.map(|expiry| of_account(account, key, "rwdlac", "sco", &expiry));
+    all.find(|sas| sas.contains("%2B")).expect("most signatures have one")
+}
+
 /// A query for the account with these permissions on these types of resource.
 pub fn of_account(account: &str, key: &str, permissions: &str, types: &str, expiry: &str) -> String {
     let text = format!("{account}\n{permissions}\nb\n{types}\n\n{expiry}\n\n\n{VERSION}\n\n");
