@@ -227,8 +227,8 @@ impl Builder {
     /// # Errors
     ///
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if the URL, the container's name or a setting cannot be right;
-    /// if the URL is plain http to another machine, without [`allow_http`](Builder::allow_http); or if it is https
-    /// and the crate was built without a TLS feature.
+    /// if the URL is plain http to another machine, without [`allow_http`](Builder::allow_http); if it is https and
+    /// the crate was built without a TLS feature; or if the environment names a proxy for it that cannot be used.
     pub fn build(self) -> Result<Container> {
         self.policy.check()?;
         check_version(&self.version)?;
@@ -241,7 +241,8 @@ impl Builder {
             None => error,
         })?;
         url.check_tls()?;
-        let transport = Transport::new(self.policy.attempt_limit, url.is_loopback());
+        let proxy = Environment::of_process().proxies().on_the_way_to(&url)?;
+        let transport = Transport::new(self.policy.attempt_limit, proxy);
         Ok(Container(Arc::new(Inner {
             origin: url.origin,
             name,

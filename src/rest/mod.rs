@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use crate::clock::{self, Moment};
 use crate::credential::{Credential, NoProof};
 use crate::error::Error;
-use crate::transport::{NoAnswer, Reply, Transport};
+use crate::transport::{Because, NoAnswer, Reply, Transport};
 
 mod account;
 mod answer;
@@ -37,6 +37,8 @@ pub(crate) struct Exchange<F = Error> {
 pub(crate) enum Contact {
     /// There was no proof to send it with.
     Unsent,
+    /// The proxy on the way let nothing through.
+    Blocked,
     Unanswered,
     Answered(Heard),
 }
@@ -92,14 +94,21 @@ pub(crate) fn attempt_and_listen(
     let limit = if waited < AT_HAND { limit } else { limit.saturating_sub(waited) };
     let asked = Asked { operation, address, credential, proof, date, id, limit };
     let reply = transport.send(&request, limit);
-    let contact = reply.as_ref().map_or(Contact::Unanswered, |reply| {
-        Contact::Answered(Heard {
+    if let Ok(reply) = &reply
+        && !answer::is_service(reply)
+    {
+        reply.distrust();
+    }
+    let contact = match &reply {
+        Ok(reply) => Contact::Answered(Heard {
             took: clock::now().since(sent),
             ours: date,
             theirs: answer::date_of(reply),
             is_service: answer::is_service(reply),
-        })
-    });
+        }),
+        Err(no_answer) if matches!(no_answer.because, Because::Proxy(_)) => Contact::Blocked,
+        Err(_) => Contact::Unanswered,
+    };
     let (outcome, error) = match reply {
         Ok(reply) => read(&asked, &reply),
         Err(no_answer) => missing(&asked, no_answer),
@@ -117,6 +126,10 @@ fn unsent(operation: Operation, address: &Address<'_>, no_proof: NoProof) -> (Ou
 }
 
 pub(crate) fn read(asked: &Asked<'_>, reply: &Reply) -> (Outcome, Option<Error>) {
+    if !answer::belongs(asked.id.as_ref(), reply) {
+        // It would stay one answer behind.
+        reply.distrust();
+    }
     let outcome = match answer::outcome(asked.operation, asked.id.as_ref(), reply, asked.date) {
         // Not the last word, if the next attempt has another proof.
         Outcome::Denied if answer::is_unauthenticated(reply) && asked.credential.rejected(&asked.proof) => {

@@ -18,6 +18,7 @@ fn a_wait_knocks_once_and_then_looks() {
     play.tells(granted(sent));
 }
 
+// Scenario 33.
 #[test]
 fn no_look_is_trusted_for_longer_than_a_lease() {
     let mut play = Play::waiting(Wait::Forever);

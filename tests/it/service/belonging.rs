@@ -49,6 +49,7 @@ fn an_answer_that_repeats_the_id_counts() {
     assert_eq!(peer.received().len(), 2);
 }
 
+// Scenario 32.
 #[test]
 fn the_answer_to_another_renewal_renews_nothing() {
     // As a proxy does that answers a renewal with what it kept of the one before.
@@ -111,6 +112,7 @@ fn a_look_that_is_void_turns_the_waiter_to_acquiring_and_is_no_failure() {
     assert!(events.try_iter().all(|event| !matches!(event, Event::Retrying { .. })));
 }
 
+// Scenario 33.
 #[test]
 fn a_cache_that_keeps_an_old_look_does_not_keep_the_lock() {
     // Free, but for what a cache remembers of it.
