@@ -1,6 +1,4 @@
 //! The environment variables that this crate reads: their names, and the order in which they count.
-//!
-//! Those that name a proxy are read by ureq.
 
 use std::env;
 #[cfg(feature = "entra")]
@@ -11,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::redact::Secret;
+use crate::transport::proxy::{Proxies, Setting};
 
 pub(crate) const CONNECTION_STRING: &str = "AZURE_STORAGE_CONNECTION_STRING";
 pub(crate) const ACCOUNT: &str = "AZURE_STORAGE_ACCOUNT";
@@ -18,6 +17,13 @@ pub(crate) const KEY: &str = "AZURE_STORAGE_KEY";
 pub(crate) const SAS_TOKEN: &str = "AZURE_STORAGE_SAS_TOKEN";
 /// The account's own address, where it is not of the usual form: in another cloud, on a private net, an emulator.
 pub(crate) const SERVICE_ENDPOINT: &str = "AZURE_STORAGE_SERVICE_ENDPOINT";
+
+/// The proxies, as curl calls them: the first that is set counts. Other than for curl, that is upper case for http, too:
+/// there the variable may come from a request's header, if the program is a CGI's.
+const HTTPS_PROXY: [&str; 4] = ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"];
+const HTTP_PROXY: [&str; 4] = ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"];
+/// What is reached without a proxy.
+const NO_PROXY: [&str; 2] = ["no_proxy", "NO_PROXY"];
 
 /// Those of Entra ID's sources, as the platforms, and the vendor's libraries, call them.
 #[cfg(feature = "entra")]
@@ -117,6 +123,22 @@ impl Environment<'_> {
 
     fn raw(&self, name: &str) -> Option<OsString> {
         (self.0)(name).filter(|value| !value.is_empty())
+    }
+
+    /// What is said of proxies.
+    pub(crate) fn proxies(&self) -> Proxies {
+        let first = |variables: &[&'static str]| {
+            variables.iter().find_map(|&variable| {
+                // What is no Unicode will be no URL, either.
+                let value = self.raw(variable)?.to_string_lossy().trim().to_owned();
+                (!value.is_empty()).then(|| Setting { variable, url: Secret::new(value) })
+            })
+        };
+        Proxies {
+            http: first(&HTTP_PROXY),
+            https: first(&HTTPS_PROXY),
+            direct: first(&NO_PROXY).map(|list| list.url.reveal().to_owned()).unwrap_or_default(),
+        }
     }
 
     /// In the order that [`Container::from_env`](crate::Container::from_env) promises.

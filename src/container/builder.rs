@@ -184,8 +184,8 @@ impl Builder {
     /// # Errors
     ///
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if the URL, the container's name or a setting cannot be right;
-    /// if the URL is plain http to another machine, without [`allow_http`](Builder::allow_http); or if it is https
-    /// and the crate was built without a TLS feature.
+    /// if the URL is plain http to another machine, without [`allow_http`](Builder::allow_http); if it is https and
+    /// the crate was built without a TLS feature; or if the environment names a proxy for it that cannot be used.
     pub fn build(self) -> Result<Container> {
         self.policy.check()?;
         let url = Url::parse(&self.url)?;
@@ -215,7 +215,8 @@ impl Builder {
         }
         url.check_tls()?;
         let path = format!("{base}/{name}");
-        let transport = Transport::new(self.policy.attempt_limit, local);
+        let proxy = Environment::of_process().proxies().on_the_way_to(&url)?;
+        let transport = Transport::new(self.policy.attempt_limit, proxy);
         Ok(Container(Arc::new(Inner {
             origin: url.origin,
             name,

@@ -71,7 +71,7 @@ impl Asked<'_> {
         let origin = self.address.origin;
         let hint = match no_answer.because {
             Because::NoSuchHost => format!("the name of {origin} cannot be resolved; check the account's name"),
-            Because::NotHttp => format!("{origin} does not answer as the Blob service does"),
+            Because::NotHttp => no_answer.by_way_of(format!("{origin} does not answer as the Blob service does")),
             _ => no_answer.hint(origin, self.limit),
         };
         let kind = match no_answer.because {

@@ -90,6 +90,11 @@ pub(crate) fn attempt_and_listen(
     let limit = if waited < AT_HAND { limit } else { limit.saturating_sub(waited) };
     let asked = Asked { operation, address, credential, proof, date, limit };
     let reply = transport.send(&request, limit);
+    if let Ok(reply) = &reply
+        && !answer::is_service(reply)
+    {
+        reply.distrust();
+    }
     let contact = reply.as_ref().map_or(Contact::Unanswered, |reply| {
         Contact::Answered(Heard {
             took: clock::now().since(sent),

@@ -35,6 +35,8 @@
 //! | 29 | the command line (a terminal's ^C is a signal like the others) | tests/cli |
 //! | 30 | random faults on Azurite, for as long as is wished | tests/chaos |
 //! | 31 | one script for all servers | tests/it/conformance.rs |
+//! | 34 | the account's name moves, and the old address still answers | src/transport |
+//! | 35 | a proxy drips, hangs, refuses, or asks for a password | tests/it/proxies.rs |
 
 // A test that meets what it did not expect is to panic.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
@@ -56,6 +58,7 @@ mod mutex;
 mod names;
 mod preflight;
 mod processes;
+mod proxies;
 mod sas;
 mod scenarios;
 #[cfg(all(unix, feature = "entra"))]

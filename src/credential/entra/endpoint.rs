@@ -7,8 +7,10 @@ use super::answer::{self, ErrorResponse};
 use super::backoff::Backoff;
 use super::source::{AccessToken, TokenError};
 use crate::clock;
+use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::retry;
+use crate::transport::proxy::Proxy;
 use crate::transport::url::Url;
 use crate::transport::{Because, Method, Request, Transport};
 
@@ -38,7 +40,8 @@ impl Endpoint {
             return Err(Error::input(format!("{} would be told secrets without TLS; use https", url.origin)));
         }
         url.check_tls()?;
-        Ok(Endpoint::new(url, &Backoff::TOKENS, local))
+        let proxy = Environment::of_process().proxies().on_the_way_to(url)?;
+        Ok(Endpoint::new(url, &Backoff::TOKENS, proxy))
     }
 
     /// One of the platform that this runs on: on this machine, or next to it, where no proxy can reach it or should.
@@ -50,11 +53,11 @@ impl Endpoint {
             )));
         }
         url.check_tls()?;
-        Ok(Endpoint::new(url, backoff, true))
+        Ok(Endpoint::new(url, backoff, None))
     }
 
-    fn new(url: &Url, backoff: &'static Backoff, direct: bool) -> Endpoint {
-        Endpoint { origin: url.origin.clone(), backoff, transport: Transport::new(LIMIT, direct) }
+    fn new(url: &Url, backoff: &'static Backoff, proxy: Option<Proxy>) -> Endpoint {
+        Endpoint { origin: url.origin.clone(), backoff, transport: Transport::new(LIMIT, proxy) }
     }
 
     pub(super) fn origin(&self) -> &str {
