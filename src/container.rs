@@ -12,6 +12,7 @@ use crate::names;
 use crate::rest::{self, AccountInfo, Address, Contact, Exchange, Operation};
 use crate::retry::Policy;
 use crate::transport::Transport;
+use crate::transport::proxy::Proxy;
 
 mod builder;
 
@@ -47,6 +48,11 @@ pub(crate) struct Inner {
 impl Container {
     pub(crate) fn policy(&self) -> &Policy {
         &self.0.policy
+    }
+
+    /// The one on the way to the service.
+    pub(crate) fn proxy(&self) -> Option<&Proxy> {
+        self.0.transport.proxy()
     }
 
     pub(crate) fn creates(&self) -> bool {

@@ -101,7 +101,7 @@
 //! What cannot be used, such as a SOCKS proxy, is an error of the kind [`ErrorKind::InvalidInput`] where that proxy
 //! would be used, and not ignored. What a proxy refuses is told with the proxy's name, and never with its password. A
 //! connection is used for 5 min at most, so that a name that the proxy looks up is looked up again; one without a proxy
-//! is given up 2 min after its address has ceased to be the name's.
+//! is given up 2 min after its address has ceased to be the name's. [`Locker::preflight`] says which proxy is used.
 //!
 //! # Numbers
 //!

@@ -245,6 +245,11 @@ impl Transport {
         Transport { agent, limit, proxy }
     }
 
+    /// The proxy on the way, if there is one.
+    pub(crate) fn proxy(&self) -> Option<&Proxy> {
+        self.proxy.as_deref()
+    }
+
     /// One attempt, over within `limit` from the look-up of the name to the end of the answer.
     pub(crate) fn send(&self, request: &Request, limit: Duration) -> Result<Reply, NoAnswer> {
         // Whatever was sent before is none of this request's.

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use crate::clock::{self, Moment};
 use crate::credential::{Credential, NoProof};
 use crate::error::Error;
-use crate::transport::{NoAnswer, Reply, Transport};
+use crate::transport::{Because, NoAnswer, Reply, Transport};
 
 mod account;
 mod answer;
@@ -36,6 +36,8 @@ pub(crate) struct Exchange<F = Error> {
 pub(crate) enum Contact {
     /// There was no proof to send it with.
     Unsent,
+    /// The proxy on the way let nothing through.
+    Blocked,
     Unanswered,
     Answered(Heard),
 }
@@ -95,14 +97,16 @@ pub(crate) fn attempt_and_listen(
     {
         reply.distrust();
     }
-    let contact = reply.as_ref().map_or(Contact::Unanswered, |reply| {
-        Contact::Answered(Heard {
+    let contact = match &reply {
+        Ok(reply) => Contact::Answered(Heard {
             took: clock::now().since(sent),
             ours: date,
             theirs: answer::date_of(reply),
             is_service: answer::is_service(reply),
-        })
-    });
+        }),
+        Err(no_answer) if matches!(no_answer.because, Because::Proxy(_)) => Contact::Blocked,
+        Err(_) => Contact::Unanswered,
+    };
     let (outcome, error) = match reply {
         Ok(reply) => read(&asked, &reply),
         Err(no_answer) => missing(&asked, no_answer),

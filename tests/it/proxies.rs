@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use azmutex::lease::Break;
+use azmutex::preflight::{Status, Subject};
 use azmutex::retry::Policy;
 use azmutex::{AzureMutex, Container, Error, ErrorKind, Locker};
 
@@ -265,6 +266,33 @@ fn loopback_needs_no_proxy() {
     let again = again(loopback_needs_no_proxy, "").env(STORE, &store.url());
     again.env("http_proxy", &proxy.url()).env("ALL_PROXY", "socks5://127.0.0.1").passes();
     assert_eq!(proxy.connections(), 0);
+}
+
+#[test]
+fn a_preflight_says_which_proxy_is_used() {
+    if let Some(expected) = process::variable(PART) {
+        let report = within(BOUND, "preflight", || Locker::new(mutex()).preflight());
+        let proxy = report.check(Subject::Proxy).unwrap();
+        assert!(proxy.to_string().contains(&expected), "{expected}: {report}");
+        assert!(!report.to_string().contains(PASSWORD), "{report}");
+        assert_eq!(report.can_lock(), expected.contains("(HTTP_PROXY)"), "{report}");
+        if proxy.status() == Status::Failed {
+            assert_eq!(report.obstacle().unwrap().subject(), Subject::Proxy, "{report}");
+            assert_eq!(report.check(Subject::Endpoint).unwrap().status(), Status::NotTried, "{report}");
+        }
+        return;
+    }
+    let (good, bad) = (proxy(connected), proxy(|_| answer(403, &[])));
+    let preflight = |expected: &str| again(a_preflight_says_which_proxy_is_used, expected);
+    let with_password = |peer: &Peer| format!("http://user:{PASSWORD}@127.0.0.1:{}", peer.port());
+    preflight(&format!("ok         proxy       {} (HTTP_PROXY)", good.url()))
+        .env("HTTP_PROXY", &with_password(&good))
+        .passes();
+    preflight("ok         proxy       none").passes();
+    preflight("FAILED     proxy").env("http_proxy", &with_password(&bad)).passes();
+    preflight(&format!("the proxy {} (ALL_PROXY) does not allow", bad.url()))
+        .env("ALL_PROXY", &with_password(&bad))
+        .passes();
 }
 
 /// With TLS as far as the proxy, whose certificate nobody vouches for.
