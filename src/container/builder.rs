@@ -540,11 +540,14 @@ mod tests {
     }
 
     /// A connection string with this endpoint, which is of the account `me` unless `who` says something else.
+    #[cfg(any(feature = "rustls", feature = "platform-verifier"))]
     fn by_endpoint(endpoint: &str, who: &str) -> Result<Container> {
         Builder::from_connection_string(&format!("BlobEndpoint={endpoint};{who}"), "locks")?.allow_http().build()
     }
 
+    #[cfg(any(feature = "rustls", feature = "platform-verifier"))]
     const KEYED: &str = "AccountName=me;AccountKey=AAAA";
+    #[cfg(any(feature = "rustls", feature = "platform-verifier"))]
     const SIGNED: &str = "SharedAccessSignature=sv=1&sig=abc";
 
     // Scenario 36.

@@ -81,6 +81,7 @@ impl Credential {
 mod tests {
     use super::*;
     use crate::ErrorKind;
+    #[cfg(feature = "entra")]
     use crate::environment::*;
 
     fn chosen(variables: &[(&str, &str)]) -> Result<String> {
