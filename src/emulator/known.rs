@@ -38,8 +38,11 @@ pub(super) fn check(request: &HttpRequest, address: &Address, operation: Operati
             return Err(Refusal::header(Code::NotImplemented, header, Some(value)));
         }
     }
+    // An account's signature says nothing of headers.
+    let is_of_service = address.parameter("sr").is_some();
     let is_known = |name: &str| {
-        PARAMETERS.contains(&name) || SIGNED.contains(&name) || properties::signed().any(|own| own == name)
+        let is_header = is_of_service && properties::signed().any(|own| own == name);
+        PARAMETERS.contains(&name) || SIGNED.contains(&name) || is_header
     };
     match address.query.iter().find(|(name, _)| !is_known(name)) {
         Some((name, value)) => Err(Refusal::parameter(Code::NotImplemented, name, value)),

@@ -38,6 +38,14 @@ pub fn of_container(account: &str, key: &str, container: &str, permissions: &str
     query(&[("sr", "c"), ("sp", permissions), ("se", expiry)], key, &text)
 }
 
+/// A query to read what is in one container, with answers that have these headers.
+pub fn with_headers(container: &str, cache_control: &str, content_type: &str) -> String {
+    let resource = format!("/blob/{ACCOUNT}/{container}");
+    let text = format!("r\n\n{FAR}\n{resource}\n\n\n\n{VERSION}\nc\n\n\n{cache_control}\n\n\n\n{content_type}");
+    let headers = [("rscc", cache_control), ("rsct", content_type)];
+    query(&[&[("sr", "c"), ("sp", "r"), ("se", FAR)], &headers[..]].concat(), KEY, &text)
+}
+
 /// A query for one blob with these permissions, for the time between these dates.
 pub fn of_blob(place: &str, permissions: &str, start: &str, expiry: &str) -> String {
     let resource = format!("/blob/{ACCOUNT}/{place}");
