@@ -8,6 +8,8 @@ use std::ffi::OsStr;
 use std::ffi::OsString;
 #[cfg(feature = "entra")]
 use std::path::{Path, PathBuf};
+#[cfg(feature = "entra")]
+use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::redact::Secret;
@@ -38,6 +40,8 @@ mod entra {
     pub(crate) const TOKEN_CREDENTIALS: &str = "AZURE_TOKEN_CREDENTIALS";
     /// Not read, but set for the Azure CLI.
     pub(crate) const CLI_NO_COLOR: &str = "AZURE_CORE_NO_COLOR";
+    /// Our own: how many seconds a run of the Azure CLI may take.
+    pub(crate) const CLI_SECONDS: &str = "AZMUTEX_AZ_SECONDS";
     pub(crate) const PATH: &str = "PATH";
 }
 
@@ -230,6 +234,15 @@ impl Environment<'_> {
             (Some(_), None) => Err(unsupported(&format!("{IDENTITY_ENDPOINT} without {IDENTITY_HEADER}"), "Azure Arc")),
             (None, _) => Ok(Platform::Metadata { host: self.text(METADATA_HOST)? }),
         }
+    }
+
+    /// How long a run of the Azure CLI may take, if that is said.
+    pub(crate) fn azure_cli_limit(&self) -> Result<Option<Duration>> {
+        let Some(text) = self.text(CLI_SECONDS)? else { return Ok(None) };
+        let seconds = text.parse().map_err(|_| {
+            Error::input(format!("{CLI_SECONDS} in the environment is no whole number of seconds, such as 30"))
+        })?;
+        Ok(Some(Duration::from_secs(seconds)))
     }
 
     /// The Azure CLI's program.

@@ -2,7 +2,7 @@
 
 use super::Credential;
 #[cfg(feature = "entra")]
-use super::entra::{ManagedIdentity, ServicePrincipal, WorkloadIdentity};
+use super::entra::{AzureCli, ManagedIdentity, ServicePrincipal, WorkloadIdentity};
 use crate::connection_string::{self, Auth};
 use crate::environment::{Chosen, Environment};
 use crate::error::Result;
@@ -18,7 +18,8 @@ impl Credential {
     /// 6. `IDENTITY_ENDPOINT`, with `IDENTITY_HEADER`: the managed identity of an app; with `AZURE_CLIENT_ID`, the
     ///    user-assigned one. A virtual machine's has no variable of its own: it is meant if `AZURE_TOKEN_CREDENTIALS`
     ///    says so, or `AZURE_POD_IDENTITY_AUTHORITY_HOST` is set.
-    /// 7. `az` on the `PATH`: whoever is logged in to the Azure CLI.
+    /// 7. `az` on the `PATH`: whoever is logged in to the Azure CLI. `AZMUTEX_AZ_SECONDS` says how many seconds a run of
+    ///    it may take, 1 to 300; otherwise 10.
     ///
     /// From 4 on, it takes the feature `entra`; `AZURE_AUTHORITY_HOST` names another cloud for 4 and 5, and
     /// `AZURE_TOKEN_CREDENTIALS` chooses, as in the vendor's libraries: `EnvironmentCredential` is 4,
@@ -56,7 +57,7 @@ impl Credential {
                 }
             }
             #[cfg(feature = "entra")]
-            Chosen::AzureCli => Credential::azure_cli(),
+            Chosen::AzureCli => AzureCli::new().build_in(environment),
         }
     }
 

@@ -84,7 +84,9 @@ impl TokenCache {
                 Lookup::Have(token) => return Ok(token),
                 Lookup::Failed(no_token) => return Err(no_token),
                 Lookup::Wait if now >= end => {
-                    let error = TokenError::passing(format!("it has not answered within {limit:.1?}"));
+                    let most =
+                        self.source().limit().map_or_else(String::new, |most| format!(" of the {most:?} that it has"));
+                    let error = TokenError::passing(format!("it has not answered within {limit:.1?}{most}"));
                     return Err(NoToken { error, retry_after: Duration::ZERO });
                 }
                 Lookup::Wait => {
