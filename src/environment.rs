@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::redact::Secret;
+use crate::redact::{Secret, trim};
 
 pub(crate) const CONNECTION_STRING: &str = "AZURE_STORAGE_CONNECTION_STRING";
 pub(crate) const ACCOUNT: &str = "AZURE_STORAGE_ACCOUNT";
@@ -48,7 +48,8 @@ mod entra {
 #[cfg(feature = "entra")]
 pub(crate) use entra::*;
 
-/// Where variables are looked up. An empty one counts as absent.
+/// Where variables are looked up. One that is empty, or white space alone, counts as absent; white space and line ends
+/// around a text are not part of it.
 pub(crate) struct Environment<'a>(pub(crate) &'a dyn Fn(&str) -> Option<OsString>);
 
 /// Which account is meant.
@@ -110,17 +111,18 @@ impl Environment<'_> {
     }
 
     fn text(&self, name: &str) -> Result<Option<String>> {
-        let text = self.raw(name).map(OsString::into_string).transpose();
-        text.map_err(|_| Error::input(format!("the environment variable {name} is not valid Unicode")))
+        Ok(self.secret(name)?.map(|text| text.reveal().to_owned()))
     }
 
     /// As [`text`](Environment::text), of what is a secret.
     fn secret(&self, name: &str) -> Result<Option<Secret>> {
-        Ok(self.text(name)?.map(Secret::new))
+        let text = self.raw(name).map(OsString::into_string).transpose();
+        let text = text.map_err(|_| Error::input(format!("the environment variable {name} is not valid Unicode")))?;
+        Ok(text.map(|text| Secret::new(text).trimmed()))
     }
 
     fn raw(&self, name: &str) -> Option<OsString> {
-        (self.0)(name).filter(|value| !value.is_empty())
+        (self.0)(name).filter(|value| value.to_str().is_none_or(|text| !trim(text).is_empty()))
     }
 
     /// In the order that [`Container::from_env`](crate::Container::from_env) promises.
@@ -168,6 +170,12 @@ impl Environment<'_> {
 impl Environment<'_> {
     fn has(&self, name: &str) -> bool {
         self.raw(name).is_some()
+    }
+
+    /// A file's name. Some have white space around it, but none a line's end.
+    fn path(&self, name: &str) -> Option<PathBuf> {
+        let path = self.raw(name)?;
+        Some(path.to_str().map_or_else(|| PathBuf::from(&path), |path| path.trim_matches(['\r', '\n']).into()))
     }
 
     /// Variables that `what` cannot do without.
@@ -218,7 +226,7 @@ impl Environment<'_> {
     /// A workload identity, and the file that its platform's token is in.
     pub(crate) fn workload_identity(&self) -> Result<(Application, PathBuf)> {
         let [tenant, client_id] = self.all([TENANT, CLIENT], "a workload identity")?;
-        let Some(token_file) = self.raw(TOKEN_FILE).map(PathBuf::from) else {
+        let Some(token_file) = self.path(TOKEN_FILE) else {
             return Err(Error::no_credential(format!("a workload identity needs {TOKEN_FILE}, which is not set")));
         };
         Ok((Application { tenant, client_id, authority: self.text(AUTHORITY)? }, token_file))

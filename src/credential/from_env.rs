@@ -27,7 +27,8 @@ impl Credential {
     /// but 7, with a virtual machine's managed identity if nothing else is there.
     ///
     /// The first that is there is taken, and nobody is asked: that it does not work is told when it is used. An empty
-    /// variable counts as absent. For fallbacks: `Credential::chain`.
+    /// variable counts as absent; white space and line ends around a value are not part of it. For fallbacks:
+    /// `Credential::chain`.
     ///
     /// # Errors
     ///

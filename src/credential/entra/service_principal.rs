@@ -8,7 +8,7 @@ use super::source::{AccessToken, TokenError, TokenSource};
 use crate::credential::Credential;
 use crate::environment::Application;
 use crate::error::{Error, Result};
-use crate::redact::Secret;
+use crate::redact::{Secret, trim};
 
 /// A service principal: an application that proves itself with a secret, or with an assertion that it, or somebody whom
 /// it trusts, has signed:
@@ -84,6 +84,11 @@ impl ServicePrincipal {
             && secret.reveal().is_empty()
         {
             return Err(Error::input("the client secret is empty"));
+        }
+        if let Grant::Secret(secret) = &self.grant
+            && trim(secret.reveal()) != secret.reveal()
+        {
+            return Err(Error::input("the client secret has white space or a line's end around it"));
         }
         let source = Source { authority: self.login.build()?, grant: self.grant };
         Ok(Credential::entra(Arc::new(source)))

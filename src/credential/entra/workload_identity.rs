@@ -11,7 +11,7 @@ use super::source::{AccessToken, TokenError, TokenSource};
 use crate::credential::Credential;
 use crate::environment::{Application, Environment};
 use crate::error::Result;
-use crate::redact::Secret;
+use crate::redact::{Secret, trim};
 
 /// Tokens of real platforms have one or two thousand characters.
 const LONGEST: u64 = 64 * 1024;
@@ -133,10 +133,10 @@ fn read(path: &Path) -> Result<Secret, TokenError> {
             Err(TokenError::passing(format!("cannot read the platform's token from {}: {error}", path.display())))
         }
         // It may be just about to be replaced.
-        Ok(_) if text.reveal().trim().is_empty() => Err(TokenError::passing(format!(
+        Ok(_) if trim(text.reveal()).is_empty() => Err(TokenError::passing(format!(
             "the file {}, which should hold the platform's token, is empty",
             path.display()
         ))),
-        Ok(_) => Ok(Secret::new(text.reveal().trim().to_owned())),
+        Ok(_) => Ok(text.trimmed()),
     }
 }

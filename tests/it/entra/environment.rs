@@ -43,6 +43,46 @@ fn a_service_principal() {
 }
 
 #[test]
+fn what_is_around_a_secret_or_a_url_is_no_part_of_it() {
+    for (before, after) in [("", "\n"), (" ", "\r\n"), ("\t", " "), ("\u{feff}", "")] {
+        let around = |text: &str| format!("{before}{text}{after}");
+        let tokens = Tokens::default();
+        let storage = tokens.storage();
+        let source = tokens.clone();
+        let login = authority(move |received| {
+            assert_eq!(form(&received.request)["client_secret"], SECRET);
+            source.answer(3600 * SECOND)
+        });
+        let child = locking(&storage)
+            .env("AZURE_STORAGE_SERVICE_ENDPOINT", &around(&format!("{}/acct", storage.url())))
+            .env("AZURE_TENANT_ID", &around(TENANT))
+            .env("AZURE_CLIENT_ID", &around(CLIENT))
+            .env("AZURE_AUTHORITY_HOST", &around(&login.url()));
+        assert_eq!(child.env("AZURE_CLIENT_SECRET", &around(SECRET)).last_word(), "locked", "{before:?} {after:?}");
+
+        let source = tokens.clone();
+        let app = Peer::start(move |received| {
+            assert_eq!(received.request.header("x-identity-header"), Some("853b9a84"));
+            assert_eq!(received.request.path(), "/msi/token");
+            source.answer(3600 * SECOND)
+        });
+        let child = locking(&storage).env("IDENTITY_HEADER", &around("853b9a84"));
+        let child = child.env("IDENTITY_ENDPOINT", &around(&format!("{}/msi/token", app.url())));
+        // White space alone is nothing.
+        assert_eq!(child.env("AZURE_CLIENT_SECRET", &around(" ")).last_word(), "locked", "{before:?} {after:?}");
+
+        let login = authority(move |received| {
+            assert_eq!(form(&received.request)["client_assertion"], "platform");
+            tokens.answer(3600 * SECOND)
+        });
+        let file = super::login::TokenFile::new(&around("platform"));
+        let child = logging_in(locking(&storage), &login);
+        let path = format!("{}{}", file.path(), after.trim_matches(' '));
+        assert_eq!(child.env("AZURE_FEDERATED_TOKEN_FILE", &path).last_word(), "locked", "{before:?} {after:?}");
+    }
+}
+
+#[test]
 fn a_workload_identity() {
     let tokens = Tokens::default();
     let storage = tokens.storage();
