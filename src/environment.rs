@@ -29,10 +29,15 @@ mod entra {
     pub(crate) const CLIENT_SECRET: &str = "AZURE_CLIENT_SECRET";
     pub(crate) const TOKEN_FILE: &str = "AZURE_FEDERATED_TOKEN_FILE";
     pub(crate) const AUTHORITY: &str = "AZURE_AUTHORITY_HOST";
+    /// Of a job of GitHub Actions that may ask for a token about itself.
+    pub(crate) const GITHUB_URL: &str = "ACTIONS_ID_TOKEN_REQUEST_URL";
+    pub(crate) const GITHUB_TOKEN: &str = "ACTIONS_ID_TOKEN_REQUEST_TOKEN";
     pub(crate) const IDENTITY_ENDPOINT: &str = "IDENTITY_ENDPOINT";
     pub(crate) const IDENTITY_HEADER: &str = "IDENTITY_HEADER";
     /// Of Service Fabric.
     pub(crate) const IDENTITY_THUMBPRINT: &str = "IDENTITY_SERVER_THUMBPRINT";
+    /// Of App Service before 2019, of Cloud Shell, and of Azure Machine Learning.
+    pub(crate) const OLD_IDENTITY_ENDPOINT: &str = "MSI_ENDPOINT";
     /// For what stands in for the metadata service.
     pub(crate) const METADATA_HOST: &str = "AZURE_POD_IDENTITY_AUTHORITY_HOST";
     /// Which of the sources is meant:
@@ -80,6 +85,11 @@ pub(crate) enum Chosen {
         token_file: PathBuf,
     },
     #[cfg(feature = "entra")]
+    GitHubActions {
+        application: Application,
+        job: Job,
+    },
+    #[cfg(feature = "entra")]
     ManagedIdentity {
         platform: Platform,
         client_id: Option<String>,
@@ -94,6 +104,13 @@ pub(crate) struct Application {
     pub(crate) tenant: String,
     pub(crate) client_id: String,
     pub(crate) authority: Option<String>,
+}
+
+/// Where a job of GitHub Actions asks for tokens about itself.
+#[cfg(feature = "entra")]
+pub(crate) struct Job {
+    pub(crate) url: String,
+    pub(crate) token: Secret,
 }
 
 /// Where managed identities come from.
@@ -178,15 +195,18 @@ impl Environment<'_> {
         Some(path.to_str().map_or_else(|| PathBuf::from(&path), |path| path.trim_matches(['\r', '\n']).into()))
     }
 
-    /// Variables that `what` cannot do without.
-    fn all<const N: usize>(&self, names: [&str; N], what: &str) -> Result<[String; N]> {
-        let mut values = [const { String::new() }; N];
-        for (value, name) in values.iter_mut().zip(names) {
-            *value = self.text(name)?.ok_or_else(|| {
-                Error::no_credential(format!("{what} needs the environment variable {name}, which is not set"))
-            })?;
-        }
-        Ok(values)
+    /// A variable that `what` cannot do without.
+    fn needed<T>(value: Option<T>, name: &str, what: &str) -> Result<T> {
+        value.ok_or_else(|| {
+            Error::no_credential(format!("{what} needs the environment variable {name}, which is not set"))
+        })
+    }
+
+    /// The application that `what` logs in as.
+    fn application(&self, what: &str) -> Result<Application> {
+        let tenant = Environment::needed(self.text(TENANT)?, TENANT, what)?;
+        let client_id = Environment::needed(self.text(CLIENT)?, CLIENT, what)?;
+        Ok(Application { tenant, client_id, authority: self.text(AUTHORITY)? })
     }
 
     /// Nobody is asked: only what is said here counts.
@@ -197,50 +217,100 @@ impl Environment<'_> {
         {
             return self.service_principal();
         }
-        if allowed.allows(Named::Workload) && (self.has(TOKEN_FILE) || allowed == Allowed::One(Named::Workload)) {
-            let (application, token_file) = self.workload_identity()?;
-            return Ok(Chosen::WorkloadIdentity { application, token_file });
+        if allowed.allows(Named::Workload)
+            && let Some(chosen) = self.federated(allowed == Allowed::One(Named::Workload))?
+        {
+            return Ok(chosen);
         }
-        let managed = self.has(IDENTITY_ENDPOINT) && self.has(IDENTITY_HEADER) || self.has(METADATA_HOST);
+        let is_named = self.has(IDENTITY_ENDPOINT) && self.has(IDENTITY_HEADER) || self.has(METADATA_HOST);
+        let managed = is_named && self.unusable_platform().is_none();
         if allowed.allows(Named::Managed) && (managed || allowed != Allowed::Any) {
             return Ok(Chosen::ManagedIdentity { platform: self.platform()?, client_id: self.text(CLIENT)? });
         }
         if allowed.allows(Named::Cli) && (self.azure_cli().is_some() || allowed != Allowed::Any) {
             return Ok(Chosen::AzureCli);
         }
+        let unusable = self.unusable_platform().map(|(what, platform)| {
+            format!(". What it has is {what}, as of {platform}, whose identities this crate cannot use")
+        });
         Err(Error::no_credential(format!(
             "the environment has no credential: looked for {CONNECTION_STRING}, {KEY}, {SAS_TOKEN}; for \
-             {CLIENT_SECRET} or {TOKEN_FILE}, each with {TENANT} and {CLIENT}; for {IDENTITY_ENDPOINT} with \
-             {IDENTITY_HEADER}; for {METADATA_HOST}; and for `az` on the PATH. On a virtual machine with a managed \
-             identity set {TOKEN_CREDENTIALS}=ManagedIdentityCredential"
+             {CLIENT_SECRET}, {TOKEN_FILE} or {GITHUB_URL} and {GITHUB_TOKEN}, each with {TENANT} \
+             and {CLIENT}; for {IDENTITY_ENDPOINT} with {IDENTITY_HEADER}; for {METADATA_HOST}; and for `az` on the PATH. \
+             On a virtual machine with a managed identity set {TOKEN_CREDENTIALS}=ManagedIdentityCredential{}",
+            unusable.unwrap_or_default()
         )))
     }
 
     fn service_principal(&self) -> Result<Chosen> {
-        let [tenant, client_id, secret] = self.all([TENANT, CLIENT, CLIENT_SECRET], "a service principal")?;
-        let secret = Secret::new(secret);
-        let application = Application { tenant, client_id, authority: self.text(AUTHORITY)? };
+        const WHAT: &str = "a service principal";
+        let application = self.application(WHAT)?;
+        let secret = Environment::needed(self.secret(CLIENT_SECRET)?, CLIENT_SECRET, WHAT)?;
         Ok(Chosen::ServicePrincipal { application, secret })
+    }
+
+    /// What an application trusts: the platform's tokens in a file, or GitHub's.
+    fn federated(&self, is_chosen: bool) -> Result<Option<Chosen>> {
+        let is_job = self.has(GITHUB_URL) && self.has(GITHUB_TOKEN);
+        if self.has(TOKEN_FILE) {
+            let (application, token_file) = self.workload_identity()?;
+            return Ok(Some(Chosen::WorkloadIdentity { application, token_file }));
+        }
+        // A job that may ask for tokens may have logged in by other means, and says then who it is to those alone.
+        if is_job && (is_chosen || self.has(TENANT) && self.has(CLIENT)) {
+            let (application, job) = self.github_actions()?;
+            return Ok(Some(Chosen::GitHubActions { application, job }));
+        }
+        if is_chosen {
+            self.application("a workload identity")?;
+            return Err(Error::no_credential(format!(
+                "a workload identity needs {TOKEN_FILE}, or {GITHUB_URL} and {GITHUB_TOKEN}, which are not set"
+            )));
+        }
+        Ok(None)
     }
 
     /// A workload identity, and the file that its platform's token is in.
     pub(crate) fn workload_identity(&self) -> Result<(Application, PathBuf)> {
-        let [tenant, client_id] = self.all([TENANT, CLIENT], "a workload identity")?;
-        let Some(token_file) = self.path(TOKEN_FILE) else {
-            return Err(Error::no_credential(format!("a workload identity needs {TOKEN_FILE}, which is not set")));
+        const WHAT: &str = "a workload identity";
+        let token_file = Environment::needed(self.path(TOKEN_FILE), TOKEN_FILE, WHAT)?;
+        Ok((self.application(WHAT)?, token_file))
+    }
+
+    /// The identity of a job of GitHub Actions.
+    pub(crate) fn github_actions(&self) -> Result<(Application, Job)> {
+        const WHAT: &str = "the identity of a job of GitHub Actions";
+        let needed = |value, name| match value {
+            Some(value) => Ok(value),
+            None => Err(Error::no_credential(format!(
+                "{WHAT} needs {name}, which is not set: the job lacks the permission `id-token: write`"
+            ))),
         };
-        Ok((Application { tenant, client_id, authority: self.text(AUTHORITY)? }, token_file))
+        let url = needed(self.secret(GITHUB_URL)?, GITHUB_URL)?.reveal().to_owned();
+        let token = needed(self.secret(GITHUB_TOKEN)?, GITHUB_TOKEN)?;
+        Ok((self.application(WHAT)?, Job { url, token }))
     }
 
     /// What managed identities come from here.
     pub(crate) fn platform(&self) -> Result<Platform> {
-        match (self.text(IDENTITY_ENDPOINT)?, self.text(IDENTITY_HEADER)?) {
-            (Some(_), Some(_)) if self.has(IDENTITY_THUMBPRINT) => {
-                Err(unsupported(IDENTITY_THUMBPRINT, "Service Fabric"))
+        if let Some((what, platform)) = self.unusable_platform() {
+            return Err(unsupported(&what, platform));
+        }
+        match (self.text(IDENTITY_ENDPOINT)?, self.secret(IDENTITY_HEADER)?) {
+            (Some(endpoint), Some(header)) => Ok(Platform::App { endpoint, header }),
+            _ => Ok(Platform::Metadata { host: self.text(METADATA_HOST)? }),
+        }
+    }
+
+    /// What the environment has of a platform whose identities this crate cannot use, and that platform.
+    fn unusable_platform(&self) -> Option<(String, &'static str)> {
+        match (self.has(IDENTITY_ENDPOINT), self.has(IDENTITY_HEADER)) {
+            (true, true) => self.has(IDENTITY_THUMBPRINT).then(|| (IDENTITY_THUMBPRINT.to_owned(), "Service Fabric")),
+            (true, false) => Some((format!("{IDENTITY_ENDPOINT} without {IDENTITY_HEADER}"), "Azure Arc")),
+            (false, _) if self.has(OLD_IDENTITY_ENDPOINT) && !self.has(METADATA_HOST) => {
+                Some((OLD_IDENTITY_ENDPOINT.to_owned(), "an old App Service, Cloud Shell or Azure Machine Learning"))
             }
-            (Some(endpoint), Some(header)) => Ok(Platform::App { endpoint, header: Secret::new(header) }),
-            (Some(_), None) => Err(unsupported(&format!("{IDENTITY_ENDPOINT} without {IDENTITY_HEADER}"), "Azure Arc")),
-            (None, _) => Ok(Platform::Metadata { host: self.text(METADATA_HOST)? }),
+            (false, _) => None,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::Credential;
 #[cfg(feature = "entra")]
-use super::entra::{AzureCli, ManagedIdentity, ServicePrincipal, WorkloadIdentity};
+use super::entra::{AzureCli, GitHubActions, ManagedIdentity, ServicePrincipal, WorkloadIdentity};
 use crate::connection_string::{self, Auth};
 use crate::environment::{Chosen, Environment};
 use crate::error::Result;
@@ -15,16 +15,20 @@ impl Credential {
     /// 3. `AZURE_STORAGE_SAS_TOKEN`.
     /// 4. `AZURE_CLIENT_SECRET`, with `AZURE_TENANT_ID` and `AZURE_CLIENT_ID`: a service principal.
     /// 5. `AZURE_FEDERATED_TOKEN_FILE`, with `AZURE_TENANT_ID` and `AZURE_CLIENT_ID`: a workload identity.
-    /// 6. `IDENTITY_ENDPOINT`, with `IDENTITY_HEADER`: the managed identity of an app; with `AZURE_CLIENT_ID`, the
+    /// 6. `ACTIONS_ID_TOKEN_REQUEST_URL` and `ACTIONS_ID_TOKEN_REQUEST_TOKEN`, which GitHub sets for a job with the
+    ///    permission `id-token: write`, with `AZURE_TENANT_ID` and `AZURE_CLIENT_ID`: that job's identity, see
+    ///    `GitHubActions` in `credential::entra`. Without the latter two it is passed over: such a job has logged in by
+    ///    other means, and is found by 8.
+    /// 7. `IDENTITY_ENDPOINT`, with `IDENTITY_HEADER`: the managed identity of an app; with `AZURE_CLIENT_ID`, the
     ///    user-assigned one. A virtual machine's has no variable of its own: it is meant if `AZURE_TOKEN_CREDENTIALS`
     ///    says so, or `AZURE_POD_IDENTITY_AUTHORITY_HOST` is set.
-    /// 7. `az` on the `PATH`: whoever is logged in to the Azure CLI. `AZMUTEX_AZ_SECONDS` says how many seconds a run of
+    /// 8. `az` on the `PATH`: whoever is logged in to the Azure CLI. `AZMUTEX_AZ_SECONDS` says how many seconds a run of
     ///    it may take, 1 to 300; otherwise 10.
     ///
-    /// From 4 on, it takes the feature `entra`; `AZURE_AUTHORITY_HOST` names another cloud for 4 and 5, and
+    /// From 4 on, it takes the feature `entra`; `AZURE_AUTHORITY_HOST` names another cloud for 4 to 6, and
     /// `AZURE_TOKEN_CREDENTIALS` chooses, as in the vendor's libraries: `EnvironmentCredential` is 4,
-    /// `WorkloadIdentityCredential` 5, `ManagedIdentityCredential` 6, `AzureCliCredential` or `dev` 7, and `prod` is all
-    /// but 7, with a virtual machine's managed identity if nothing else is there.
+    /// `WorkloadIdentityCredential` 5 and 6, `ManagedIdentityCredential` 7, `AzureCliCredential` or `dev` 8, and `prod`
+    /// is all but 8, with a virtual machine's managed identity if nothing else is there.
     ///
     /// The first that is there is taken, and nobody is asked: that it does not work is told when it is used. An empty
     /// variable counts as absent; white space and line ends around a value are not part of it. For fallbacks:
@@ -49,6 +53,8 @@ impl Credential {
             Chosen::WorkloadIdentity { application, token_file } => {
                 WorkloadIdentity::of(&application, token_file).build()
             }
+            #[cfg(feature = "entra")]
+            Chosen::GitHubActions { application, job } => GitHubActions::of(&application, job).build(),
             #[cfg(feature = "entra")]
             Chosen::ManagedIdentity { platform, client_id } => {
                 let identity = ManagedIdentity::of(platform);

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use azmutex::container::Builder;
 use azmutex::credential::Credential;
-use azmutex::credential::entra::{AccessToken, ServicePrincipal, TokenError, WorkloadIdentity};
+use azmutex::credential::entra::{AccessToken, GitHubActions, ServicePrincipal, TokenError, WorkloadIdentity};
 use azmutex::emulator::Emulator;
 use azmutex::lease::Break;
 use azmutex::retry::Policy;
@@ -364,6 +364,23 @@ fn a_platform_s_token() {
     let file = TokenFile::new(ASSERTION);
     fails_to_log_in(ASSERTION, |url| {
         WorkloadIdentity::new(TENANT, CLIENT, file.path()).authority(url).build().unwrap()
+    });
+}
+
+#[test]
+fn a_job_s_token() {
+    fails_to_log_in(ASSERTION, |url| {
+        let url = format!("{url}/94//idtoken?api-version=2.0");
+        GitHubActions::new(TENANT, CLIENT, &url, ASSERTION).authority("http://127.0.0.1:1").build().unwrap()
+    });
+}
+
+#[test]
+fn what_vouches_for_a_job() {
+    let github =
+        Peer::start(|_| Reply::Answer(response(200, &[], format!(r#"{{"value":"{ASSERTION}"}}"#).into_bytes())));
+    fails_to_log_in(ASSERTION, |url| {
+        GitHubActions::new(TENANT, CLIENT, &github.url(), TOKEN).authority(url).build().unwrap()
     });
 }
 

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::source::{AccessToken, LONGEST_LIFE};
 use crate::clock::Moment;
-use crate::redact::tidy;
+use crate::redact::{Secret, tidy};
 
 const CLI_LEAST_LIFE: Duration = Duration::from_secs(5 * 60);
 
@@ -31,6 +31,17 @@ pub(crate) fn token(body: &[u8], asked: Moment) -> Option<AccessToken> {
         (None, Some(end)) => Some(AccessToken::until(text, end)),
         (None, None) => None,
     }
+}
+
+/// The assertion of a good answer of GitHub's:
+/// [requesting the JWT](https://docs.github.com/actions/security-for-github-actions/security-hardening-your-deployments/configuring-openid-connect-in-cloud-providers#using-environment-variables-on-the-runner).
+pub(crate) fn assertion(body: &[u8]) -> Option<Secret> {
+    let mut answer: Value = serde_json::from_slice(body).ok()?;
+    let Some(Value::String(text)) = answer.get_mut("value").map(Value::take) else {
+        return None;
+    };
+    let text = Secret::new(text).trimmed();
+    (!text.reveal().is_empty()).then_some(text)
 }
 
 /// The token that `az account get-access-token` prints. `expiresOn` is in the local time of a zone that is not said, so
@@ -235,6 +246,15 @@ mod tests {
         let life_of = |text: &str| life(&format!(r#"{{"access_token":"ey.J.x","expires_in":{text}}}"#));
         assert_eq!(life_of("3599.5"), Some(Duration::from_millis(3_599_500)));
         assert_eq!(life_of(r#""3599.5""#), Some(Duration::from_millis(3_599_500)));
+    }
+
+    #[test]
+    fn what_github_answers() {
+        let value = |body: &str| assertion(body.as_bytes()).map(|text| text.reveal().to_owned());
+        assert_eq!(value(r#"{"count":1,"value":"ey.J.x\n"}"#), Some("ey.J.x".to_owned()));
+        for body in ["", "{}", "[]", r#"{"value":" "}"#, r#"{"value":1}"#, r#"{"value":null}"#] {
+            assert_eq!(value(body), None, "{body}");
+        }
     }
 
     #[test]

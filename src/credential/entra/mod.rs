@@ -33,6 +33,7 @@ pub(super) mod cache;
 mod chain;
 mod command;
 mod endpoint;
+mod github_actions;
 mod managed_identity;
 mod scope;
 mod service_principal;
@@ -42,6 +43,7 @@ mod workload_identity;
 use std::sync::Arc;
 
 pub use azure_cli::AzureCli;
+pub use github_actions::GitHubActions;
 pub use managed_identity::ManagedIdentity;
 pub use service_principal::ServicePrincipal;
 pub use source::{AccessToken, TokenError, TokenSource};

@@ -18,9 +18,8 @@ const LONGEST: u64 = 64 * 1024;
 
 /// A workload identity: an application that trusts the tokens which the program's platform puts into a file. In
 /// Kubernetes they come from the cluster
-/// ([AKS](https://learn.microsoft.com/azure/aks/workload-identity-overview)), in a workflow of GitHub's from
-/// [GitHub](https://learn.microsoft.com/entra/workload-id/workload-identity-federation), whose token a step of the
-/// workflow writes to a file. It is read anew for each token, since the platform replaces it.
+/// ([AKS](https://learn.microsoft.com/azure/aks/workload-identity-overview)). It is read anew for each token, since the
+/// platform replaces it. A job of GitHub Actions needs no file: [`GitHubActions`](super::GitHubActions).
 ///
 /// ```
 /// use azmutex::credential::entra::WorkloadIdentity;

@@ -1,6 +1,7 @@
 //! What the environment says is done, and nothing is asked that it does not name.
 
 use azmutex::container::Builder;
+use azmutex::retry::Policy;
 
 use super::child::tell;
 use super::cli::{Az, gives};
@@ -14,11 +15,16 @@ fn child() {
     if variable("AZMUTEX_TEST_FROM_ENV").is_none() {
         return;
     }
-    let container = Builder::from_env("locks").and_then(|builder| builder.retry(eager()).build());
+    let container = Builder::from_env("locks").and_then(|builder| builder.retry(policy()).build());
     tell(container.and_then(|container| container.mutex("job")?.acquire(LEASE)).map(drop));
 }
 
-fn locking(storage: &Peer) -> Again {
+/// Hasty, if the test is one of failures.
+fn policy() -> Policy {
+    if variable("AZMUTEX_TEST_HASTE").is_some() { eager().retries(1).attempt_limit(SECOND) } else { eager() }
+}
+
+pub(super) fn locking(storage: &Peer) -> Again {
     again(child)
         .without_credentials()
         .env("AZMUTEX_TEST_FROM_ENV", "1")
@@ -26,7 +32,7 @@ fn locking(storage: &Peer) -> Again {
         .env("PATH", "")
 }
 
-fn logging_in(child: Again, authority: &Peer) -> Again {
+pub(super) fn logging_in(child: Again, authority: &Peer) -> Again {
     let host = format!("{}/", authority.url());
     child.env("AZURE_TENANT_ID", TENANT).env("AZURE_CLIENT_ID", CLIENT).env("AZURE_AUTHORITY_HOST", &host)
 }
@@ -79,6 +85,48 @@ fn what_is_around_a_secret_or_a_url_is_no_part_of_it() {
         let child = logging_in(locking(&storage), &login);
         let path = format!("{}{}", file.path(), after.trim_matches(' '));
         assert_eq!(child.env("AZURE_FEDERATED_TOKEN_FILE", &path).last_word(), "locked", "{before:?} {after:?}");
+    }
+}
+
+#[test]
+fn platforms_whose_identities_cannot_be_used_are_named_beside_what_was_looked_for() {
+    let storage = Peer::start(|_| answer(500, &[]));
+    let old: &[_] = &[("MSI_ENDPOINT", "http://127.0.0.1:41741/msi/token/"), ("MSI_SECRET", "s3cret")];
+    let arc: &[_] = &[
+        ("IDENTITY_ENDPOINT", "http://localhost:40342/metadata/identity/oauth2/token"),
+        ("IMDS_ENDPOINT", "http://localhost:40342"),
+    ];
+    let fabric: &[_] = &[
+        ("IDENTITY_ENDPOINT", "https://10.0.0.1:2377/metadata/identity/oauth2/token"),
+        ("IDENTITY_HEADER", "s3cret"),
+        ("IDENTITY_SERVER_THUMBPRINT", "ab"),
+    ];
+    let cases = [
+        (old, &["MSI_ENDPOINT", "old App Service"][..]),
+        (arc, &["IDENTITY_ENDPOINT without IDENTITY_HEADER", "Azure Arc"]),
+        (fabric, &["IDENTITY_SERVER_THUMBPRINT", "Service Fabric"]),
+    ];
+    for (variables, words) in cases {
+        let with = |child: Again| variables.iter().fold(child, |child, (name, value)| child.env(name, value));
+        let said = with(locking(&storage)).last_word();
+        for word in words.iter().chain(&["AZURE_STORAGE_KEY", "ACTIONS_ID_TOKEN_REQUEST_URL", "`az`"]) {
+            assert!(said.starts_with("Credential: ") && said.contains(word), "{word}: {said}");
+        }
+        for meant in ["ManagedIdentityCredential", "prod"] {
+            let said = with(locking(&storage)).env("AZURE_TOKEN_CREDENTIALS", meant).last_word();
+            for word in words {
+                assert!(said.starts_with("Credential: ") && said.contains(word), "{word}: {said}");
+            }
+            assert!(!said.contains("s3cret"), "{said}");
+        }
+    }
+    // Where they are no hindrance, they are none.
+    let tokens = Tokens::default();
+    let storage = tokens.storage();
+    let az = Az::new(&gives(&tokens.issue(3600 * SECOND)));
+    for variables in [old, arc] {
+        let with = |child: Again| variables.iter().fold(child, |child, (name, value)| child.env(name, value));
+        assert_eq!(with(locking(&storage)).env("PATH", az.path()).last_word(), "locked");
     }
 }
 

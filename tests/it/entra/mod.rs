@@ -7,6 +7,8 @@ pub(crate) mod cli;
 mod end_to_end;
 #[cfg(unix)]
 mod environment;
+#[cfg(unix)]
+mod github;
 mod identity;
 pub(crate) mod login;
 
