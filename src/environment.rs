@@ -27,6 +27,12 @@ mod entra {
     pub(crate) const TENANT: &str = "AZURE_TENANT_ID";
     pub(crate) const CLIENT: &str = "AZURE_CLIENT_ID";
     pub(crate) const CLIENT_SECRET: &str = "AZURE_CLIENT_SECRET";
+    pub(crate) const CLIENT_CERTIFICATE: &str = "AZURE_CLIENT_CERTIFICATE_PATH";
+    /// Of a file that is encrypted, which this crate cannot read.
+    pub(crate) const CERTIFICATE_PASSWORD: &str = "AZURE_CLIENT_CERTIFICATE_PASSWORD";
+    /// With its password and a client id, what the vendor's libraries log in as a user with. This crate does not.
+    pub(crate) const USERNAME: &str = "AZURE_USERNAME";
+    pub(crate) const PASSWORD: &str = "AZURE_PASSWORD";
     pub(crate) const TOKEN_FILE: &str = "AZURE_FEDERATED_TOKEN_FILE";
     pub(crate) const AUTHORITY: &str = "AZURE_AUTHORITY_HOST";
     /// Of a job of GitHub Actions that may ask for a token about itself.
@@ -78,6 +84,13 @@ pub(crate) enum Chosen {
     ServicePrincipal {
         application: Application,
         secret: Secret,
+        /// Not used beside a secret, but it must be one.
+        certificate: Option<PathBuf>,
+    },
+    #[cfg(feature = "entra")]
+    ClientCertificate {
+        application: Application,
+        file: PathBuf,
     },
     #[cfg(feature = "entra")]
     WorkloadIdentity {
@@ -213,9 +226,9 @@ impl Environment<'_> {
     fn token_source(&self) -> Result<Chosen> {
         let allowed = Allowed::of(self.text(TOKEN_CREDENTIALS)?.as_deref())?;
         if allowed.allows(Named::Environment)
-            && (self.has(CLIENT_SECRET) || allowed == Allowed::One(Named::Environment))
+            && let Some(chosen) = self.service_principal(allowed == Allowed::One(Named::Environment))?
         {
-            return self.service_principal();
+            return Ok(chosen);
         }
         if allowed.allows(Named::Workload)
             && let Some(chosen) = self.federated(allowed == Allowed::One(Named::Workload))?
@@ -235,18 +248,43 @@ impl Environment<'_> {
         });
         Err(Error::no_credential(format!(
             "the environment has no credential: looked for {CONNECTION_STRING}, {KEY}, {SAS_TOKEN}; for \
-             {CLIENT_SECRET}, {TOKEN_FILE} or {GITHUB_URL} and {GITHUB_TOKEN}, each with {TENANT} \
+             {CLIENT_SECRET}, {CLIENT_CERTIFICATE}, {TOKEN_FILE} or {GITHUB_URL} and {GITHUB_TOKEN}, each with {TENANT} \
              and {CLIENT}; for {IDENTITY_ENDPOINT} with {IDENTITY_HEADER}; for {METADATA_HOST}; and for `az` on the PATH. \
              On a virtual machine with a managed identity set {TOKEN_CREDENTIALS}=ManagedIdentityCredential{}",
             unusable.unwrap_or_default()
         )))
     }
 
-    fn service_principal(&self) -> Result<Chosen> {
+    /// A secret, or a certificate. What is set and cannot be used is an error, and not passed over: the identity that
+    /// comes next may be somebody else.
+    fn service_principal(&self, is_chosen: bool) -> Result<Option<Chosen>> {
         const WHAT: &str = "a service principal";
-        let application = self.application(WHAT)?;
-        let secret = Environment::needed(self.secret(CLIENT_SECRET)?, CLIENT_SECRET, WHAT)?;
-        Ok(Chosen::ServicePrincipal { application, secret })
+        let certificate = self.path(CLIENT_CERTIFICATE);
+        if certificate.is_some() && self.has(CERTIFICATE_PASSWORD) {
+            return Err(Error::no_credential(format!(
+                "the environment has {CERTIFICATE_PASSWORD}, and this crate reads no encrypted keys: decrypt the key in \
+                 the file that {CLIENT_CERTIFICATE} names with `openssl pkey`, and unset the password"
+            )));
+        }
+        match (self.secret(CLIENT_SECRET)?, certificate) {
+            (Some(secret), certificate) => {
+                Ok(Some(Chosen::ServicePrincipal { application: self.application(WHAT)?, secret, certificate }))
+            }
+            (None, Some(file)) => Ok(Some(Chosen::ClientCertificate { application: self.application(WHAT)?, file })),
+            (None, None) if [CLIENT, USERNAME, PASSWORD].iter().all(|name| self.has(name)) => {
+                Err(Error::no_credential(format!(
+                    "the environment has {USERNAME} and {PASSWORD}, with which this crate does not log in; use \
+                     {CLIENT_SECRET} or {CLIENT_CERTIFICATE}, or unset them"
+                )))
+            }
+            (None, None) if is_chosen => {
+                self.application(WHAT)?;
+                Err(Error::no_credential(format!(
+                    "{WHAT} needs the environment variable {CLIENT_SECRET} or {CLIENT_CERTIFICATE}, and neither is set"
+                )))
+            }
+            (None, None) => Ok(None),
+        }
     }
 
     /// What an application trusts: the platform's tokens in a file, or GitHub's.

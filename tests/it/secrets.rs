@@ -21,6 +21,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
+use crate::entra::certificate::{PKCS8, in_one_file};
 use crate::entra::login::TokenFile;
 use crate::hostile::nobody;
 use crate::hostile::reflection::reflections;
@@ -364,6 +365,16 @@ fn a_platform_s_token() {
     let file = TokenFile::new(ASSERTION);
     fails_to_log_in(ASSERTION, |url| {
         WorkloadIdentity::new(TENANT, CLIENT, file.path()).authority(url).build().unwrap()
+    });
+}
+
+#[test]
+fn a_certificate_s_key() {
+    let file = TokenFile::new(&in_one_file());
+    // All but the last line of the key, which is short.
+    let lines = PKCS8.lines().filter(|line| line.len() == 64).collect::<Vec<_>>().concat();
+    fails_to_log_in(&lines, |url| {
+        ServicePrincipal::certificate(TENANT, CLIENT, file.path()).authority(url).build().unwrap()
     });
 }
 

@@ -1,13 +1,14 @@
 //! What the environment says is done, and nothing is asked that it does not name.
 
 use azmutex::container::Builder;
+use azmutex::preflight::Subject;
 use azmutex::retry::Policy;
 
 use super::child::tell;
 use super::cli::{Az, gives};
 use super::{CLIENT, LEASE, SECOND, SECRET, TENANT, Tokens, authority, eager, form, json};
 use crate::support::peer::{Peer, answer};
-use crate::support::process::{Again, again, variable};
+use crate::support::process::{Again, again, say, variable};
 
 /// Not a test of its own, but what the other process does: takes the lock with what its environment says.
 #[test]
@@ -16,6 +17,10 @@ fn child() {
         return;
     }
     let container = Builder::from_env("locks").and_then(|builder| builder.retry(policy()).build());
+    if variable("AZMUTEX_TEST_PREFLIGHT").is_some() {
+        let preflight = container.unwrap().locker("job").unwrap().preflight();
+        return say(preflight.check(Subject::Credential).unwrap().sentence());
+    }
     tell(container.and_then(|container| container.mutex("job")?.acquire(LEASE)).map(drop));
 }
 
@@ -109,7 +114,7 @@ fn platforms_whose_identities_cannot_be_used_are_named_beside_what_was_looked_fo
     for (variables, words) in cases {
         let with = |child: Again| variables.iter().fold(child, |child, (name, value)| child.env(name, value));
         let said = with(locking(&storage)).last_word();
-        for word in words.iter().chain(&["AZURE_STORAGE_KEY", "ACTIONS_ID_TOKEN_REQUEST_URL", "`az`"]) {
+        for word in words.iter().chain(&["AZURE_STORAGE_KEY", "AZURE_CLIENT_CERTIFICATE_PATH", "`az`"]) {
             assert!(said.starts_with("Credential: ") && said.contains(word), "{word}: {said}");
         }
         for meant in ["ManagedIdentityCredential", "prod"] {
@@ -127,6 +132,30 @@ fn platforms_whose_identities_cannot_be_used_are_named_beside_what_was_looked_fo
     for variables in [old, arc] {
         let with = |child: Again| variables.iter().fold(child, |child, (name, value)| child.env(name, value));
         assert_eq!(with(locking(&storage)).env("PATH", az.path()).last_word(), "locked");
+    }
+}
+
+#[test]
+fn a_preflight_tells_which_identity_it_is() {
+    let tokens = Tokens::default();
+    let storage = tokens.storage();
+    let login = authority(move |_| tokens.answer(3600 * SECOND));
+    let github = Peer::start(|_| json(200, r#"{"value":"ey.J.x"}"#));
+    let file = super::login::TokenFile::new(&super::certificate::in_one_file());
+    let cases: [(&[(&str, &str)], &str); 4] = [
+        (&[("AZURE_CLIENT_SECRET", SECRET)], "the service principal CLIENT at"),
+        (&[("AZURE_CLIENT_CERTIFICATE_PATH", file.path())], "the service principal CLIENT with its certificate at"),
+        (&[("AZURE_FEDERATED_TOKEN_FILE", file.path())], "the workload identity CLIENT at"),
+        (
+            &[("ACTIONS_ID_TOKEN_REQUEST_URL", &github.url()), ("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "ey")],
+            "the workload identity CLIENT of GitHub Actions at",
+        ),
+    ];
+    for (variables, name) in cases {
+        let child = logging_in(locking(&storage), &login).env("AZMUTEX_TEST_PREFLIGHT", "1");
+        let said = variables.iter().fold(child, |child, (name, value)| child.env(name, value)).last_word();
+        let name = name.replace("CLIENT", CLIENT);
+        assert!(said.contains(&name) && said.contains("which the service accepts"), "{name}: {said}");
     }
 }
 

@@ -1,6 +1,8 @@
 //! Locks with the tokens of Entra ID, against doubles of its endpoints and of the storage service.
 
 mod cache;
+#[cfg(unix)]
+pub(crate) mod certificate;
 mod child;
 #[cfg(unix)]
 pub(crate) mod cli;
