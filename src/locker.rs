@@ -2,11 +2,13 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::cancel::Cancel;
 use crate::clock::{self, Moment};
 use crate::container::Container;
+use crate::credential::Failing;
 use crate::error::{Error, Result};
 use crate::event::{Event, Observer};
 use crate::guard::LockGuard;
@@ -15,7 +17,7 @@ use crate::hold::{Hold, Settings, Wait, Why};
 use crate::lease::{LeaseId, Term};
 use crate::mutex::AzureMutex;
 use crate::renewal;
-use crate::rest::{Exchange, Operation};
+use crate::rest::{self, Exchange, Operation};
 use crate::retry;
 use crate::sync::channel::{Receiver, after, never, select};
 use crate::watchdog::{self, Watch};
@@ -43,6 +45,23 @@ pub(crate) struct Inner {
     pub(crate) settings: Settings,
     pub(crate) drop_limit: Duration,
     pub(crate) observer: Option<Arc<Observer>>,
+    /// The last row of failures of the credential's that the observer was told of.
+    pub(crate) told: AtomicU64,
+}
+
+impl Inner {
+    fn attempt(&self, operation: Operation, limit: Duration) -> Exchange {
+        // Before the request, which may have the credential renewed, and the failure forgotten.
+        if let Some(observer) = &self.observer
+            && let Some(Failing { row, left, why }) = self.mutex.container().credential().failing()
+            && self.told.fetch_max(row, Ordering::Relaxed) < row
+        {
+            let lock = self.mutex.lock_name();
+            let error = rest::not_renewed(lock, why);
+            observer.tell(Event::CredentialFailing { lock: lock.clone(), left, error });
+        }
+        self.mutex.attempt(operation, limit)
+    }
 }
 
 impl Container {
@@ -177,8 +196,8 @@ impl Locker {
         if cancel.is_some_and(Cancel::is_cancelled) {
             return Err(Error::cancelled(self.0.mutex.lock_name(), None));
         }
-        let mutex = self.0.mutex.clone();
-        let attempt = move |operation, limit| mutex.attempt(operation, limit);
+        let inner = self.0.clone();
+        let attempt = move |operation, limit| inner.attempt(operation, limit);
         let cancelled = cancel.map_or_else(never, Cancel::cancelled);
         self.obtain_by(attempt, LeaseId::random()?, wait, waited, &cancelled)
     }
@@ -192,7 +211,7 @@ impl Locker {
         waited: Duration,
         cancelled: &Receiver<()>,
     ) -> Result<LockGuard> {
-        let Inner { mutex, settings, drop_limit, observer } = &*self.0;
+        let Inner { mutex, settings, drop_limit, observer, .. } = &*self.0;
         let watch = Watch::new(mutex.lock_name().clone(), observer.clone());
         watchdog::watch(&watch)?;
         let mut worker = renewal::start(Hold::keep(settings.clone(), id, wait), watch.clone(), attempt)?;
@@ -334,7 +353,8 @@ impl Builder {
             create_container: self.mutex.container().creates(),
             policy: self.mutex.container().policy().clone(),
         };
-        Locker(Arc::new(Inner { mutex: self.mutex, settings, drop_limit: self.drop_limit, observer }))
+        let (mutex, drop_limit, told) = (self.mutex, self.drop_limit, AtomicU64::new(0));
+        Locker(Arc::new(Inner { mutex, settings, drop_limit, observer, told }))
     }
 }
 

@@ -20,10 +20,21 @@ impl Secret {
         Secret(Zeroizing::new(text))
     }
 
+    /// Without the white space and line ends around it.
+    pub(crate) fn trimmed(self) -> Secret {
+        let text = trim(&self.0);
+        if text.len() == self.0.len() { self } else { Secret::new(text.to_owned()) }
+    }
+
     /// Its text, for whoever sends it.
     pub(crate) fn reveal(&self) -> &str {
         &self.0
     }
+}
+
+/// What people and editors leave around a text: white space, line ends, a byte order mark.
+pub(crate) fn trim(text: &str) -> &str {
+    text.trim_matches(|c: char| c.is_whitespace() || c == '\u{feff}')
 }
 
 /// A server's text on one line, of bounded length, and without our secrets, should it have sent them back.

@@ -1,5 +1,6 @@
 //! Answers, and the want of one, in words for a person.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::answer::{belongs, date_of, in_body, is_service, service_code};
@@ -27,9 +28,18 @@ pub(crate) struct Asked<'a> {
 
 /// The request could not be made, for want of a proof.
 pub(super) fn unsent(operation: Operation, address: &Address<'_>, no_proof: NoProof) -> Error {
+    without_proof(address.lock, doing(operation), no_proof)
+}
+
+/// The proof that is at hand still serves, but could not be renewed.
+pub(crate) fn not_renewed(lock: &Arc<str>, no_proof: NoProof) -> Error {
+    without_proof(lock, "renew the credential's token", no_proof)
+}
+
+fn without_proof(lock: &Arc<str>, doing: &'static str, no_proof: NoProof) -> Error {
     let NoProof { hint, source, retry_after } = no_proof;
     let kind = if retry_after.is_some() { ErrorKind::Unavailable } else { ErrorKind::Credential };
-    Error::no_answer(address.lock, kind, doing(operation), hint, source)
+    Error::no_answer(lock, kind, doing, hint, source)
 }
 
 fn doing(operation: Operation) -> &'static str {

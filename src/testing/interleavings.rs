@@ -9,6 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::hint;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -383,7 +384,7 @@ fn observed(locker: &Locker) -> (Locker, Receiver<Event>) {
     let observer = Observer::start(move |event| drop(sender.send(event))).unwrap();
     let Inner { mutex, settings, drop_limit, .. } = &*locker.0;
     let (mutex, settings, drop_limit) = (mutex.clone(), settings.clone(), *drop_limit);
-    (Locker(Arc::new(Inner { mutex, settings, drop_limit, observer: Some(observer) })), events)
+    (Locker(Arc::new(Inner { mutex, settings, drop_limit, observer: Some(observer), told: AtomicU64::new(0) })), events)
 }
 
 /// The observer was told of no other loss than the listener, and as often.

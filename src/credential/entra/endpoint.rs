@@ -6,9 +6,10 @@ use std::time::Duration;
 use super::answer::{self, ErrorResponse};
 use super::backoff::Backoff;
 use super::source::{AccessToken, TokenError};
-use crate::clock;
+use crate::clock::{self, Moment};
 use crate::environment::Environment;
 use crate::error::{Error, Result};
+use crate::redact::Secret;
 use crate::retry;
 use crate::transport::proxy::Proxy;
 use crate::transport::url::Url;
@@ -69,7 +70,7 @@ impl Endpoint {
         let headers = vec![("content-type", "application/x-www-form-urlencoded".to_owned())];
         let mut request = Request::new(Method::Post, &self.origin, path, "", headers);
         request.body = form;
-        self.ask(&request, secrets)
+        self.ask(&request, secrets, answer::token)
     }
 
     /// Gets what is at `path`; the `secrets` of the headers are in no error.
@@ -80,10 +81,23 @@ impl Endpoint {
         headers: Vec<(&'static str, String)>,
         secrets: &[&str],
     ) -> Result<AccessToken, TokenError> {
-        self.ask(&Request::new(Method::Get, &self.origin, path, query, headers), secrets)
+        self.ask(&Request::new(Method::Get, &self.origin, path, query, headers), secrets, answer::token)
     }
 
-    fn ask(&self, request: &Request, secrets: &[&str]) -> Result<AccessToken, TokenError> {
+    /// Gets a token about this program from whoever vouches for it, by showing it `token`.
+    pub(super) fn assertion(&self, path: &str, query: &str, token: &Secret) -> Result<Secret, TokenError> {
+        let headers = vec![("authorization", format!("bearer {}", token.reveal()))];
+        let request = Request::new(Method::Get, &self.origin, path, query, headers);
+        self.ask(&request, &[token.reveal()], |body, _| answer::assertion(body))
+    }
+
+    /// `read` gets the token out of a good answer, for which was asked at that time.
+    fn ask<T>(
+        &self,
+        request: &Request,
+        secrets: &[&str],
+        read: impl FnOnce(&[u8], Moment) -> Option<T>,
+    ) -> Result<T, TokenError> {
         let asked = clock::now();
         let reply = match self.transport.send(request, LIMIT) {
             Ok(reply) => reply,
@@ -94,7 +108,7 @@ impl Endpoint {
             }
         };
         if reply.status == 200 {
-            return answer::token(reply.bytes(), asked)
+            return read(reply.bytes(), asked)
                 .ok_or_else(|| self.passing(format!("{} answered with something that is no token", self.origin)));
         }
         let status = reply.status;
