@@ -85,7 +85,7 @@ impl TokenCache {
                 Lookup::Failed(no_token) => return Err(no_token),
                 Lookup::Wait if now >= end => {
                     let most =
-                        self.source().limit().map_or_else(String::new, |most| format!(" of the {most:?} that it has"));
+                        self.source().limit().map_or_else(String::new, |most| format!(", and may take {most:?}"));
                     let error = TokenError::passing(format!("it has not answered within {limit:.1?}{most}"));
                     return Err(NoToken { error, retry_after: Duration::ZERO });
                 }

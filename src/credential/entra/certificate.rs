@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 use super::pem;
 use crate::clock;
 use crate::random;
-use crate::redact::Secret;
+use crate::redact::{Secret, shown_path};
 
 /// Files of a certificate with its chain and its key have some thousand bytes.
 const LONGEST: u64 = 256 * 1024;
@@ -40,7 +40,7 @@ impl CertificateFile {
     /// The error is for a person, and shows nothing of the file.
     pub(super) fn load(&self) -> Result<Signer, String> {
         let signer = read(&self.path).and_then(|file| Signer::of(&file));
-        signer.map_err(|what| format!("{} is {}, which {what}", self.given_by, self.path.display()))
+        signer.map_err(|what| format!("{} is {}, which {what}", self.given_by, shown_path(&self.path)))
     }
 }
 

@@ -11,7 +11,7 @@ use super::source::{AccessToken, TokenError, TokenSource};
 use crate::credential::Credential;
 use crate::environment::{Application, Environment};
 use crate::error::Result;
-use crate::redact::{Secret, trim};
+use crate::redact::{Secret, shown_path, trim};
 
 /// Tokens of real platforms have one or two thousand characters.
 const LONGEST: u64 = 64 * 1024;
@@ -126,15 +126,15 @@ fn read(path: &Path) -> Result<Secret, TokenError> {
     match read {
         Err(error) if error.kind() == ErrorKind::NotFound => Err(TokenError::definite(format!(
             "there is no file {}, which should hold the platform's token",
-            path.display()
+            shown_path(path)
         ))),
         Err(error) => {
-            Err(TokenError::passing(format!("cannot read the platform's token from {}: {error}", path.display())))
+            Err(TokenError::passing(format!("cannot read the platform's token from {}: {error}", shown_path(path))))
         }
         // It may be just about to be replaced.
         Ok(_) if trim(text.reveal()).is_empty() => Err(TokenError::passing(format!(
             "the file {}, which should hold the platform's token, is empty",
-            path.display()
+            shown_path(path)
         ))),
         Ok(_) => Ok(text.trimmed()),
     }

@@ -163,7 +163,7 @@ mod tests {
         });
     }
 
-    const VARIABLES: [&str; 15] = [
+    const VARIABLES: [&str; 22] = [
         "AZURE_STORAGE_CONNECTION_STRING",
         "AZURE_STORAGE_ACCOUNT",
         "AZURE_STORAGE_KEY",
@@ -173,11 +173,18 @@ mod tests {
         "AZURE_TENANT_ID",
         "AZURE_CLIENT_ID",
         "AZURE_CLIENT_SECRET",
+        "AZURE_CLIENT_CERTIFICATE_PATH",
+        "AZURE_CLIENT_CERTIFICATE_PASSWORD",
+        "AZURE_USERNAME",
+        "AZURE_PASSWORD",
         "AZURE_FEDERATED_TOKEN_FILE",
+        "ACTIONS_ID_TOKEN_REQUEST_URL",
+        "ACTIONS_ID_TOKEN_REQUEST_TOKEN",
         "AZURE_AUTHORITY_HOST",
         "IDENTITY_ENDPOINT",
         "IDENTITY_HEADER",
         "IDENTITY_SERVER_THUMBPRINT",
+        "MSI_ENDPOINT",
         "AZURE_POD_IDENTITY_AUTHORITY_HOST",
     ];
     const VALUES: [&str; 16] = [

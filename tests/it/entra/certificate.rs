@@ -127,6 +127,12 @@ fn what_cannot_be_used_is_named_and_nobody_else_is_asked() {
     }
     let said = last_word("/nonexistent/certificate.pem", &[]);
     assert!(said.starts_with("Credential: ") && said.contains("/nonexistent/certificate.pem"), "{said}");
+    // What should be in the file, and not in its place.
+    for content in [&*good, &good.replace('\n', "\\n"), &URL_SAFE_NO_PAD.encode(&good)] {
+        let said = last_word("/token", &[("AZURE_CLIENT_CERTIFICATE_PATH", content)]);
+        assert!(said.starts_with("Credential: ") && said.contains("AZURE_CLIENT_CERTIFICATE_PATH"), "{said}");
+        assert!(said.len() < 500, "{said}");
+    }
     let file = TokenFile::new(&good);
     let said = last_word(file.path(), &[("AZURE_CLIENT_CERTIFICATE_PASSWORD", "s3cret")]);
     assert!(said.starts_with("Credential: ") && said.contains("AZURE_CLIENT_CERTIFICATE_PASSWORD"), "{said}");
