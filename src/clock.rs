@@ -12,6 +12,9 @@ use crate::sync::thread;
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Moment(u64);
 
+/// No sleep should be longer: threads and channels wait on a clock that stands still in suspend.
+pub(crate) const LONGEST_SLEEP: Duration = Duration::from_secs(2);
+
 impl Moment {
     /// Before anything that has happened.
     pub(crate) const PAST: Moment = Moment(0);

@@ -14,7 +14,7 @@ use crate::event::{Event, Observer};
 use crate::guard::LockGuard;
 use crate::hold::caller::{Heard, Limits, Missed, Turn, Waiter};
 use crate::hold::{Hold, Settings, Wait, Why};
-use crate::lease::{LeaseId, Term};
+use crate::lease::{DEFAULT_LEASE, LeaseId, Term};
 use crate::mutex::AzureMutex;
 use crate::renewal;
 use crate::rest::{self, Exchange, Operation};
@@ -22,7 +22,10 @@ use crate::retry;
 use crate::sync::channel::{Receiver, after, never, select};
 use crate::watchdog::{self, Watch};
 
-const DEFAULT_LEASE: Duration = Duration::from_secs(30);
+/// The defaults.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+const DROP_LIMIT: Duration = Duration::from_secs(2);
 
 /// A lock that waits for its turn, renews itself, and tells when it is lost.
 ///
@@ -88,9 +91,9 @@ impl Locker {
             mutex,
             lease: DEFAULT_LEASE,
             renew_every: None,
-            first_pause: Duration::from_millis(100),
-            longest_pause: Duration::from_secs(1),
-            drop_limit: Duration::from_secs(2),
+            first_pause: FIRST_PAUSE,
+            longest_pause: LONGEST_PAUSE,
+            drop_limit: DROP_LIMIT,
             on_event: None,
         }
     }
@@ -198,7 +201,7 @@ impl Locker {
         }
         let inner = self.0.clone();
         let attempt = move |operation, limit| inner.attempt(operation, limit);
-        let cancelled = cancel.map_or_else(never, Cancel::cancelled);
+        let cancelled = cancel.map_or_else(never, |cancel| cancel.watched().clone());
         self.obtain_by(attempt, LeaseId::random()?, wait, waited, &cancelled)
     }
 

@@ -7,10 +7,10 @@ use crate::clock;
 use crate::container::{self, Container, Place};
 use crate::error::{Error, Result};
 use crate::hold::Settings;
-use crate::hold::call::{self, Call, Verdict};
+use crate::hold::call::{Call, Verdict};
 use crate::hold::carry::Act;
 use crate::lease::{Break, Lease, LeaseId, LockState, LockStatus, Lost, Term};
-use crate::question::{Ask, Question};
+use crate::question::{Question, Task};
 use crate::random::Jitter;
 use crate::rest::{Exchange, Operation, Outcome};
 
@@ -119,14 +119,15 @@ impl AzureMutex {
 
     /// Takes up the lease `id` that another process took, if it still can be renewed, and makes it last anew from now
     /// on: so that one without an end need not be broken when the process that took it has died. That process has to
-    /// leave its [`Lease::id`] somewhere. Two requests.
+    /// leave its [`Lease::id`] somewhere. A renewal, and a look.
     ///
-    /// Renewing keeps the duration that was granted, and nothing tells what that was, other than that it has an end: such
-    /// a lease counts as 15 s, the shortest there is, here and at each [`renew`](AzureMutex::renew), though the service
-    /// may keep it for up to 60 s.
+    /// Renewing keeps the duration that was granted, and nothing tells what that was, other than a look that the lease has
+    /// no end. So it counts as 15 s, the shortest there is, here and at each [`renew`](AzureMutex::renew), though the
+    /// service may keep it for up to 60 s; and so does one without an end if the look fails or is not allowed.
     ///
-    /// **Two processes that use one lease id both hold the lock.** Nothing that this crate promises holds for them: the
-    /// process that took the lease must have ended, or have given it up.
+    /// **Two processes that use one lease id both hold the lock**, and nothing that this crate promises holds for them.
+    /// The process that took the lease must have died without a call of [`release`](AzureMutex::release): a release of
+    /// its that had no answer may still arrive, and would free the lock while this process holds it.
     ///
     /// ```no_run
     /// # fn read_file() -> String { String::new() }
@@ -138,15 +139,19 @@ impl AzureMutex {
     ///
     /// # Errors
     ///
-    /// - [`LeaseLost`](crate::ErrorKind::LeaseLost): it is not that lease's any more, with the reason.
+    /// - [`LeaseLost`](crate::ErrorKind::LeaseLost): it is not that lease's any more, with the reason; or the answer took
+    ///   longer than the 15 s that the lease counts as, and it is to be resumed again.
     /// - The kinds of [`acquire`](AzureMutex::acquire) for a failure or a refusal. The lease is as it was, or was renewed.
     pub fn resume(&self, id: LeaseId) -> Result<Lease> {
-        // Before the renewal: if the lease without an end that is seen were somebody else's, it could not be renewed.
-        let seen = self.ask(Operation::Look);
-        let is_infinite = matches!(seen, Ok((Outcome::Seen(LockState::LeasedForever), _)));
-        let term = call::resumed_term(is_infinite);
-        let mut call = Call::resume(self.settings(term), id);
+        let mut call = Call::resume(self.settings(Term::SHORTEST), id);
         self.carry_out(&mut call)?;
+        let left = call.kept().left(clock::now());
+        if left.is_zero() {
+            return Err(Error::lost(&self.place.lock, Lost::Expired));
+        }
+        // One look, and none that outlasts the lease.
+        let look = self.attempt(Operation::Look, self.container.policy().attempt_limit.min(left / 2));
+        let term = call.seen(clock::now(), look.outcome);
         Ok(self.lease(&call, term))
     }
 
@@ -236,9 +241,9 @@ impl AzureMutex {
         let mut question = Question::new(operation, self.container.policy().clone());
         loop {
             match question.next(clock::now(), jitter.next()) {
-                Ask::Send { operation, limit } => question.answered(self.attempt(operation, limit)),
-                Ask::Sleep { until } => clock::sleep(until.left(clock::now())),
-                Ask::Done(outcome, error) => return Ok((outcome, error)),
+                Task::Send { operation, limit } => question.answered(self.attempt(operation, limit)),
+                Task::Sleep { until } => clock::sleep(until.left(clock::now())),
+                Task::Done(outcome, error) => return Ok((outcome, error)),
             }
         }
     }

@@ -149,9 +149,9 @@ pub(crate) fn unreleased(lock: &Arc<str>, why: Unreleased<Error>) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::LONGEST_SLEEP;
     use crate::error::ErrorKind;
     use crate::hold::caller::Limits;
-    use crate::hold::carry::LONGEST_SLEEP;
     use crate::hold::{Settings, Wait};
     use crate::lease::{LeaseId, Term};
     use crate::rest::{Applied, Outcome};

@@ -6,8 +6,8 @@ use super::carry::{Act, Carrier, Notice, Report, Unreleased};
 use super::{Hold, Settings, Why};
 use crate::clock::Moment;
 use crate::kept::Kept;
-use crate::lease::{LeaseId, Lost, Term};
-use crate::rest::Exchange;
+use crate::lease::{LeaseId, LockState, Lost, Term};
+use crate::rest::{Exchange, Outcome};
 
 /// What a call comes to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -33,10 +33,21 @@ impl<F: Clone> Call<F> {
     }
 
     /// To take up a lease that another process took under `id`, if it still can be renewed. How long it was granted for
-    /// nobody tells, other than that it has an end: then it counts as the shortest.
+    /// nobody tells, so it counts as the shortest there is until [`seen`](Call::seen).
     pub(crate) fn resume(settings: Settings, id: LeaseId) -> Call<F> {
+        let settings = Settings { term: Term::SHORTEST, ..settings };
         let unknown = Kept::new(Moment::NEVER, Moment::NEVER);
         Call::new(Hold::of_lease(settings, id, unknown.valid_until, unknown.ends), unknown)
+    }
+
+    /// What a look showed after the renewal that resumed the lease. While that lease is ours, nobody else's can be seen:
+    /// so it has no end itself if one without an end is seen. Says what it counts as.
+    pub(crate) fn seen(&mut self, now: Moment, outcome: Outcome) -> Term {
+        if outcome != Outcome::Seen(LockState::LeasedForever) || self.kept.left(now).is_zero() {
+            return Term::SHORTEST;
+        }
+        (self.kept.valid_until, self.kept.ends) = (Moment::NEVER, Moment::NEVER);
+        Term::Infinite
     }
 
     /// To renew a lease that is kept like this; or why there is no way to.
@@ -52,14 +63,15 @@ impl<F: Clone> Call<F> {
         if kept.released {
             return None;
         }
-        let mut hold = if kept.let_go || kept.lost.is_some() {
+        let hold = if kept.let_go || kept.lost.is_some() {
             Hold::release_again(settings, id, kept.ends, kept.lost, kept.perhaps_released)
         } else {
             Hold::of_lease(settings, id, kept.valid_until, kept.ends)
         };
-        hold.leave();
         kept.let_go = true;
-        Some(Call::new(hold, *kept))
+        let mut call = Call::new(hold, *kept);
+        call.carrier.leave();
+        Some(call)
     }
 
     fn new(hold: Hold, kept: Kept) -> Call<F> {
@@ -130,9 +142,4 @@ impl<F: Clone> Call<F> {
     pub(crate) fn verdict(&self) -> &Verdict<F> {
         &self.verdict
     }
-}
-
-/// What a lease taken up in another process counts as: one without an end if a look showed that, otherwise the shortest.
-pub(crate) fn resumed_term(is_infinite: bool) -> Term {
-    if is_infinite { Term::Infinite } else { Term::SHORTEST }
 }

@@ -109,6 +109,9 @@ impl<F: Clone> Waiter<F> {
             },
             Heard::Report(Report::NotObtained { why, failure }) => self.part(now, Missed::NotObtained { why, failure }),
             Heard::Report(Report::Released(_)) | Heard::End => self.part(now, Missed::Died),
+            Heard::Cancel if matches!(self.wait, Wait::Until(deadline) if now >= deadline) => {
+                self.give_up(now, Why::TimedOut)
+            }
             Heard::Cancel => self.give_up(now, Why::GivenUp),
             Heard::Silence if now < self.until() => Turn::Listen,
             Heard::Silence => self.give_up(now, Why::TimedOut),

@@ -356,7 +356,7 @@ impl World {
             releases: 0,
         });
         self.listen(who);
-        if wait == Wait::Forever && self.random.one_in(3) {
+        if wait != Wait::Never && self.random.one_in(3) {
             let cancels = self.now + self.random.up_to(60 * S);
             self.schedule_for(who, cancels, Event::Caller { claim: number, does: Caller::Cancel });
         }

@@ -75,11 +75,10 @@ pub(super) fn foreign(files: &[File], dependencies: &BTreeSet<String>) -> BTreeS
     let mut foreign = BTreeSet::new();
     for file in files {
         let is_public = |header: &&Vec<String>| {
-            let subject = header.iter().rposition(|token| token == "for").map_or(0, |at| at + 1);
             let is_ours = |path: &Vec<&str>| {
                 path.last().is_some_and(|name| ours.contains(name)) && file.foreign(path, &ours, dependencies).is_none()
             };
-            paths(&header[subject..]).iter().any(is_ours)
+            paths(header).iter().any(is_ours)
         };
         for signature in file.signatures.iter().chain(file.headers.iter().filter(is_public)) {
             foreign.extend(paths(signature).iter().filter_map(|path| file.foreign(path, &ours, dependencies)));
