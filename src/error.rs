@@ -3,6 +3,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 use std::io;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,7 +32,7 @@ struct Inner {
     problem: Problem,
 }
 
-/// What sort of failure an [`Error`] is.
+/// What sort of failure an [`Error`] is. `Display` is two or three words, for a line of a log or of a table.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -61,6 +62,25 @@ pub enum ErrorKind {
     Unavailable,
     /// An answer that fits nothing known: a fault here or on the way.
     Unexpected,
+}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            ErrorKind::WouldBlock => "held by somebody else",
+            ErrorKind::TimedOut => "timed out",
+            ErrorKind::Cancelled => "cancelled",
+            ErrorKind::LeaseLost => "lease lost",
+            ErrorKind::InvalidInput => "invalid input",
+            ErrorKind::NotFound => "not found",
+            ErrorKind::PermissionDenied => "permission denied",
+            ErrorKind::Credential => "no accepted credential",
+            ErrorKind::ClockSkew => "clock skew",
+            ErrorKind::Untrusted => "untrusted connection",
+            ErrorKind::Unavailable => "unavailable",
+            ErrorKind::Unexpected => "unexpected failure",
+        })
+    }
 }
 
 /// What the service said when it refused.
@@ -280,6 +300,10 @@ impl Error {
     }
 }
 
+// A cause may be of any type, but it is only read.
+impl UnwindSafe for Error {}
+impl RefUnwindSafe for Error {}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(lock) = &self.0.lock {
@@ -341,6 +365,37 @@ mod tests {
     #[test]
     fn an_error_is_one_word() {
         assert_eq!(size_of::<Error>(), size_of::<usize>());
+    }
+
+    #[test]
+    fn each_kind_is_a_few_words() {
+        macro_rules! kinds {
+            ($($kind:ident => $text:literal,)*) => {{
+                // Does not compile unless all of them are there.
+                let _ = |kind: ErrorKind| match kind { $(ErrorKind::$kind => (),)* };
+                [$((ErrorKind::$kind, $text),)*]
+            }};
+        }
+        let kinds = kinds! {
+            WouldBlock => "held by somebody else",
+            TimedOut => "timed out",
+            Cancelled => "cancelled",
+            LeaseLost => "lease lost",
+            InvalidInput => "invalid input",
+            NotFound => "not found",
+            PermissionDenied => "permission denied",
+            Credential => "no accepted credential",
+            ClockSkew => "clock skew",
+            Untrusted => "untrusted connection",
+            Unavailable => "unavailable",
+            Unexpected => "unexpected failure",
+        };
+        for (kind, text) in kinds {
+            assert_eq!(kind.to_string(), text);
+            assert_eq!(text, text.to_ascii_lowercase());
+        }
+        assert_eq!(format!("[{:>9}]", ErrorKind::Cancelled), "[cancelled]");
+        assert_eq!(format!("[{:<11}]", ErrorKind::LeaseLost), "[lease lost ]");
     }
 
     #[test]

@@ -19,10 +19,10 @@
 //! # What it guarantees, and what not
 //!
 //! No two clients are told at the same time that they hold the lock, unless somebody breaks the lease by force (or in
-//! any way, if it is one without an end) or deletes the blob or the container, the account fails over to another
-//! region, or a whole machine is frozen without its clocks noticing, or copied while it runs (a clone, or a snapshot
-//! that is resumed twice: each copy goes on holding what the one held); with clocks that drift by up to 1 % and a
-//! service that ends leases up to 2 s early.
+//! any way, if it is one without an end) or deletes the blob or the container, takes up a lease
+//! ([`AzureMutex::resume`]) whose process has not ended, the account fails over to another region, or a whole machine is
+//! frozen without its clocks noticing, or copied while it runs (a clone, or a snapshot that is resumed twice: each copy
+//! goes on holding what the one held); with clocks that drift by up to 1 % and a service that ends leases up to 2 s early.
 //!
 //! **A lease is not a fence.** Between [`LockGuard::ensure_held`] and the write that follows, the process can be
 //! stopped, and somebody else can take the lock and write. Only the resource itself can refuse the late write: if it
@@ -97,8 +97,12 @@
 //!
 //! A lock that is waited for or held has one thread of its own, named `azmutex`. One more, `azmutex-watchdog`, serves
 //! the whole process while there is any; a [`Locker`] with an observer has another. A name look-up takes a thread for
-//! as long as it lasts, and so does the fetch of a token. All but the builders can be sent to and shared between
-//! threads.
+//! as long as it lasts, and so does the fetch of a token.
+//!
+//! All types can be sent to another thread, and all but [`locker::Builder`] shared between threads. That one holds the
+//! function for [`on_event`](locker::Builder::on_event), which need not be [`Sync`]; for the same reason it is not
+//! [`UnwindSafe`](std::panic::UnwindSafe), which all others are but a service principal's settings that may hold a
+//! function, too.
 //!
 //! A process that was forked from one that uses this crate must not use it before an `exec`; a guard or a lease of its
 //! parent's is not held there. If the fork has the same pid in a pid namespace of its own, it may take 20 ms until that

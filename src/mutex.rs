@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::hold::Settings;
 use crate::hold::call::{self, Call, Verdict};
 use crate::hold::carry::Act;
-use crate::lease::{Break, Lease, LeaseId, LockStatus, Lost, Term};
+use crate::lease::{Break, Lease, LeaseId, LockState, LockStatus, Lost, Term};
 use crate::question::{Ask, Question};
 use crate::random::Jitter;
 use crate::rest::{Exchange, Operation, Outcome};
@@ -131,7 +131,7 @@ impl AzureMutex {
     /// ```no_run
     /// # fn read_file() -> String { String::new() }
     /// let mutex = azmutex::Container::from_env("locks")?.mutex("nightly-report")?;
-    /// let lease = mutex.resume(read_file().parse()?)?;
+    /// let lease = mutex.resume(read_file().trim().parse()?)?;
     /// # drop(lease);
     /// # Ok::<(), azmutex::Error>(())
     /// ```
@@ -143,7 +143,7 @@ impl AzureMutex {
     pub fn resume(&self, id: LeaseId) -> Result<Lease> {
         // Before the renewal: if the lease without an end that is seen were somebody else's, it could not be renewed.
         let seen = self.ask(Operation::Look);
-        let is_infinite = matches!(seen, Ok((Outcome::Seen(LockStatus::LeasedForever), _)));
+        let is_infinite = matches!(seen, Ok((Outcome::Seen(LockState::LeasedForever), _)));
         let term = call::resumed_term(is_infinite);
         let mut call = Call::resume(self.settings(term), id);
         self.carry_out(&mut call)?;
@@ -211,14 +211,22 @@ impl AzureMutex {
     /// Looks at the lock, and neither takes nor makes it. What it saw is over when it is read: for people and
     /// dashboards, not for decisions.
     ///
+    /// ```no_run
+    /// let status = azmutex::Container::from_env("locks")?.mutex("nightly-report")?.inspect()?;
+    /// if status.is_locked() {
+    ///     println!("the report is being made: {:?}", status.state());
+    /// }
+    /// # Ok::<(), azmutex::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// The kinds of [`acquire`](AzureMutex::acquire) for a failure or a refusal. A missing lock is no error, but
-    /// [`LockStatus::Missing`]. A blob with more than about a hundred metadata entries cannot be looked at.
+    /// [`LockState::Missing`]. A blob with more than about a hundred metadata entries cannot be looked at.
     pub fn inspect(&self) -> Result<LockStatus> {
         match self.ask(Operation::Look)? {
-            (Outcome::Seen(status), _) => Ok(status),
-            (Outcome::NoBlob | Outcome::NoContainer, _) => Ok(LockStatus::Missing),
+            (Outcome::Seen(state), _) => Ok(LockStatus::new(state)),
+            (Outcome::NoBlob | Outcome::NoContainer, _) => Ok(LockStatus::new(LockState::Missing)),
             (_, error) => Err(self.failure(error)),
         }
     }

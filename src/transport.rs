@@ -6,6 +6,7 @@
 use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, UdpSocket};
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::time::Duration;
 
 use ureq::config::Config;
@@ -217,6 +218,10 @@ pub(crate) struct Transport {
     /// the TLS configuration anew for each connection that it opens before its first request without any.
     pub(crate) limit: Duration,
 }
+
+// What an agent's clones share, which is its connections, is behind locks.
+impl UnwindSafe for Transport {}
+impl RefUnwindSafe for Transport {}
 
 impl fmt::Debug for Transport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,6 +1,7 @@
 //! What proves to the service that we may use the container.
 
 use std::fmt;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,6 +36,10 @@ use shared_key::SharedKey;
 /// ```
 #[derive(Clone)]
 pub struct Credential(Arc<Kind>);
+
+// A source of tokens may be of any type, but it runs on a thread of its own, where its panic ends.
+impl UnwindSafe for Credential {}
+impl RefUnwindSafe for Credential {}
 
 enum Kind {
     SharedKey(SharedKey),

@@ -74,6 +74,7 @@
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::time::Duration;
 
 pub(crate) mod address;
@@ -124,6 +125,10 @@ pub struct Emulator {
     account: String,
     key: String,
 }
+
+// What its threads share is behind locks, which are taken however whoever had them before has ended.
+impl UnwindSafe for Emulator {}
+impl RefUnwindSafe for Emulator {}
 
 impl Emulator {
     /// One on a free port of 127.0.0.1, with the account and the key that all emulators have.

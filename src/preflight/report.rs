@@ -45,7 +45,8 @@ pub enum Subject {
     Renew,
     /// The right to release it.
     Release,
-    /// The right to look at it. A wait costs ten times as much without, and works.
+    /// The right to look at it. Without it a wait works, by trying to take the lock: that costs ten times as much, and
+    /// each try is a 409 in the account's metrics. So it is a [`Status::Warning`] if it is missing.
     Read,
     /// The time that a request takes, against the lease and how often it is renewed.
     RoundTrip,
@@ -53,25 +54,33 @@ pub enum Subject {
 
 /// What came of a [`Check`].
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Status {
     /// As it should be.
     Ok,
-    /// It stands in the way, or, of [`Subject::Read`], makes waiting dearer.
+    /// One can lock, but not as well as with it: without [`Subject::Read`], a wait is dearer.
+    Warning,
+    /// It stands in the way.
     Failed,
     /// Not asked for, because something before it failed, or nothing would have been learned.
     NotTried,
 }
 
 impl Preflight {
-    /// Whether nothing stands in the way of a lock.
+    /// Whether nothing stands in the way of a lock. [Warnings](Preflight::warnings) do not.
     pub fn can_lock(&self) -> bool {
         self.obstacle().is_none()
     }
 
     /// The first check that stands in the way.
     pub fn obstacle(&self) -> Option<&Check> {
-        let failed = |check: &&Check| check.status == Status::Failed && check.subject != Subject::Read;
+        let failed = |check: &&Check| check.status == Status::Failed;
         self.checks.iter().find(failed).or_else(|| self.check(Subject::Acquire).filter(|check| !check.is_ok()))
+    }
+
+    /// The checks that do not stand in the way, and are yet not as they should be.
+    pub fn warnings(&self) -> impl Iterator<Item = &Check> {
+        self.checks.iter().filter(|check| check.status == Status::Warning)
     }
 
     /// All of them, in the order in which one depends on another.
@@ -127,9 +136,14 @@ impl fmt::Display for Preflight {
         for check in &self.checks {
             writeln!(f, "{check}")?;
         }
+        let mut warnings = self.warnings().map(|check| check.subject.to_string()).peekable();
         match self.obstacle() {
-            None => writeln!(f, "\nThis program can lock here.")?,
             Some(check) => writeln!(f, "\nThis program cannot lock here: see {}.", check.subject)?,
+            None if warnings.peek().is_none() => writeln!(f, "\nThis program can lock here.")?,
+            None => {
+                let subjects = warnings.collect::<Vec<_>>().join(", ");
+                writeln!(f, "\nThis program can lock here, with a warning: see {subjects}.")?;
+            }
         }
         writeln!(f, "The smallest role that would do: {}.", self.least_role)?;
         write!(f, "The smallest SAS that would do: {}.", self.least_sas)
@@ -165,6 +179,7 @@ impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Status::Ok => "ok",
+            Status::Warning => "WARNING",
             Status::Failed => "FAILED",
             Status::NotTried => "not tried",
         })

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use super::request::Operation;
-use crate::lease::{LeaseId, LockStatus};
+use crate::lease::{LeaseId, LockState};
 use crate::retry;
 use crate::transport::{Because, NoAnswer, Reply};
 
@@ -18,7 +18,7 @@ pub(crate) enum Outcome {
     /// Broken: a new lease can be had after this time.
     Breaking(Duration),
     /// The state of the lock.
-    Seen(LockStatus),
+    Seen(LockState),
     /// Somebody has the lease, or had it and it is still being broken.
     Busy,
     /// What was to be created is there.
@@ -98,12 +98,12 @@ fn success(operation: Operation, reply: &Reply) -> Option<Outcome> {
         }
         (Operation::Look, 200) => {
             let state = match (reply.header("x-ms-lease-state")?, reply.header("x-ms-lease-duration")) {
-                ("available", _) => LockStatus::Available,
-                ("leased", Some("infinite")) => LockStatus::LeasedForever,
-                ("leased", _) => LockStatus::Leased,
-                ("expired", _) => LockStatus::Expired,
-                ("breaking", _) => LockStatus::Breaking,
-                ("broken", _) => LockStatus::Broken,
+                ("available", _) => LockState::Available,
+                ("leased", Some("infinite")) => LockState::LeasedForever,
+                ("leased", _) => LockState::Leased,
+                ("expired", _) => LockState::Expired,
+                ("breaking", _) => LockState::Breaking,
+                ("broken", _) => LockState::Broken,
                 _ => return None,
             };
             Some(Outcome::Seen(state))

@@ -22,7 +22,7 @@ use crate::event::{Event, Observer};
 use crate::guard::LockGuard;
 use crate::hold::Wait;
 use crate::hold::caller::GRACE;
-use crate::lease::{LeaseId, LockStatus, Lost, Term};
+use crate::lease::{LeaseId, LockState, Lost, Term};
 use crate::locker::{Inner, Locker};
 use crate::random::Jitter;
 use crate::rest::{Applied, Exchange, Operation, Outcome};
@@ -100,8 +100,8 @@ impl Service {
             }
             (Operation::Renew { .. } | Operation::Release { .. }, Some(_)) => Outcome::NotOurs,
             (Operation::Renew { .. } | Operation::Release { .. }, None) => Outcome::NoLease,
-            (Operation::Look, Some(_)) => Outcome::Seen(LockStatus::Leased),
-            (Operation::Look, None) => Outcome::Seen(LockStatus::Available),
+            (Operation::Look, Some(_)) => Outcome::Seen(LockState::Leased),
+            (Operation::Look, None) => Outcome::Seen(LockState::Available),
             _ => Outcome::Refused,
         }
     }

@@ -16,7 +16,7 @@ use crate::error::ErrorKind;
 use crate::event::Event;
 use crate::guard::LockGuard;
 use crate::hold::Wait;
-use crate::lease::{LeaseId, LockStatus, Lost};
+use crate::lease::{LeaseId, LockState, Lost};
 use crate::locker::{Builder, Locker};
 use crate::mutex::AzureMutex;
 use crate::rest::{Exchange, Operation, Outcome};
@@ -198,7 +198,7 @@ fn a_suspend_while_a_renewal_hangs_is_told_and_its_answer_revives_nothing() {
         assert_lost(&guard);
         // Its answer is there.
         sleep(delay + 300 * MS);
-        assert_eq!(rig.mutex.inspect().unwrap(), LockStatus::Leased, "{fault:?} was to revive the lease");
+        assert_eq!(rig.mutex.inspect().unwrap().state(), LockState::Leased, "{fault:?} was to revive the lease");
         assert_lost(&guard);
         assert_eq!(guard.unlock().unwrap_err().lost_because(), Some(Lost::Expired));
     }
@@ -372,8 +372,8 @@ fn a_wall_clock_that_the_service_refuses_is_told_as_such_and_loses_nothing_befor
         set(&rig.clock, HOUR);
         assert_eq!(guard.unlock().unwrap_err().kind(), ErrorKind::ClockSkew, "it was ours until then");
         rig.clock.set_wall_right();
-        assert_eq!(rig.mutex.inspect().unwrap(), LockStatus::Leased);
+        assert_eq!(rig.mutex.inspect().unwrap().state(), LockState::Leased);
         rig.emulator.advance(LEASE);
-        assert_eq!(rig.mutex.inspect().unwrap(), LockStatus::Expired, "it ends by itself");
+        assert_eq!(rig.mutex.inspect().unwrap().state(), LockState::Expired, "it ends by itself");
     }
 }

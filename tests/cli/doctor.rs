@@ -2,7 +2,7 @@
 
 use std::process::Output;
 
-use azmutex::emulator::Emulator;
+use azmutex::emulator::{Emulator, Fault, Operation};
 
 use crate::support::{NAME, assert_free, azmutex, code, locker, stderr};
 
@@ -37,6 +37,22 @@ fn somebody_has_the_lock() {
     let guard = locker(&emulator).lock().unwrap();
     assert_eq!(code(&doctor(&emulator.connection_string(), &[NAME])), 0);
     guard.unlock().unwrap();
+}
+
+#[test]
+fn a_warning_is_told_and_no_failure() {
+    let emulator = Emulator::start().unwrap();
+    let denied = || Fault::status(403, "AuthorizationPermissionMismatch");
+    emulator.fail_next_of(Operation::GetBlobProperties, usize::MAX, denied());
+    let output = doctor(&emulator.connection_string(), &[NAME]);
+    let told = told(&output);
+    assert_eq!(code(&output), 0, "{told}");
+    assert!(told.contains("\nWARNING    read        could not look at the lock"), "{told}");
+    assert!(told.contains("can lock here, with a warning: see read") && !told.contains("FAILED"), "{told}");
+
+    emulator.fail_next_of(Operation::AcquireLease, usize::MAX, denied());
+    let output = doctor(&emulator.connection_string(), &[NAME]);
+    assert_eq!(code(&output), 4);
 }
 
 #[test]

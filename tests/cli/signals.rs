@@ -64,6 +64,44 @@ fn a_signal_before_the_lock_ends_the_wait() {
 }
 
 #[test]
+fn a_signal_ends_a_wait_whose_request_hangs() {
+    for options in [&[][..], &["--timeout", "0"], &["--timeout", "60"]] {
+        let emulator = Emulator::start().unwrap();
+        emulator.fail_next_of(Operation::AcquireLease, 1000, Fault::Withhold);
+        let child = run(&emulator, options, &["echo", "ran"]).spawn().unwrap();
+        let acquired = || emulator.requests().iter().any(|request| request.operation == Operation::AcquireLease);
+        eventually("a request", acquired);
+        let start = Instant::now();
+        send(&child, Signal::TERM);
+        let output = child.wait_with_output().unwrap();
+        assert_eq!((code(&output), output.stdout.len()), (143, 0), "{}", stderr(&output));
+        assert_eq!(stderr(&output), "azmutex: a signal ended the wait for the lock\n");
+        assert!(start.elapsed() < Duration::from_secs(4), "{options:?}: {:?}", start.elapsed());
+    }
+}
+
+/// ^Z.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_wait_stops_and_continues() {
+    let emulator = Emulator::start().unwrap();
+    let guard = locker(&emulator).lock().unwrap();
+    let before = emulator.requests().len();
+    let child = run(&emulator, &[], &["echo", "ran"]).spawn().unwrap();
+    eventually("a wait", || emulator.requests().len() > before + 1);
+    for _ in 0..2 {
+        send(&child, Signal::TSTP);
+        eventually("a stop", || is_stopped(Pid::from_child(&child)));
+        send(&child, Signal::CONT);
+        eventually("its end", || !is_stopped(Pid::from_child(&child)));
+    }
+    guard.unlock().unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((code(&output), &*output.stdout), (0, &b"ran\n"[..]), "{}", stderr(&output));
+    assert_free(&emulator);
+}
+
+#[test]
 fn a_signal_is_passed_on_and_the_lock_is_free_at_once() {
     let emulator = Emulator::start().unwrap();
     for (signal, expected) in endings() {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use azmutex::credential::Credential;
 use azmutex::emulator::{Emulator, Fault, Operation};
-use azmutex::lease::{Break, LockStatus, Lost};
+use azmutex::lease::{Break, LockState, Lost};
 use azmutex::{AzureMutex, Container, ErrorKind};
 
 use crate::support::http::{self, Response};
@@ -63,9 +63,9 @@ fn a_lock_is_taken_refused_and_given_back() {
     let locker = container(&emulator).locker("job").unwrap();
     let guard = locker.lock().unwrap();
     assert_eq!(locker.try_lock().unwrap_err().kind(), ErrorKind::WouldBlock);
-    assert_eq!(mutex(&emulator).inspect().unwrap(), LockStatus::Leased);
+    assert_eq!(mutex(&emulator).inspect().unwrap().state(), LockState::Leased);
     guard.unlock().unwrap();
-    assert_eq!(mutex(&emulator).inspect().unwrap(), LockStatus::Available);
+    assert_eq!(mutex(&emulator).inspect().unwrap().state(), LockState::Available);
     locker.lock().unwrap().unlock().unwrap();
 }
 
@@ -91,7 +91,7 @@ fn a_lease_runs_out_when_the_clock_is_moved_on() {
     emulator.advance(LEASE - SECOND);
     assert_eq!(mutex.acquire(LEASE).unwrap_err().kind(), ErrorKind::WouldBlock);
     emulator.advance(SECOND);
-    assert_eq!(mutex.inspect().unwrap(), LockStatus::Expired);
+    assert_eq!(mutex.inspect().unwrap().state(), LockState::Expired);
     let mut second = mutex.acquire(LEASE).unwrap();
     assert_eq!(mutex.release(&mut lease).unwrap_err().kind(), ErrorKind::LeaseLost);
     mutex.release(&mut second).unwrap();
@@ -103,14 +103,14 @@ fn an_infinite_lease_outlives_any_time() {
     let mutex = mutex(&emulator);
     let mut lease = mutex.acquire_infinite().unwrap();
     emulator.advance(Duration::MAX);
-    assert_eq!(mutex.inspect().unwrap(), LockStatus::LeasedForever);
+    assert_eq!(mutex.inspect().unwrap().state(), LockState::LeasedForever);
     mutex.release(&mut lease).unwrap();
 
     // Nor is it the end of time.
     let _lease = mutex.acquire(LEASE).unwrap();
-    assert_eq!(mutex.inspect().unwrap(), LockStatus::Leased);
+    assert_eq!(mutex.inspect().unwrap().state(), LockState::Leased);
     emulator.advance(LEASE);
-    assert_eq!(mutex.inspect().unwrap(), LockStatus::Expired);
+    assert_eq!(mutex.inspect().unwrap().state(), LockState::Expired);
 }
 
 #[test]
@@ -120,7 +120,7 @@ fn an_expired_lease_that_nobody_took_is_renewed() {
     let mut lease = mutex.acquire(LEASE).unwrap();
     emulator.advance(LEASE);
     mutex.renew(&mut lease).unwrap();
-    assert_eq!(mutex.inspect().unwrap(), LockStatus::Leased);
+    assert_eq!(mutex.inspect().unwrap().state(), LockState::Leased);
     emulator.advance(LEASE);
     let mut second = mutex.acquire(LEASE).unwrap();
     assert_eq!(mutex.renew(&mut lease).unwrap_err().lost_because(), Some(Lost::Taken));
@@ -134,10 +134,10 @@ fn a_break_lets_the_lease_run_out() {
     let mut lease = mutex.acquire(LEASE).unwrap();
     emulator.advance(5 * SECOND);
     assert_eq!(mutex.break_lease(Break::AtExpiry).unwrap(), 10 * SECOND);
-    assert_eq!(mutex.inspect().unwrap(), LockStatus::Breaking);
+    assert_eq!(mutex.inspect().unwrap().state(), LockState::Breaking);
     assert_eq!(mutex.renew(&mut lease).unwrap_err().lost_because(), Some(Lost::Broken));
     emulator.advance(10 * SECOND);
-    assert_eq!(mutex.inspect().unwrap(), LockStatus::Broken);
+    assert_eq!(mutex.inspect().unwrap().state(), LockState::Broken);
     let mut second = mutex.acquire(LEASE).unwrap();
     mutex.release(&mut second).unwrap();
 }
@@ -239,7 +239,7 @@ fn an_answer_that_does_not_come_is_no_harm() {
         let before = if fault == Fault::ResetBefore { None } else { Some(201) };
         assert_eq!([acquired[0].status, acquired[1].status], [before, Some(201)], "{fault:?}");
         assert_eq!(acquired[0].lease_id, acquired[1].lease_id, "{fault:?}");
-        assert_eq!(mutex(&emulator).inspect().unwrap(), LockStatus::Available, "{fault:?}");
+        assert_eq!(mutex(&emulator).inspect().unwrap().state(), LockState::Available, "{fault:?}");
     }
 }
 
@@ -266,8 +266,8 @@ fn a_reset_connection_is_reset_and_half_an_answer_is_half() {
 fn a_delay_is_before_or_after_the_deed() {
     let delay = 2 * SECOND;
     for (fault, status, early) in [
-        (Fault::DelayRequest(delay), None, LockStatus::Available),
-        (Fault::DelayAnswer(delay), Some(201), LockStatus::Leased),
+        (Fault::DelayRequest(delay), None, LockState::Available),
+        (Fault::DelayAnswer(delay), Some(201), LockState::Leased),
     ] {
         let emulator = Emulator::start().unwrap();
         create(&emulator);
@@ -285,7 +285,7 @@ fn a_delay_is_before_or_after_the_deed() {
         while !arrived(&emulator) {
             thread::sleep(Duration::from_millis(1));
         }
-        assert_eq!(mutex.inspect().unwrap(), early);
+        assert_eq!(mutex.inspect().unwrap().state(), early);
         let mut lease = acquiring.join().unwrap().unwrap();
         assert!(start.elapsed() >= delay);
         mutex.release(&mut lease).unwrap();

@@ -1,13 +1,17 @@
 //! `Locker`, `LockGuard` and `Cancel`.
 
+use std::error::Error as _;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use azmutex::event::Event;
+use azmutex::lease::Break;
 use azmutex::retry::Policy;
 use azmutex::{Cancel, Container, Error, ErrorKind, LockGuard, Locker, container, crossbeam_channel as channel};
 
 use crate::on_both_servers;
+use crate::support::http::Operation;
+use crate::support::proxy::{Fault, FaultProxy};
 use crate::support::server::Server;
 use crate::support::{quick, unique};
 
@@ -18,6 +22,9 @@ on_both_servers!(
     a_waiter_gets_it_soon_after_it_is_let_go,
     a_wait_ends_when_its_time_is_over,
     a_wait_ends_when_it_is_cancelled_and_not_before,
+    a_wait_with_a_time_and_a_cancel_ends_with_the_first_of_them,
+    a_wait_that_ends_without_the_lock_tells_the_last_failure,
+    a_cancel_is_one_of_several_things_that_are_waited_for,
     a_dropped_guard_lets_go,
     what_happens_is_told_in_order,
     a_container_that_is_not_to_be_made_is_not_found,
@@ -111,6 +118,98 @@ fn a_wait_ends_when_it_is_cancelled_and_not_before(server: &Server) {
     assert_eq!(locker.lock_or_cancel(&cancel).unwrap_err().kind(), ErrorKind::Cancelled);
     let guard = locker.lock_or_cancel(&Cancel::new()).unwrap();
     guard.unlock().unwrap();
+}
+
+fn a_wait_with_a_time_and_a_cancel_ends_with_the_first_of_them(server: &Server) {
+    let container = server.container(&unique("both"));
+    let locker = container.locker("job").unwrap();
+    let guard = locker.lock().unwrap();
+    let cancel = Cancel::new();
+    let start = Instant::now();
+    let error = locker.lock_timeout_or_cancel(SECOND, &cancel).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TimedOut, "{error:?}");
+    assert!(start.elapsed() >= SECOND && start.elapsed() < 3 * SECOND, "{:?}", start.elapsed());
+    assert!(error.source().is_none(), "nothing but a holder was in the way: {error:?}");
+    assert!(!cancel.is_cancelled());
+
+    for timeout in [60 * SECOND, Duration::MAX] {
+        let cancel = Cancel::new();
+        let waiter = thread::spawn({
+            let (locker, cancel) = (locker.clone(), cancel.clone());
+            move || locker.lock_timeout_or_cancel(timeout, &cancel).unwrap_err()
+        });
+        thread::sleep(SECOND / 2);
+        assert!(!waiter.is_finished());
+        let start = Instant::now();
+        cancel.cancel();
+        let error = waiter.join().unwrap();
+        assert_eq!(error.kind(), ErrorKind::Cancelled, "{error:?}");
+        assert!(start.elapsed() < SECOND, "{:?}", start.elapsed());
+        assert!(error.source().is_none(), "{error:?}");
+        let error = locker.lock_timeout_or_cancel(timeout, &cancel).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Cancelled, "{error:?}");
+    }
+
+    guard.unlock().unwrap();
+    for timeout in [20 * SECOND, Duration::MAX] {
+        locker.lock_timeout_or_cancel(timeout, &cancel).unwrap().unlock().unwrap();
+    }
+}
+
+fn a_wait_that_ends_without_the_lock_tells_the_last_failure(server: &Server) {
+    let proxy = FaultProxy::to(server.port());
+    let text = server.connection_string_via(proxy.port());
+    let container = Container::from_connection_string(&text, &unique("why")).unwrap();
+    let locker = container.locker("job").unwrap();
+    locker.lock().unwrap().unlock().unwrap();
+    proxy.always(None, Fault::ResetBefore);
+    let cancel = Cancel::new();
+    let told = |error: &Error, kind| {
+        assert_eq!(error.kind(), kind, "{error:?}");
+        let source = error.source().and_then(|source| source.downcast_ref::<Error>());
+        assert_eq!(source.map(Error::kind), Some(ErrorKind::Unavailable), "{error:?}");
+    };
+    told(&locker.lock_timeout_or_cancel(2 * SECOND, &cancel).unwrap_err(), ErrorKind::TimedOut);
+
+    proxy.forget();
+    let waiter = thread::spawn({
+        let (locker, cancel) = (locker.clone(), cancel.clone());
+        move || locker.lock_timeout_or_cancel(60 * SECOND, &cancel).unwrap_err()
+    });
+    assert!(proxy.wait_for(Operation::Acquire, 2, 20 * SECOND));
+    cancel.cancel();
+    told(&waiter.join().unwrap(), ErrorKind::Cancelled);
+}
+
+fn a_cancel_is_one_of_several_things_that_are_waited_for(server: &Server) {
+    let container = server.container(&unique("select"));
+    let locker = quick(&container, "job").build().unwrap();
+    let guard = locker.lock().unwrap();
+    let cancel = Cancel::new();
+    let next = |cancel: &Cancel| {
+        let (cancelled, lost) = (cancel.cancelled(), guard.lost());
+        channel::select! {
+            recv(cancelled) -> _ => "cancelled",
+            recv(lost) -> lost => if lost.is_ok() { "lost" } else { "over" },
+            default(20 * SECOND) => "nothing",
+        }
+    };
+    assert!(!cancel.wait_cancelled(Duration::ZERO));
+    assert!(!cancel.wait_cancelled(SECOND / 10));
+    let other = thread::spawn({
+        let cancel = cancel.clone();
+        move || {
+            thread::sleep(SECOND / 2);
+            cancel.cancel();
+        }
+    });
+    assert_eq!(next(&cancel), "cancelled");
+    assert!(cancel.wait_cancelled(Duration::ZERO) && cancel.wait_cancelled(Duration::MAX));
+    other.join().unwrap();
+    guard.ensure_held().unwrap();
+
+    container.mutex("job").unwrap().break_lease(Break::ForceWithin(Duration::ZERO)).unwrap();
+    assert_eq!(next(&Cancel::new()), "lost");
 }
 
 fn a_dropped_guard_lets_go(server: &Server) {

@@ -43,6 +43,7 @@
 // And it measures by other clocks than the library's.
 #![allow(clippy::disallowed_methods)]
 
+mod api;
 mod arrows;
 mod conformance;
 mod emulator;

@@ -104,11 +104,17 @@ fn the_least_rights_are_enough(server: &Server) {
     assert!(report.can_lock(), "{report}");
     assert_eq!(status(&report, Subject::Create), Status::Ok, "{report}");
     let read = report.check(Subject::Read).unwrap();
-    assert_eq!(read.status(), Status::Failed, "{report}");
+    assert_eq!(read.status(), Status::Warning, "{report}");
+    assert!(!read.is_ok(), "{report}");
     assert!(read.sentence().contains("lacks the right to read (`r`)"), "{report}");
+    assert_eq!(read.error().map(azmutex::Error::kind), Some(ErrorKind::PermissionDenied), "{report}");
+    assert_eq!(report.warnings().map(|check| check.subject()).collect::<Vec<_>>(), [Subject::Read], "{report}");
+    assert!(report.to_string().contains("\nThis program can lock here, with a warning: see read.\n"), "{report}");
     let report = with(server, &name, "rw");
     assert!(report.can_lock(), "{report}");
     assert_eq!(status(&report, Subject::Read), Status::Ok, "{report}");
+    assert_eq!(report.warnings().count(), 0, "{report}");
+    assert!(report.to_string().contains("\nThis program can lock here.\n"), "{report}");
 }
 
 // Scenario 25.
@@ -117,6 +123,7 @@ fn a_missing_right_stands_in_the_way(server: &Server) {
     server.create_container(&name);
     let report = with(server, &name, "r");
     stands_in_the_way(&report, Subject::Acquire, ErrorKind::PermissionDenied, "lacks the right to write (`w`)");
+    assert_eq!(report.warnings().count(), 0, "{report}");
     for (subject, expected) in [
         (Subject::Credential, Status::Ok),
         (Subject::Container, Status::Ok),

@@ -4,7 +4,7 @@ use std::thread;
 use std::time::{Duration, SystemTime};
 
 use azmutex::credential::Credential;
-use azmutex::lease::LockStatus;
+use azmutex::lease::LockState;
 use azmutex::{AzureMutex, Container, Error, ErrorKind, Locker};
 
 use crate::on_both_servers;
@@ -73,7 +73,7 @@ fn with_the_right_to_read_a_waiter_looks(server: &Server) {
     server.put_blob(&name, "job", b"1,2,3", &[]);
     let mutex = mutex(server, &name, "rw");
     hand_over(mutex.clone());
-    assert_eq!(mutex.inspect().unwrap(), LockStatus::Available);
+    assert_eq!(mutex.inspect().unwrap().state(), LockState::Available);
     assert_eq!(server.blob_body(&name, "job"), b"1,2,3");
 }
 

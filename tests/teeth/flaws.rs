@@ -127,8 +127,8 @@ flaws! {
             "Hold::release_again(settings, id, kept.ends, None, kept.perhaps_released)"
     }
     "a lease that is being broken counts as free" {
-        "lease.rs": "matches!(self, LockStatus::Leased | LockStatus::LeasedForever | LockStatus::Breaking)" =>
-            "matches!(self, LockStatus::Leased | LockStatus::LeasedForever)"
+        "lease.rs": "matches!(self, LockState::Leased | LockState::LeasedForever | LockState::Breaking)" =>
+            "matches!(self, LockState::Leased | LockState::LeasedForever)"
     }
     "a bare 404 counts as the service's" {
         "rest/answer.rs": "    let code = service_code(reply);\n    let definite" =>

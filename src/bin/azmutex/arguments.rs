@@ -76,7 +76,8 @@ pub(crate) struct Run {
 /// Says whether this program can lock: reaches the account, is let in, and has the rights.
 ///
 /// Takes the lock NAME for a moment, if nobody has it, and leaves an empty blob of that name and its container behind.
-/// Exits with 0 if it can lock, with 4 if the credential or a right is missing or the clock is off, and with 5 otherwise.
+/// Exits with 0 if it can lock, be it with a warning; with 4 if the credential or a right is missing or the clock is off;
+/// and with 5 otherwise.
 #[derive(Args)]
 pub(crate) struct Doctor {
     /// Container that the lock is in; made if it does not exist.

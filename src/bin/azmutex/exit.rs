@@ -4,6 +4,8 @@ use std::process::ExitStatus;
 
 use azmutex::{Error, ErrorKind};
 
+use crate::tell;
+
 pub(crate) const USAGE: u8 = 2;
 pub(crate) const NOT_OBTAINED: u8 = 3;
 const NO_ACCESS: u8 = 4;
@@ -26,6 +28,12 @@ impl Failure {
     /// A failure of the system that nobody expects.
     pub(crate) fn system(doing: &str, error: &std::io::Error) -> Failure {
         Failure::new(FAILED, format!("could not {doing}: {error}"))
+    }
+
+    /// Says the reason. The code to exit with.
+    pub(crate) fn told(self) -> u8 {
+        tell::note(self.text);
+        self.code
     }
 }
 

@@ -14,6 +14,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use arguments::{Action, Arguments};
+use exit::Failure;
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().action {
@@ -21,8 +22,5 @@ fn main() -> ExitCode {
         Action::Doctor(arguments) => doctor::doctor(arguments),
         Action::Emulator { port } => store::serve(port).map(|()| 0),
     };
-    ExitCode::from(done.unwrap_or_else(|failure| {
-        tell::note(&failure.text);
-        failure.code
-    }))
+    ExitCode::from(done.unwrap_or_else(Failure::told))
 }

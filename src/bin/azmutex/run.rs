@@ -1,43 +1,32 @@
 //! A command under a lock.
 
+use std::error::Error;
 use std::ffi::OsString;
 use std::io;
 use std::process::ExitStatus;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
 use std::time::Duration;
 
-use azmutex::crossbeam_channel::{Receiver, after, bounded, never, select};
-use azmutex::event::Event;
-use azmutex::{Cancel, ErrorKind, LockGuard, Locker};
+use azmutex::crossbeam_channel::{Receiver, select};
+use azmutex::{ErrorKind, LockGuard, Locker};
 
 use crate::arguments::Run;
 use crate::command::Command;
 use crate::exit::{self, Failure};
-use crate::signals::{self, Signal};
+use crate::signals::{self, Signal, Wait};
 use crate::store::Store;
 use crate::tell;
-
-/// A wait that is cancelled ends within a quarter of a second, with what it began undone.
-const PARTING: Duration = Duration::from_millis(500);
 
 /// The exit code, unless it is a failure of ours.
 pub(crate) fn run(arguments: Run) -> Result<u8, Failure> {
     let Run { container, emulator, timeout, lease, verbose, name, command } = arguments;
-    let signals = signals::listen().map_err(|error| Failure::system("listen for signals", &error))?;
+    let wait = Wait::default();
+    let signals = signals::listen(wait.clone()).map_err(|error| Failure::system("listen for signals", &error))?;
     let store = if emulator { Store::emulator(&container)? } else { Store::account(&container)? };
-    let last_failure = LastFailure::default();
-    let observer = last_failure.clone();
-    let locker = Locker::builder(store.container.mutex(&name)?)
-        .lease(Duration::from_secs(lease))
-        .on_event(move |event| {
-            if verbose {
-                tell::note(&event);
-            }
-            observer.hear(&event);
-        })
-        .build()?;
-    let guard = obtain(locker, &name, timeout, &signals, &last_failure)?;
+    let mut locker = Locker::builder(store.container.mutex(&name)?).lease(Duration::from_secs(lease));
+    if verbose {
+        locker = locker.on_event(tell::note);
+    }
+    let guard = obtain(&locker.build()?, timeout, &wait, &signals)?;
     match Command::start(&command, &guard) {
         Ok(running) => supervise(guard, running, &signals),
         Err(error) => Err(not_started(guard, &command, &error)),
@@ -46,76 +35,32 @@ pub(crate) fn run(arguments: Run) -> Result<u8, Failure> {
 
 /// The lock, unless a signal or the end of the time comes first.
 fn obtain(
-    locker: Locker,
-    name: &str,
+    locker: &Locker,
     timeout: Option<Duration>,
+    wait: &Wait,
     signals: &Receiver<Signal>,
-    last_failure: &LastFailure,
 ) -> Result<LockGuard, Failure> {
-    let cancel = Cancel::new();
-    let (sender, result) = bounded(1);
-    let waiting = cancel.clone();
-    thread::Builder::new()
-        .name("wait".into())
-        .spawn(move || sender.send(wait(&locker, timeout, &waiting)))
-        .map_err(|error| Failure::system("start a thread", &error))?;
-    let time_up = timeout.filter(|time| !time.is_zero()).map_or_else(never, after);
-    loop {
-        select! {
-            recv(result) -> result => return match result {
-                Ok(result) => Ok(result?),
-                Err(_) => Err(Failure::new(exit::FAILED, "the thread that waited for the lock died")),
-            },
-            recv(time_up) -> _ => {
-                cancel.cancel();
-                return match result.recv_timeout(PARTING) {
-                    Ok(Ok(guard)) => Ok(guard),
-                    Ok(Err(error)) if error.kind() != ErrorKind::Cancelled => Err(error.into()),
-                    _ => Err(timed_out(name, timeout.unwrap_or_default(), last_failure)),
-                };
-            }
-            recv(signals) -> signal => if let Some(end) = signal.ok().and_then(before_the_lock) {
-                cancel.cancel();
-                // A guard that came at the same moment is dropped, which releases the lock.
-                drop(result.recv_timeout(PARTING));
-                return Err(end);
-            },
-        }
-    }
-}
-
-/// Without a lock there is nothing to take care of: the end, if the signal asks for that.
-fn before_the_lock(signal: Signal) -> Option<Failure> {
-    match signal {
-        Signal::Child => None,
-        #[cfg(unix)]
-        Signal::Stop => {
-            signals::stop();
-            None
-        }
-        #[cfg(unix)]
-        Signal::End(signal) => Some(Failure::new(exit::signalled(signal), "a signal ended the wait for the lock")),
-    }
-}
-
-fn wait(locker: &Locker, timeout: Option<Duration>, cancel: &Cancel) -> azmutex::Result<LockGuard> {
-    match timeout {
-        None => locker.lock_or_cancel(cancel),
+    let result = match timeout {
+        None => locker.lock_or_cancel(&wait.end),
         Some(Duration::ZERO) => locker.try_lock(),
-        // A failure that may pass does not end a wait before its time; the end of the time is a `cancel`.
-        Some(_) => loop {
-            match locker.lock_or_cancel(cancel) {
-                Err(error) if error.kind() == ErrorKind::Unavailable => {}
-                result => return result,
-            }
-        },
+        Some(timeout) => locker.lock_timeout_or_cancel(timeout, &wait.end),
+    };
+    wait.over.cancel();
+    if let Some(end) = signals.try_iter().find_map(signals::before_the_lock) {
+        // A guard that came at the same moment is dropped, which releases the lock.
+        drop(result);
+        return Err(end);
     }
+    result.map_err(|error| match timeout {
+        Some(timeout) if error.kind() == ErrorKind::TimedOut => timed_out(locker.name(), timeout, error.source()),
+        _ => error.into(),
+    })
 }
 
-fn timed_out(name: &str, timeout: Duration, last_failure: &LastFailure) -> Failure {
+fn timed_out(name: &str, timeout: Duration, last_failure: Option<&dyn Error>) -> Failure {
     let lock = format!("lock {name:?}: ");
     let mut text = format!("{lock}not obtained within {timeout:?}");
-    if let Some(failure) = last_failure.get() {
+    if let Some(failure) = last_failure.map(|failure| format!("{failure:?}")) {
         // It is about the same lock.
         text = format!("{text}; the last failure was: {}", failure.strip_prefix(&lock).unwrap_or(&failure));
     }
@@ -196,20 +141,4 @@ fn finish(guard: LockGuard, status: ExitStatus) -> Result<u8, Failure> {
         Ok(()) => {}
     }
     Ok(exit::passed_on(status))
-}
-
-/// What a wait that ends without the lock may have been held up by.
-#[derive(Clone, Default)]
-struct LastFailure(Arc<Mutex<Option<String>>>);
-
-impl LastFailure {
-    fn hear(&self, event: &Event) {
-        if let Event::Retrying { error, .. } = event {
-            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(format!("{error:?}"));
-        }
-    }
-
-    fn get(&self) -> Option<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
 }

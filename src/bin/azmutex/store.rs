@@ -31,7 +31,7 @@ mod emulated {
 
     use super::Store;
     use crate::exit::Failure;
-    use crate::signals::{self, Signal};
+    use crate::signals::{self, Signal, Wait};
     use crate::tell;
 
     /// Where `UseDevelopmentStorage=true` looks.
@@ -47,7 +47,7 @@ mod emulated {
     }
 
     pub(crate) fn serve(port: u16) -> Result<(), Failure> {
-        let signals = signals::listen().map_err(|error| Failure::system("listen for signals", &error))?;
+        let signals = signals::listen(Wait::none()).map_err(|error| Failure::system("listen for signals", &error))?;
         let emulator = start(port)?;
         tell::result(emulator.connection_string());
         if emulator.port() == DEVELOPMENT_PORT {

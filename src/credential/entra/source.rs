@@ -2,6 +2,7 @@
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -124,6 +125,10 @@ impl TokenError {
         self.backoff.pause(failures, left, self.retry_after, jitter)
     }
 }
+
+// The cause may be of any type, but it is only read.
+impl UnwindSafe for TokenError {}
+impl RefUnwindSafe for TokenError {}
 
 impl fmt::Display for TokenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

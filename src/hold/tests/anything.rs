@@ -182,7 +182,7 @@ impl Walk {
             applied: pick(&mut self.random, &[Applied::No, Applied::Perhaps]),
             retry_after: pick(&mut self.random, &[None, None, None, Some(S), Some(60 * S), Some(Duration::MAX)]),
         };
-        let status = pick(&mut self.random, &[LockStatus::Leased, LockStatus::Leased, LockStatus::Expired]);
+        let status = pick(&mut self.random, &[LockState::Leased, LockState::Leased, LockState::Expired]);
         if self.chance(12) {
             let any = [
                 Outcome::Leased(ours()),

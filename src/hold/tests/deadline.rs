@@ -16,7 +16,7 @@ fn a_wait_makes_a_last_try_a_quarter_of_a_second_before_its_end() {
                 assert!(play.now.after(limit) <= at(5 * S));
                 tries.push(play.now);
                 assert!(tries.len() <= 50, "no pause");
-                play.answers(Outcome::Seen(LockStatus::Leased));
+                play.answers(Outcome::Seen(LockState::Leased));
             }
             Step::Tell(told) => break told,
             Step::End => panic!("ended without a word"),
@@ -58,7 +58,7 @@ fn no_request_reaches_past_the_end_of_the_wait() {
     play.passes(S);
     assert_eq!(play.sends(Operation::Look), 500 * MS);
     play.passes(500 * MS);
-    play.answers(Outcome::Seen(LockStatus::Available));
+    play.answers(Outcome::Seen(LockState::Available));
     play.tells(Told::NotObtained(Why::TimedOut));
     play.ends();
 }

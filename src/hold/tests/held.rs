@@ -117,7 +117,7 @@ fn what_says_nothing_about_the_lease_is_no_loss() {
         Outcome::Busy,
         Outcome::Done,
         Outcome::Exists,
-        Outcome::Seen(LockStatus::Available),
+        Outcome::Seen(LockState::Available),
         Outcome::Breaking(S),
         NO_ANSWER,
         NOT_SENT,

@@ -2,7 +2,7 @@
 
 use super::carry::{Act, Carrier, Notice, Report, Unreleased};
 use super::*;
-use crate::lease::LockStatus;
+use crate::lease::LockState;
 use crate::rest::Exchange;
 
 mod anything;

@@ -24,7 +24,7 @@ fn a_proper_answer_starts_the_patience_anew() {
         play.exchange(Operation::Look, NO_ANSWER);
         play.tells(Told::Retrying);
         play.now = at(seconds * S + 20 * S);
-        play.exchange(Operation::Look, Outcome::Seen(LockStatus::Leased));
+        play.exchange(Operation::Look, Outcome::Seen(LockState::Leased));
         play.sleeps();
     }
     // Free, but taken again before we got there.
@@ -32,7 +32,7 @@ fn a_proper_answer_starts_the_patience_anew() {
     play.exchange(Operation::Look, NO_ANSWER);
     play.tells(Told::Retrying);
     play.now = at(120 * S);
-    play.exchange(Operation::Look, Outcome::Seen(LockStatus::Available));
+    play.exchange(Operation::Look, Outcome::Seen(LockState::Available));
     play.exchange(acquire(), NOT_SENT);
     play.tells(Told::Retrying);
     play.now = at(140 * S);

@@ -212,11 +212,11 @@ fn who_leaves_while_waiting_sends_nothing_more() {
 
     let mut looking = Play::queued(Wait::Forever);
     looking.sleeps();
-    looking.exchange(Operation::Look, Outcome::Seen(LockStatus::Available));
+    looking.exchange(Operation::Look, Outcome::Seen(LockState::Available));
 
     let mut still_busy = Play::queued(Wait::Forever);
     still_busy.sleeps();
-    still_busy.exchange(Operation::Look, Outcome::Seen(LockStatus::Leased));
+    still_busy.exchange(Operation::Look, Outcome::Seen(LockState::Leased));
 
     let mut not_yet_waiting = Play::waiting(Wait::Forever);
     not_yet_waiting.exchange(acquire(), Outcome::Busy);

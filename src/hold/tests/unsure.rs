@@ -6,7 +6,7 @@ use super::*;
 fn after_an_acquire_without_an_answer_every_look_is_that_acquire() {
     let mut play = Play::queued(Wait::Forever);
     play.sleeps();
-    play.exchange(Operation::Look, Outcome::Seen(LockStatus::Expired));
+    play.exchange(Operation::Look, Outcome::Seen(LockState::Expired));
     play.exchange(acquire(), NO_ANSWER);
     play.tells(Told::Retrying);
     play.sleeps();
@@ -91,7 +91,7 @@ fn an_acquire_that_cannot_have_been_carried_out_leaves_looks_allowed_and_nothing
     play.exchange(acquire(), Outcome::Busy);
     play.tells(Told::Waiting);
     play.sleeps();
-    play.exchange(Operation::Look, Outcome::Seen(LockStatus::Leased));
+    play.exchange(Operation::Look, Outcome::Seen(LockState::Leased));
     play.now = at(10 * S);
     play.tells(Told::NotObtained(Why::TimedOut));
     play.ends();

@@ -9,10 +9,10 @@ fn a_wait_knocks_once_and_then_looks() {
     play.tells(Told::Waiting);
     for _ in 0..20 {
         play.sleeps();
-        play.exchange(Operation::Look, Outcome::Seen(LockStatus::Leased));
+        play.exchange(Operation::Look, Outcome::Seen(LockState::Leased));
     }
     play.sleeps();
-    play.exchange(Operation::Look, Outcome::Seen(LockStatus::Available));
+    play.exchange(Operation::Look, Outcome::Seen(LockState::Available));
     let sent = play.now;
     play.exchange(acquire(), Outcome::Leased(ours()));
     play.tells(granted(sent));
@@ -31,7 +31,7 @@ fn the_pauses_of_a_wait_grow_and_lose_up_to_a_half() {
             let pause = play.sleeps();
             assert!(pause >= full / 2 && pause <= full, "{pause:?} of {full:?} with {jitter}");
             pauses.push(pause);
-            play.exchange(Operation::Look, Outcome::Seen(LockStatus::LeasedForever));
+            play.exchange(Operation::Look, Outcome::Seen(LockState::LeasedForever));
         }
         assert!(pauses.is_sorted());
     }
@@ -47,7 +47,7 @@ fn a_sleep_that_is_cut_short_goes_on() {
 
 #[test]
 fn the_lock_is_taken_for_free_only_once_its_lease_is_over() {
-    use LockStatus::{Available, Breaking, Broken, Expired, Leased, LeasedForever, Missing};
+    use LockState::{Available, Breaking, Broken, Expired, Leased, LeasedForever, Missing};
     for free in [Available, Expired, Broken, Missing] {
         let mut play = Play::queued(Wait::Forever);
         play.sleeps();
@@ -68,7 +68,7 @@ fn whoever_is_beaten_to_a_free_lock_looks_on_after_a_pause() {
     let mut play = Play::queued(Wait::Forever);
     for _ in 0..10 {
         play.sleeps();
-        play.exchange(Operation::Look, Outcome::Seen(LockStatus::Expired));
+        play.exchange(Operation::Look, Outcome::Seen(LockState::Expired));
         play.exchange(acquire(), Outcome::Busy);
     }
     play.sleeps();
@@ -149,12 +149,12 @@ fn a_look_that_fails_is_repeated_and_not_made_up_for_by_a_try() {
         play.tells(Told::Retrying);
         assert_eq!(play.sleeps(), pause);
     }
-    play.exchange(Operation::Look, Outcome::Seen(LockStatus::Leased));
+    play.exchange(Operation::Look, Outcome::Seen(LockState::Leased));
     play.sleeps();
     play.exchange(Operation::Look, NO_ANSWER);
     play.tells(Told::Retrying);
     assert_eq!(play.sleeps(), 200 * MS, "a proper answer ends the row of failures");
-    play.exchange(Operation::Look, Outcome::Seen(LockStatus::Leased));
+    play.exchange(Operation::Look, Outcome::Seen(LockState::Leased));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! What holds for every lease id.
 
+use crate::error::ErrorKind;
 use crate::lease::LeaseId;
 
 /// Of any text at all.
@@ -9,6 +10,12 @@ pub(crate) fn any_text(text: &str) {
         && parts.concat().bytes().all(|byte| byte.is_ascii_hexdigit());
     let read = LeaseId::parse(text).map(|id| id.to_string());
     assert_eq!(read, is_id.then(|| text.to_ascii_lowercase()));
+    match text.parse::<LeaseId>() {
+        Ok(id) => assert_eq!(Some(id), LeaseId::parse(text)),
+        Err(error) => {
+            assert!(!is_id && error.kind() == ErrorKind::InvalidInput && error.to_string().len() < 500, "{error}");
+        }
+    }
     #[cfg(feature = "emulator")]
     super::emulator::any_guid(text);
 }

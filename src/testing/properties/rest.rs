@@ -6,7 +6,7 @@ use super::emulator::Line;
 use super::transport::{answered, sent_as_written};
 use crate::clock;
 use crate::credential::Credential;
-use crate::lease::{LeaseId, LockStatus, Term};
+use crate::lease::{LeaseId, LockState, Term};
 use crate::rest::explain::Asked;
 use crate::rest::{Address, Operation, Outcome, missing, read, request};
 
@@ -19,15 +19,15 @@ pub(crate) fn any_lock(address: &Address<'_>, credential: &Credential) {
         (Operation::CreateContainer, Outcome::Done),
         (Operation::Look, Outcome::NoBlob),
         (Operation::CreateBlob, Outcome::Done),
-        (Operation::Look, Outcome::Seen(LockStatus::Available)),
+        (Operation::Look, Outcome::Seen(LockState::Available)),
         (Operation::Acquire { id, term: Term::DEFAULT }, Outcome::Leased(id)),
         (Operation::CreateBlob, Outcome::Exists),
-        (Operation::Look, Outcome::Seen(LockStatus::Leased)),
+        (Operation::Look, Outcome::Seen(LockState::Leased)),
         (Operation::Renew { id }, Outcome::Leased(id)),
         (Operation::Break { period: Some(0) }, Outcome::Breaking(Duration::ZERO)),
         (Operation::Renew { id }, Outcome::Broken),
         (Operation::Acquire { id, term: Term::Infinite }, Outcome::Leased(id)),
-        (Operation::Look, Outcome::Seen(LockStatus::LeasedForever)),
+        (Operation::Look, Outcome::Seen(LockState::LeasedForever)),
         (Operation::Release { id }, Outcome::Done),
         (Operation::Break { period: None }, Outcome::NoLease),
     ] {

@@ -194,7 +194,7 @@ impl World {
             Act::Extend { .. } => {
                 claim.valid_until.is_some_and(|end| end <= local).then_some("what is lost stays lost")
             }
-            Act::Notify(Notice::Retrying(_)) if failed && claim.wait == Wait::Forever => {
+            Act::Report(Report::Failing(_)) if failed && claim.wait == Wait::Forever => {
                 claim.is_out_of_patience(local).then_some("nobody gives up too late")
             }
             Act::Report(Report::NotObtained { why, .. }) => {

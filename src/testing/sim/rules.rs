@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::clock::Moment;
 use crate::hold::carry::Unreleased;
-use crate::lease::{LeaseId, LockStatus, Lost};
+use crate::lease::{LeaseId, LockState, Lost};
 use crate::rest::{Operation, Outcome};
 
 use super::client::{Failure, Purpose};
@@ -254,6 +254,6 @@ struct Client {
 
 /// Whether a look showed that somebody has the lock.
 pub(super) fn is_locked(outcome: Outcome) -> bool {
-    use LockStatus::{Breaking, Leased, LeasedForever};
+    use LockState::{Breaking, Leased, LeasedForever};
     matches!(outcome, Outcome::Seen(Leased | LeasedForever | Breaking))
 }

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::lease::{LeaseId, LockStatus, Term};
+use crate::lease::{LeaseId, LockState, Term};
 use crate::rest::{self, Operation, Outcome};
 use crate::transport::Reply;
 
@@ -41,7 +41,7 @@ pub(super) enum Answer {
     Leased(LeaseId),
     Done,
     Breaking(Duration),
-    Seen(LockStatus),
+    Seen(LockState),
     Refusal(u16, &'static str),
     /// The same, with the seconds after which to come again.
     TryLater(u16, &'static str, u16),
@@ -129,14 +129,14 @@ impl Service {
         }
     }
 
-    fn status(&self) -> LockStatus {
+    fn status(&self) -> LockState {
         match self.lease {
-            Lease::Available => LockStatus::Available,
-            Lease::Leased { term: Term::Infinite, .. } => LockStatus::LeasedForever,
-            Lease::Leased { .. } => LockStatus::Leased,
-            Lease::Expired { .. } => LockStatus::Expired,
-            Lease::Breaking { .. } => LockStatus::Breaking,
-            Lease::Broken { .. } => LockStatus::Broken,
+            Lease::Available => LockState::Available,
+            Lease::Leased { term: Term::Infinite, .. } => LockState::LeasedForever,
+            Lease::Leased { .. } => LockState::Leased,
+            Lease::Expired { .. } => LockState::Expired,
+            Lease::Breaking { .. } => LockState::Breaking,
+            Lease::Broken { .. } => LockState::Broken,
         }
     }
 
@@ -203,12 +203,12 @@ impl Answer {
             Answer::Breaking(left) => Reply::new(202, &[REQUEST_ID, ("x-ms-lease-time", &left.as_secs().to_string())]),
             Answer::Seen(status) => {
                 let (state, duration) = match status {
-                    LockStatus::Leased => ("leased", "fixed"),
-                    LockStatus::LeasedForever => ("leased", "infinite"),
-                    LockStatus::Expired => ("expired", ""),
-                    LockStatus::Breaking => ("breaking", ""),
-                    LockStatus::Broken => ("broken", ""),
-                    LockStatus::Available | LockStatus::Missing => ("available", ""),
+                    LockState::Leased => ("leased", "fixed"),
+                    LockState::LeasedForever => ("leased", "infinite"),
+                    LockState::Expired => ("expired", ""),
+                    LockState::Breaking => ("breaking", ""),
+                    LockState::Broken => ("broken", ""),
+                    LockState::Available | LockState::Missing => ("available", ""),
                 };
                 Reply::new(200, &[REQUEST_ID, ("x-ms-lease-state", state), ("x-ms-lease-duration", duration)])
             }

@@ -114,7 +114,7 @@ fn without_tests(text: &str) -> &str {
 }
 
 /// Words, `::`, and every other character by itself.
-fn tokens(text: &str) -> Vec<String> {
+pub(crate) fn tokens(text: &str) -> Vec<String> {
     let mut tokens = Vec::new();
     let mut rest = text;
     while let Some(c) = rest.chars().next() {

@@ -10,7 +10,7 @@ use azmutex::credential::Credential;
 use azmutex::credential::entra::{AccessToken, TokenError};
 use azmutex::emulator::{Emulator, Fault, Operation};
 use azmutex::event::Event;
-use azmutex::lease::{Break, LockStatus, Lost};
+use azmutex::lease::{Break, LockState, Lost};
 use azmutex::{Container, ErrorKind, LockGuard};
 
 use super::{LEASE, MS, SECOND, authority, by_secret, eager, form, json};
@@ -213,7 +213,7 @@ fn a_lock_is_taken_renewed_broken_and_released(site: &Site) {
     let (guard, log) = held(&container);
     let mutex = container.mutex("job").unwrap();
     assert_eq!(mutex.acquire(LEASE).unwrap_err().kind(), ErrorKind::WouldBlock);
-    assert_eq!(mutex.inspect().unwrap(), LockStatus::Leased);
+    assert_eq!(mutex.inspect().unwrap().state(), LockState::Leased);
     thread::sleep(SECOND);
     guard.unlock().unwrap();
     assert!(log.renewals().len() > 1 && log.failures().is_empty(), "{:?}", log.failures());
@@ -224,7 +224,7 @@ fn a_lock_is_taken_renewed_broken_and_released(site: &Site) {
     assert_eq!(mutex.renew(&mut lease).unwrap_err().lost_because(), Some(Lost::Broken));
     let mut lease = mutex.acquire(LEASE).unwrap();
     mutex.release(&mut lease).unwrap();
-    assert_eq!(site.with_key().mutex("job").unwrap().inspect().unwrap(), LockStatus::Available);
+    assert_eq!(site.with_key().mutex("job").unwrap().inspect().unwrap().state(), LockState::Available);
     assert_eq!(login.issued(), 1);
 }
 
@@ -289,7 +289,7 @@ fn an_outage_longer_than_the_lease_is_a_loss_at_the_deadline(site: &Site) {
     let lost = Instant::now();
     let (_, deadline) = log.renewals().pop().unwrap();
     assert!(lost + 100 * MS >= deadline, "{:?} early", deadline - lost);
-    assert_eq!(site.with_key().mutex("job").unwrap().inspect().unwrap(), LockStatus::Leased, "told in time");
+    assert_eq!(site.with_key().mutex("job").unwrap().inspect().unwrap().state(), LockState::Leased, "told in time");
     assert!(!guard.is_held());
     assert_eq!(guard.unlock().unwrap_err().lost_because(), Some(Lost::Expired));
 

@@ -17,7 +17,7 @@ use std::time::{Duration, SystemTime};
 use azmutex::credential::Credential;
 use azmutex::crossbeam_channel::unbounded;
 use azmutex::event::Event;
-use azmutex::lease::{Break, Lease, LockStatus, Lost};
+use azmutex::lease::{Break, Lease, LockState, Lost};
 use azmutex::retry::Policy;
 use azmutex::{AzureMutex, Container, Error, ErrorKind, Locker};
 use base64::Engine as _;

@@ -26,20 +26,21 @@ fn a_break_says_how_long_until_the_lock_is_free() {
 #[test]
 fn each_state_of_the_lock_is_told() {
     let cases = [
-        ("available", "unlocked", None, LockStatus::Available),
-        ("leased", "locked", Some("fixed"), LockStatus::Leased),
-        ("leased", "locked", Some("infinite"), LockStatus::LeasedForever),
-        ("expired", "unlocked", None, LockStatus::Expired),
-        ("breaking", "locked", None, LockStatus::Breaking),
-        ("broken", "unlocked", None, LockStatus::Broken),
+        ("available", "unlocked", None, LockState::Available),
+        ("leased", "locked", Some("fixed"), LockState::Leased),
+        ("leased", "locked", Some("infinite"), LockState::LeasedForever),
+        ("expired", "unlocked", None, LockState::Expired),
+        ("breaking", "locked", None, LockState::Breaking),
+        ("broken", "unlocked", None, LockState::Broken),
     ];
     for (state, status, duration, expected) in cases {
         let mut headers = vec![("x-ms-lease-state", state), ("x-ms-lease-status", status), ("content-length", "12345")];
         headers.extend(duration.map(|duration| ("x-ms-lease-duration", duration)));
         let peer = always(Operation::Look, answer(200, &headers));
         let seen = mutex(&peer).inspect().unwrap();
-        assert_eq!(seen, expected);
+        assert_eq!(seen.state(), expected);
         assert_eq!(seen.is_locked(), status == "locked", "{state}");
+        assert_eq!(seen.state().is_locked(), status == "locked", "{state}");
         assert_eq!(operations(&peer), [Operation::Look]);
     }
 }
@@ -48,7 +49,7 @@ fn each_state_of_the_lock_is_told() {
 fn a_lock_that_is_not_there_is_missing_and_stays_so() {
     for code in ["BlobNotFound", "ContainerNotFound"] {
         let peer = always(Operation::Look, answer(404, &[("x-ms-error-code", code)]));
-        assert_eq!(mutex(&peer).inspect().unwrap(), LockStatus::Missing);
+        assert_eq!(mutex(&peer).inspect().unwrap().state(), LockState::Missing);
         assert_eq!(operations(&peer), [Operation::Look]);
     }
     let peer = always(Operation::Look, portal(404, &[]));

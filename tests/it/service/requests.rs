@@ -104,7 +104,7 @@ fn one_connection_serves_call_after_call() {
     for _ in 0..3 {
         let mut lease = mutex.acquire(LEASE).unwrap();
         mutex.renew(&mut lease).unwrap();
-        assert_eq!(mutex.inspect().unwrap(), LockStatus::Available);
+        assert_eq!(mutex.inspect().unwrap().state(), LockState::Available);
         mutex.break_lease(Break::AtExpiry).unwrap();
         mutex.release(&mut lease).unwrap();
         Locker::new(mutex.clone()).lock().unwrap().unlock().unwrap();
@@ -134,7 +134,7 @@ fn a_connection_that_the_server_closed_while_it_was_idle_is_replaced() {
     for _ in 0..5 {
         thread::sleep(20 * MS);
         mutex.renew(&mut lease).unwrap();
-        assert_eq!(mutex.inspect().unwrap(), LockStatus::Available);
+        assert_eq!(mutex.inspect().unwrap().state(), LockState::Available);
     }
     mutex.release(&mut lease).unwrap();
     assert!(peer.connections() >= 12);

@@ -1,0 +1,5 @@
+//! What the public API is made of.
+
+mod foreign;
+mod source;
+mod traits;
