@@ -76,7 +76,7 @@ impl fmt::Display for ErrorKind {
             ErrorKind::PermissionDenied => "permission denied",
             ErrorKind::Credential => "no accepted credential",
             ErrorKind::ClockSkew => "clock skew",
-            ErrorKind::Untrusted => "untrusted",
+            ErrorKind::Untrusted => "untrusted connection",
             ErrorKind::Unavailable => "unavailable",
             ErrorKind::Unexpected => "unexpected failure",
         })
@@ -386,7 +386,7 @@ mod tests {
             PermissionDenied => "permission denied",
             Credential => "no accepted credential",
             ClockSkew => "clock skew",
-            Untrusted => "untrusted",
+            Untrusted => "untrusted connection",
             Unavailable => "unavailable",
             Unexpected => "unexpected failure",
         };

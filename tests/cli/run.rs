@@ -97,7 +97,7 @@ fn somebody_else_has_the_lock() {
     let output = run(&emulator, &["--timeout", "0.7"], &["there-is-no-such-command"]).output().unwrap();
     assert_eq!(code(&output), 3);
     assert!(start.elapsed() >= Duration::from_millis(700));
-    assert_eq!(stderr(&output), "azmutex: the lock was not obtained within 700ms\n");
+    assert_eq!(stderr(&output), format!("azmutex: lock {NAME:?}: not obtained within 700ms\n"));
     guard.unlock().unwrap();
 }
 

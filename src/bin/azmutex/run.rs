@@ -60,8 +60,7 @@ fn obtain(
 fn timed_out(name: &str, timeout: Duration, last_failure: Option<&dyn Error>) -> Failure {
     let lock = format!("lock {name:?}: ");
     let mut text = format!("{lock}not obtained within {timeout:?}");
-    if let Some(failure) = last_failure {
-        let failure = format!("{failure:?}");
+    if let Some(failure) = last_failure.map(|failure| format!("{failure:?}")) {
         // It is about the same lock.
         text = format!("{text}; the last failure was: {}", failure.strip_prefix(&lock).unwrap_or(&failure));
     }
