@@ -77,6 +77,8 @@ pub(super) struct Claim {
     pub(super) failed: bool,
     /// The caller has left, or let go of its guard.
     pub(super) left: bool,
+    /// When that was.
+    pub(super) left_at: Option<Moment>,
     /// What was said last reaches the caller then.
     hears_at: Time,
     pub(super) lost_told: Option<Lost>,
@@ -153,6 +155,12 @@ impl Client {
 
     pub(super) fn deadline(&self) -> Option<Moment> {
         self.claim.as_ref().and_then(|claim| claim.valid_until)
+    }
+
+    /// By when its holder has been told of the loss at its deadline: what stands still tells nothing.
+    fn told_by(&self) -> Option<Time> {
+        let deadline = self.clock.when(self.deadline()?)?;
+        Some(deadline.max(self.still_until) + TOLD_WITHIN)
     }
 
     /// What the holder would hear if it asked now.
@@ -336,6 +344,7 @@ impl World {
             taken: false,
             failed: false,
             left: false,
+            left_at: None,
             hears_at: self.now,
             lost_told: None,
             held_at_last: None,
@@ -392,15 +401,26 @@ impl World {
         }
     }
 
+    /// A clock that stood still has not come to the end of the silence.
+    fn listen_on(&mut self, who: usize, is_silence: bool) {
+        if is_silence {
+            self.listen(who);
+        }
+    }
+
     pub(super) fn hear(&mut self, who: usize, number: usize, heard: Heard<Failure>) {
         let local = self.clock(who);
+        let is_silence = heard == Heard::Silence;
         let client = &mut self.clients[who];
         let Some(claim) = client.claim.as_mut().filter(|claim| claim.number == number) else { return };
         if let Some(farewell) = &claim.farewell {
-            if let Some(result) = farewell.hear(local, heard) {
-                claim.farewell = None;
-                self.check_farewell(who, &result);
-                self.finish(who);
+            match farewell.hear(local, heard) {
+                Some(result) => {
+                    claim.farewell = None;
+                    self.check_farewell(who, &result);
+                    self.finish(who);
+                }
+                None => self.listen_on(who, is_silence),
             }
             return;
         }
@@ -408,7 +428,7 @@ impl World {
         let turn = waiter.hear(local, heard, || claim.standing.check(local));
         self.deliver(who);
         match turn {
-            Turn::Listen => {}
+            Turn::Listen => self.listen_on(who, is_silence),
             Turn::Take => self.take(who),
             Turn::Leave => {
                 self.check_wait(who);
@@ -458,9 +478,9 @@ impl World {
 
     fn leave(&mut self, who: usize) {
         self.note(format_args!("the caller of client {who} leaves"));
-        let now = self.now;
+        let (now, local) = (self.now, self.clock(who));
         let claim = self.clients[who].claim_mut();
-        claim.left = true;
+        (claim.left, claim.left_at) = (true, Some(local));
         let number = claim.number;
         let wakes = claim.run.as_ref().is_some_and(|run| run.wakes);
         self.facts[number].left = Some(now);
@@ -843,20 +863,15 @@ impl World {
 
     /// Sees to it that the loss has been told.
     pub(super) fn overdue(&mut self, who: usize, number: usize) {
-        let local = self.clock(who);
         let client = &self.clients[who];
         let claim = client.claim.as_ref().filter(|claim| claim.number == number);
         if claim.is_none_or(|claim| claim.left || claim.lost_told.is_some()) {
             return;
         }
-        match client.deadline() {
-            // It was moved, or the clock was behind.
-            Some(deadline) if deadline > local => {
-                if let Some(end) = client.clock.when(deadline) {
-                    self.schedule_for(who, end + TOLD_WITHIN, Event::Overdue { claim: number });
-                }
-            }
-            deadline => self.breach("a loss is told in time", format_args!("client {who}: due {deadline:?}")),
+        match client.told_by() {
+            // The deadline was moved, the clock was behind, or nothing could be told.
+            Some(time) if time > self.now => self.schedule_for(who, time, Event::Overdue { claim: number }),
+            due => self.breach("a loss is told in time", format_args!("client {who}: due {due:?}")),
         }
     }
 
@@ -899,11 +914,9 @@ impl World {
             Lost::BlobDeleted => Count::LostBlob,
             _ => Count::LostContainer,
         });
-        let client = &self.clients[who];
-        let deadline = client.deadline().and_then(|moment| client.clock.when(moment));
-        let in_time = deadline.map_or(Duration::MAX, |end| end.max(client.still_until) + TOLD_WITHIN);
-        if self.now > in_time {
-            self.breach("a loss is told in time", format_args!("client {who}: due {deadline:?}"));
+        let due = self.clients[who].told_by();
+        if due.is_some_and(|due| self.now > due) {
+            self.breach("a loss is told in time", format_args!("client {who}: due {due:?}"));
         }
         self.check_lost(who, lost);
     }

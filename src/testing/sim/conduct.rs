@@ -21,6 +21,8 @@ const MS: Duration = Duration::from_millis(1);
 /// What is promised of a wait that has ended, and a little for the caller's own thread.
 const RETURNS_WITHIN: Duration = Duration::from_millis(255);
 const S: Duration = Duration::from_secs(1);
+/// For less time than that nothing is asked.
+const SHORTEST_LIMIT: Duration = Duration::from_millis(5);
 /// No service is heeded for longer when it asks to be left alone.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60);
 
@@ -169,6 +171,7 @@ impl World {
         let record = &claim.run().record;
         let longest = match claim.wait {
             _ if claim.is_obtained() || claim.failed || claim.left => return,
+            Wait::Until(deadline) if deadline.left(local) < SHORTEST_LIMIT => return,
             _ if record.heard == Some(Outcome::Busy) || record.saw_it_locked() => claim.settings.longest_pause,
             Wait::Never => claim.settings.policy.longest_pause,
             _ => return,
@@ -285,18 +288,16 @@ impl World {
         let local = self.clock(who);
         let client = &self.clients[who];
         let claim = client.claim();
-        let Some(left) = self.facts[claim.number].left else { return };
+        let Some(left) = claim.left_at else { return };
         let recently = client.held_up + MS * 300 >= self.now;
-        let since_deadline = match claim.wait {
-            Wait::Until(deadline) => local.since(deadline),
-            Wait::Never | Wait::Forever => Duration::ZERO,
+        let over = match claim.wait {
+            Wait::Until(deadline) => left.min(deadline),
+            Wait::Never | Wait::Forever => left,
         };
         let breach = match missed {
             Missed::Died => Some("no thread dies"),
             _ if recently => None,
-            _ if since_deadline > RETURNS_WITHIN || self.now > left + RETURNS_WITHIN * 101 / 100 => {
-                Some("who has waited for long enough soon returns")
-            }
+            _ if local.since(over) > RETURNS_WITHIN => Some("who has waited for long enough soon returns"),
             Missed::NotObtained { why: Why::TimedOut, .. } if !matches!(claim.wait, Wait::Until(end) if end <= local) => {
                 Some("nobody gives up too early")
             }
@@ -309,28 +310,25 @@ impl World {
 
     /// When an unlock or a drop returns.
     pub(super) fn check_farewell(&mut self, who: usize, result: &Result<(), Unreleased<Failure>>) {
+        let local = self.clock(who);
         let client = &self.clients[who];
         let claim = client.claim();
-        let Some(left) = self.facts[claim.number].left else { return };
+        let Some(left) = claim.left_at else { return };
         let limit = match claim.way {
             Way::Unlock => claim.settings.policy.attempt_limit * 3 + S,
             Way::Drop => 2 * S,
         };
         // The lease's end, by its own rule.
         let margin = claim.settings.term.duration().map(|term| 2 * S + term / 50).unwrap_or_default();
-        let end = claim.valid_until.and_then(|moment| client.clock.when(moment.after(margin)));
+        let end = claim.valid_until.map(|moment| moment.after(margin));
         let held = claim.held_at_last == Some(true);
-        // Clocks drift.
-        let [least, most] = [99, 101].map(|percent| {
-            let over = left + limit * percent / 100;
-            over.min(end.filter(|_| held).unwrap_or(Duration::MAX))
-        });
+        let over = left.after(limit).min(end.filter(|_| held).unwrap_or(Moment::NEVER));
         let recently = client.held_up + MS * 300 >= self.now;
         let breach = match result {
             Ok(()) if !held => Some("unlock is Ok only if held"),
             Err(Unreleased::Lost(Lost::RenewalStopped)) => Some("no thread dies"),
-            _ if self.now > most + MS * 5 && !recently => Some("who lets go soon returns"),
-            Err(Unreleased::Failed { failure: None, .. }) if self.now + MS * 5 < least && !recently => {
+            _ if local > over.after(MS * 5) && !recently => Some("who lets go soon returns"),
+            Err(Unreleased::Failed { failure: None, .. }) if local < over && !recently => {
                 Some("nobody gives up too early")
             }
             _ => None,
