@@ -90,3 +90,21 @@ impl Default for Cancel {
         Cancel::new()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sync::thread;
+
+    #[test]
+    fn a_cancel_wakes_who_waits_and_whoever_waits_after_it() {
+        let cancel = Cancel::new();
+        let (waits, others) = (cancel.clone(), cancel.cancelled());
+        let waiter = thread::spawn(move || waits.wait_cancelled(Duration::from_secs(20)));
+        assert!(!cancel.is_cancelled() && !cancel.wait_cancelled(Duration::from_millis(20)));
+        cancel.clone().cancel();
+        assert!(waiter.join().unwrap());
+        assert_eq!(others.recv_timeout(Duration::from_secs(20)), Err(RecvTimeoutError::Disconnected));
+        assert!(cancel.is_cancelled() && cancel.wait_cancelled(Duration::from_secs(20)));
+    }
+}

@@ -351,12 +351,35 @@ mod tests {
     use super::*;
     use crate::rest::{Applied, Outcome};
     use crate::sync::channel::bounded;
+    use crate::sync::thread;
 
     const FAILED: Outcome = Outcome::Failed { applied: Applied::No, retry_after: None };
 
+    /// For what comes at once, however busy the machine is.
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    fn locker() -> Locker {
+        Container::development("locks").unwrap().locker("job").unwrap()
+    }
+
+    /// What comes of a wait, if it ends.
+    fn error_of(
+        attempt: impl FnMut(Operation, Duration) -> Exchange + Send + 'static,
+        wait: Wait,
+        cancel: &Cancel,
+    ) -> Error {
+        let (cancelled, (done, ended)) = (cancel.cancelled(), bounded(1));
+        let wait = move || {
+            let id = LeaseId::random().unwrap();
+            let obtained = locker().obtain_by(attempt, id, wait, Duration::from_secs(2), &cancelled);
+            let _ = done.send(obtained.map(drop));
+        };
+        thread::spawn(wait);
+        ended.recv_timeout(PATIENCE).expect("the wait ends").unwrap_err()
+    }
+
     /// A wait whose first request fails, and whose second has the given answer; the third hangs for good.
     fn wait_behind(second: Outcome) -> Error {
-        let locker = Container::development("locks").unwrap().locker("job").unwrap();
         let (_hangs, gate) = bounded::<()>(0);
         let mut requests = 0;
         let attempt = move |_, _| {
@@ -368,9 +391,37 @@ mod tests {
             let error = (outcome == FAILED).then(|| Error::thread_died(&"job".into()));
             Exchange { sent: clock::now(), outcome, error }
         };
-        let wait = Wait::Until(clock::now().after(Duration::from_secs(2)));
-        let error = locker.obtain_by(attempt, LeaseId::random().unwrap(), wait, Duration::from_secs(2), &never());
-        error.unwrap_err()
+        error_of(attempt, Wait::Until(clock::now().after(Duration::from_secs(2))), &Cancel::new())
+    }
+
+    #[test]
+    fn a_cancel_ends_a_wait_though_a_request_hangs() {
+        let (_hangs, gate) = bounded::<()>(0);
+        let (begun, begins) = bounded(1);
+        let attempt = move |_, _| {
+            let _ = begun.send(());
+            let _ = gate.recv();
+            Exchange { sent: clock::now(), outcome: FAILED, error: None }
+        };
+        let cancel = Cancel::new();
+        let cancels = cancel.clone();
+        thread::spawn(move || {
+            begins.recv_timeout(PATIENCE).unwrap();
+            cancels.cancel();
+        });
+        let error = error_of(attempt, Wait::Forever, &cancel);
+        assert_eq!(error.kind(), crate::ErrorKind::Cancelled);
+    }
+
+    #[test]
+    fn a_wait_that_is_cancelled_before_it_begins_asks_for_nothing() {
+        let emulator = azmutex::emulator::Emulator::start().unwrap();
+        let container = Container::from_connection_string(&emulator.connection_string(), "locks").unwrap();
+        let cancel = Cancel::new();
+        cancel.cancel();
+        let error = container.locker("job").unwrap().lock_or_cancel(&cancel).unwrap_err();
+        assert_eq!(error.kind(), crate::ErrorKind::Cancelled);
+        assert_eq!(emulator.requests().len(), 0);
     }
 
     #[test]

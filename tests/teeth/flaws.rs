@@ -53,8 +53,14 @@ macro_rules! flaws {
     (@finder $test:literal) => { super::Finder::Test($test) };
 }
 
+mod call;
+mod caller;
+mod carry;
 mod hold;
+mod standing;
+mod threads;
 
 pub(crate) fn all() -> impl Iterator<Item = Flaw> {
-    [hold::FLAWS].into_iter().flatten().copied()
+    let areas = [hold::FLAWS, carry::FLAWS, call::FLAWS, caller::FLAWS, standing::FLAWS, threads::FLAWS];
+    areas.into_iter().flatten().copied()
 }

@@ -5,12 +5,13 @@
 use std::time::Duration;
 
 use crate::clock::Moment;
-use crate::hold::call::{Call, Verdict};
+use crate::hold::call::{self, Call, Verdict};
 use crate::hold::caller::{Farewell, Heard, Limits, Missed, Turn, Waiter, Way};
 use crate::hold::carry::{Act, Carrier, Notice, Report, Unreleased};
 use crate::hold::{Hold, Settings, Wait, Why};
 use crate::kept::Kept;
-use crate::lease::{LeaseId, Lost, Term};
+use crate::lease::{LeaseId, LockStatus, Lost, Term};
+use crate::question::{Ask, Question};
 use crate::random::Jitter;
 use crate::rest::{Applied, Exchange, Operation, Outcome};
 use crate::retry::Policy;
@@ -46,7 +47,15 @@ pub(super) struct Client {
     pub(super) touched: Time,
     /// Until when it, or a thread of its, did not get the processor.
     pub(super) held_up: Time,
-    claim: Option<Claim>,
+    /// What it left to the process that comes after it.
+    estate: Option<Estate>,
+    pub(super) claim: Option<Claim>,
+}
+
+/// The lease of a process that was killed.
+struct Estate {
+    id: LeaseId,
+    settings: Settings,
 }
 
 /// One use of the lock, from the call to its end.
@@ -63,12 +72,12 @@ pub(super) struct Claim {
     /// The lock was granted.
     granted: bool,
     /// What each of the guard's receivers heard.
-    listeners: Vec<Option<Lost>>,
+    pub(super) listeners: Vec<Option<Lost>>,
     /// What the `Lease` says.
     kept: Option<Kept>,
     pub(super) valid_until: Option<Moment>,
     /// Its caller, while it waits for the lock, and while it waits for the release.
-    waiter: Option<Waiter<Failure>>,
+    pub(super) waiter: Option<Waiter<Failure>>,
     farewell: Option<Farewell>,
     pub(super) way: Way,
     /// Its caller has the guard.
@@ -91,7 +100,7 @@ pub(super) struct Claim {
 pub(super) struct Run {
     carried: Carried,
     jitter: Jitter,
-    purpose: Purpose,
+    pub(super) purpose: Purpose,
     pub(super) record: Record,
     /// It was told that its caller has left.
     pub(super) left: bool,
@@ -101,19 +110,26 @@ pub(super) struct Run {
     wakes: bool,
     call: Option<(u64, Operation, Moment)>,
     pub(super) last_call: u64,
+    pub(super) last_sent: Moment,
     /// An answer that has come in.
     heard: Option<Exchange<Failure>>,
+    /// What a look showed.
+    seen: Option<Outcome>,
 }
 
 enum Carried {
     Thread(Carrier<Failure>),
     Call(Call<Failure>),
+    Question(Question<Failure>),
 }
 
 #[derive(Copy, Clone, Debug, PartialEq)]
 pub(super) enum Purpose {
     Keep,
     Acquire,
+    /// Before it resumes.
+    Look,
+    Resume,
     Renew,
     Release,
 }
@@ -138,7 +154,16 @@ impl Client {
         let drift = random.pick(&[-10_000, 10_000, 0, some]);
         let clock = Clock { offset: random.between(1_000 * S, 1_000_000 * S), drift, missed: Duration::ZERO };
         let never = Duration::ZERO;
-        Client { clock, life: 0, still_until: never, frozen_until: never, touched: never, held_up: never, claim: None }
+        Client {
+            clock,
+            life: 0,
+            still_until: never,
+            frozen_until: never,
+            touched: never,
+            held_up: never,
+            estate: None,
+            claim: None,
+        }
     }
 
     pub(super) fn claim(&self) -> &Claim {
@@ -189,18 +214,24 @@ impl Client {
         self.touched = self.touched.max(time);
     }
 
-    pub(super) fn die(&mut self) {
+    /// `leaves`: the lease that it kept, if it kept one.
+    pub(super) fn die(&mut self, leaves: bool) {
         self.life += 1;
-        self.claim = None;
+        self.estate = self.claim.take().filter(|_| leaves).and_then(Claim::estate);
         self.still_until = Duration::ZERO;
     }
 }
 
 impl Claim {
     fn says_yes(&self, now: Moment) -> bool {
-        let guard = self.granted && self.standing.clone().check(now).is_ok();
+        let guard = self.granted && self.stands(now).is_ok();
         let lease = self.kept.is_some_and(|kept| !kept.left(now).is_zero());
         guard && !self.left || lease
+    }
+
+    fn estate(self) -> Option<Estate> {
+        let is_ours = self.kept.is_some_and(|kept| !kept.let_go && kept.lost.is_none());
+        is_ours.then_some(Estate { id: self.id, settings: self.settings })
     }
 
     pub(super) fn is_guarded(&self) -> bool {
@@ -209,6 +240,11 @@ impl Claim {
 
     pub(super) fn is_obtained(&self) -> bool {
         self.granted || self.kept.is_some()
+    }
+
+    /// What its guard would say, which is not there yet or is not asked any more.
+    pub(super) fn stands(&self, now: Moment) -> Result<Moment, Lost> {
+        self.standing.clone().check(now)
     }
 
     pub(super) fn run(&self) -> &Run {
@@ -226,11 +262,7 @@ impl Claim {
 }
 
 impl Run {
-    fn new(carried: Carried, purpose: Purpose) -> Run {
-        let id = match &carried {
-            Carried::Thread(carrier) => carrier.id(),
-            Carried::Call(call) => call.id(),
-        };
+    fn new(carried: Carried, purpose: Purpose, id: LeaseId) -> Run {
         Run {
             carried,
             jitter: Jitter::new(id.seed()),
@@ -242,7 +274,9 @@ impl Run {
             wakes: false,
             call: None,
             last_call: 0,
+            last_sent: Moment::PAST,
             heard: None,
+            seen: None,
         }
     }
 
@@ -251,6 +285,14 @@ impl Run {
         match &mut self.carried {
             Carried::Thread(carrier) => carrier.next(now, jitter),
             Carried::Call(call) => call.next(now, jitter),
+            Carried::Question(question) => match question.next(now, jitter) {
+                Ask::Send { operation, limit } => Act::Send { operation, limit },
+                Ask::Sleep { until } => Act::Sleep { until, for_leave: false },
+                Ask::Done(seen, _) => {
+                    self.seen = Some(seen);
+                    Act::End
+                }
+            },
         }
     }
 
@@ -258,6 +300,7 @@ impl Run {
         match &mut self.carried {
             Carried::Thread(carrier) => carrier.answered(exchange),
             Carried::Call(call) => call.answered(exchange),
+            Carried::Question(question) => question.answered(exchange),
         }
     }
 
@@ -265,6 +308,15 @@ impl Run {
         match &self.carried {
             Carried::Thread(carrier) => carrier.hold().perhaps_released(),
             Carried::Call(call) => call.carrier().hold().perhaps_released(),
+            Carried::Question(_) => false,
+        }
+    }
+
+    /// What a call of `AzureMutex` comes to.
+    pub(super) fn verdict(&self) -> Option<&Verdict<Failure>> {
+        match &self.carried {
+            Carried::Call(call) => Some(call.verdict()),
+            Carried::Thread(_) | Carried::Question(_) => None,
         }
     }
 }
@@ -299,6 +351,13 @@ impl World {
     }
 
     pub(super) fn begin(&mut self, who: usize) {
+        match self.clients[who].estate.take() {
+            Some(estate) => self.look(who, estate),
+            None => self.seek(who),
+        }
+    }
+
+    fn seek(&mut self, who: usize) {
         let mut settings = settings(&mut self.random);
         let (id, _) = self.new_id();
         let number = self.facts.len();
@@ -321,11 +380,21 @@ impl World {
         };
         self.note(format_args!("client {who} begins claim {number}: one call {one_shot}, {wait:?}, {settings:?}"));
         let run = if one_shot {
-            Run::new(Carried::Call(Call::acquire(settings.clone(), id)), Purpose::Acquire)
+            Run::new(Carried::Call(Call::acquire(settings.clone(), id)), Purpose::Acquire, id)
         } else {
-            Run::new(Carried::Thread(Carrier::new(Hold::keep(settings.clone(), id, wait))), Purpose::Keep)
+            Run::new(Carried::Thread(Carrier::new(Hold::keep(settings.clone(), id, wait))), Purpose::Keep, id)
         };
-        let way = self.random.pick(&[Way::Unlock, Way::Drop]);
+        self.claim(who, number, Estate { id, settings }, wait, run);
+        self.listen(who);
+        if wait == Wait::Forever && self.random.one_in(3) {
+            let cancels = self.now + self.random.up_to(60 * S);
+            self.schedule_for(who, cancels, Event::Caller { claim: number, does: Caller::Cancel });
+        }
+        self.go(who);
+    }
+
+    fn claim(&mut self, who: usize, number: usize, Estate { id, settings }: Estate, wait: Wait, run: Run) {
+        let one_shot = run.purpose != Purpose::Keep;
         self.clients[who].claim = Some(Claim {
             number,
             one_shot,
@@ -340,7 +409,7 @@ impl World {
             valid_until: None,
             waiter: (!one_shot).then(|| Waiter::new(wait)),
             farewell: None,
-            way,
+            way: self.random.pick(&[Way::Unlock, Way::Drop]),
             taken: false,
             failed: false,
             left: false,
@@ -350,11 +419,26 @@ impl World {
             held_at_last: None,
             releases: 0,
         });
-        self.listen(who);
-        if wait == Wait::Forever && self.random.one_in(3) {
-            let cancels = self.now + self.random.up_to(60 * S);
-            self.schedule_for(who, cancels, Event::Caller { claim: number, does: Caller::Cancel });
-        }
+    }
+
+    /// Takes up what the process before it left: first it looks whether the lease has an end.
+    fn look(&mut self, who: usize, estate: Estate) {
+        let number = self.facts.len();
+        let before = self.owners.insert(estate.id, number).expect("it was somebody's");
+        let Facts { broken, doubled, .. } = self.facts[before];
+        self.facts.push(Facts { broken, doubled, resumed: true, ..Facts::default() });
+        self.note(format_args!("client {who} resumes the lease of claim {before} as claim {number}"));
+        let look = Question::new(Operation::Look, estate.settings.policy.clone());
+        let run = Run::new(Carried::Question(look), Purpose::Look, estate.id);
+        self.claim(who, number, estate, Wait::Never, run);
+        self.go(who);
+    }
+
+    fn resume(&mut self, who: usize, seen: Option<Outcome>) {
+        let claim = self.clients[who].claim_mut();
+        claim.settings.term = call::resumed_term(seen == Some(Outcome::Seen(LockStatus::LeasedForever)));
+        let call = Call::resume(claim.settings.clone(), claim.id);
+        claim.run = Some(Run::new(Carried::Call(call), Purpose::Resume, claim.id));
         self.go(who);
     }
 
@@ -363,12 +447,16 @@ impl World {
         let client = &mut self.clients[who];
         let Some(claim) = client.claim.as_mut().filter(|claim| claim.number == number) else { return };
         match does {
-            Caller::Cancel => self.hear(who, number, Heard::Cancel),
+            Caller::Cancel => {
+                self.hear(who, number, Heard::Cancel);
+                self.check_cancelled(who, number);
+            }
             Caller::Unlock if claim.taken && !claim.left => self.unlock(who),
             Caller::Listen if claim.taken && !claim.left => {
                 claim.standing.listen(local, claim.listeners.len());
                 claim.listeners.push(None);
                 self.deliver(who);
+                self.check_listener(who);
             }
             Caller::Renew if claim.run.is_none() => self.renew(who),
             Caller::Release if claim.run.is_none() => self.release(who),
@@ -472,6 +560,7 @@ impl World {
         claim.held_at_last = Some(standing.is_ok());
         claim.farewell = Some(Farewell::new(local, standing, &limits, claim.way));
         self.deliver(who);
+        self.check_closed(who);
         self.leave(who);
         self.listen(who);
     }
@@ -501,7 +590,7 @@ impl World {
         let (number, Some(kept)) = (claim.number, claim.kept) else { return };
         match Call::renew(claim.settings.clone(), claim.id, &kept) {
             Ok(call) => {
-                claim.run = Some(Run::new(Carried::Call(call), Purpose::Renew));
+                claim.run = Some(Run::new(Carried::Call(call), Purpose::Renew, claim.id));
                 self.go(who);
             }
             Err(_) => self.plan(who, number),
@@ -520,7 +609,8 @@ impl World {
         self.facts[number].left = Some(self.now);
         match call {
             Some(call) => {
-                self.clients[who].claim_mut().run = Some(Run::new(Carried::Call(call), Purpose::Release));
+                let claim = self.clients[who].claim_mut();
+                claim.run = Some(Run::new(Carried::Call(call), Purpose::Release, claim.id));
                 self.go(who);
             }
             None => self.done(who),
@@ -663,7 +753,7 @@ impl World {
     fn called(&mut self, who: usize, call: u64) -> Option<(Operation, Moment)> {
         let run = self.clients[who].claim.as_mut()?.run.as_mut()?;
         let (_, operation, sent) = run.call.take_if(|(number, ..)| *number == call)?;
-        run.last_call = call;
+        (run.last_call, run.last_sent) = (call, sent);
         Some((operation, sent))
     }
 
@@ -693,7 +783,10 @@ impl World {
     }
 
     fn sleep(&mut self, who: usize, until: Moment, for_leave: bool) {
-        if for_leave && self.clients[who].claim().left {
+        let claim = self.clients[who].claim();
+        // The caller of a call does not leave.
+        let for_leave = for_leave && !claim.one_shot;
+        if for_leave && claim.left {
             return self.go(who);
         }
         let until = self.clients[who].clock.when(until).unwrap_or(Duration::MAX);
@@ -723,7 +816,7 @@ impl World {
             claim.valid_until = Some(valid_until);
             return;
         }
-        let said_no = claim.standing.clone().check(local).is_err();
+        let said_no = claim.stands(local).is_err();
         let extended = claim.standing.extend(local, valid_until, ends);
         if let Carried::Thread(carrier) = &mut claim.run_mut().carried {
             carrier.extended(local, extended);
@@ -784,7 +877,7 @@ impl World {
         let local = self.clock(who);
         let claim = self.clients[who].claim_mut();
         // A caller who gave up has no guard to ask.
-        let ours = claim.granted && claim.standing.clone().check(local).is_ok();
+        let ours = claim.granted && claim.stands(local).is_ok();
         let held = *claim.held_at_last.get_or_insert(ours);
         // The guard knows by itself that it was lost.
         if claim.one_shot || held {
@@ -800,11 +893,14 @@ impl World {
     }
 
     fn end(&mut self, who: usize) {
-        let purpose = self.clients[who].claim().run().purpose;
-        if let Carried::Call(call) = &self.clients[who].claim().run().carried {
-            // Only what was granted becomes a `Lease`.
-            let kept = Some(*call.kept()).filter(|_| purpose != Purpose::Acquire || *call.verdict() == Verdict::Done);
+        let run = self.clients[who].claim().run();
+        let (purpose, seen) = (run.purpose, run.seen);
+        if let Carried::Call(call) = &run.carried {
+            // Only what was granted, or taken up, becomes a `Lease`.
+            let is_new = matches!(purpose, Purpose::Acquire | Purpose::Resume);
+            let kept = Some(*call.kept()).filter(|_| !is_new || *call.verdict() == Verdict::Done);
             self.clients[who].claim_mut().kept = kept;
+            self.check_verdict(who);
         }
         self.check_end(who, purpose);
         self.check_parting(who);
@@ -812,6 +908,7 @@ impl World {
         let number = claim.number;
         claim.run = None;
         match (purpose, claim.kept) {
+            (Purpose::Look, _) => self.resume(who, seen),
             (Purpose::Renew, Some(kept)) => {
                 claim.valid_until = Some(kept.valid_until);
                 self.check_is_lost(who);
@@ -827,6 +924,15 @@ impl World {
                 self.done(who);
             }
             (Purpose::Acquire, Some(_)) => self.plan(who, number),
+            (Purpose::Resume, Some(_)) => {
+                let is_infinite = claim.settings.term == Term::Infinite;
+                self.tally.add(if is_infinite { Count::ResumedInfinite } else { Count::Resumed });
+                self.plan(who, number);
+            }
+            (Purpose::Resume, None) => {
+                self.tally.add(Count::NotResumed);
+                self.done(who);
+            }
             (Purpose::Keep, _) => {
                 self.say(who, Heard::End);
                 self.finish(who);

@@ -6,21 +6,25 @@
 use std::time::Duration;
 
 use crate::clock::Moment;
-use crate::hold::caller::Missed;
+use crate::hold::call::Verdict;
+use crate::hold::caller::{Missed, Way};
 use crate::hold::carry::{Act, Notice, Report, Unreleased};
 use crate::hold::{Wait, Why};
-use crate::lease::Lost;
+use crate::lease::{Lost, Term};
 use crate::rest::{Applied, Exchange, Operation, Outcome};
 
-use super::client::{Claim, Failure};
+use super::client::{Claim, Failure, Purpose};
 use super::rules::is_locked;
 use super::world::World;
-use crate::hold::caller::Way;
 
 const MS: Duration = Duration::from_millis(1);
 /// What is promised of a wait that has ended, and a little for the caller's own thread.
 const RETURNS_WITHIN: Duration = Duration::from_millis(255);
 const S: Duration = Duration::from_secs(1);
+/// Of 15 s, less the margin.
+const COUNTS_AS: Duration = Duration::from_millis(12_700);
+/// Threads sleep on a clock that stands still in suspend.
+const LONGEST_SLEEP: Duration = Duration::from_secs(2);
 /// For less time than that nothing is asked.
 const SHORTEST_LIMIT: Duration = Duration::from_millis(5);
 /// No service is heeded for longer when it asks to be left alone.
@@ -125,7 +129,10 @@ impl World {
         self.check_passed_on(who, heard, act);
         match act {
             Act::Send { operation, .. } => self.check_sending(who, *operation),
-            Act::Sleep { until, .. } => self.check_sleep(who, *until),
+            Act::Sleep { until, for_leave } => {
+                self.check_sleep(who, *until);
+                self.check_wakeful(who, *until, *for_leave);
+            }
             _ => self.check_telling(who, act),
         }
     }
@@ -182,6 +189,20 @@ impl World {
         }
     }
 
+    fn check_wakeful(&mut self, who: usize, until: Moment, for_leave: bool) {
+        let local = self.clock(who);
+        let run = self.clients[who].claim().run();
+        let breach = match run.purpose {
+            Purpose::Look => None,
+            _ if until > local.after(LONGEST_SLEEP) => Some("nobody sleeps for long without a look at the clock"),
+            Purpose::Keep if run.left && for_leave => Some("nobody waits for a caller who has left"),
+            _ => None,
+        };
+        if let Some(rule) = breach {
+            self.breach(rule, format_args!("client {who}: {until:?}, for leave {for_leave}"));
+        }
+    }
+
     fn check_telling(&mut self, who: usize, act: &Act<Failure>) {
         let local = self.clock(who);
         let lawful = self.setting.lawful;
@@ -220,8 +241,10 @@ impl World {
             }
             Notice::Acquired { .. } if is_lease => None,
             Notice::Acquired { left } | Notice::Renewed { left } => {
+                // Less the margin.
+                let most = term.map(|term| term - 2 * S - term / 50);
                 let is_so =
-                    valid_until.is_some_and(|end| end.left(local) <= *left) && term.is_some_and(|term| *left < term);
+                    valid_until.is_some_and(|end| end.left(local) <= *left) && most.is_some_and(|most| *left < most);
                 (!is_so).then_some("what the observer is told is so")
             }
             Notice::Released | Notice::ReleaseFailed(_) => {
@@ -275,10 +298,35 @@ impl World {
         }
     }
 
+    /// After the caller of a wait has cancelled it.
+    pub(super) fn check_cancelled(&mut self, who: usize, number: usize) {
+        let claim = self.clients[who].claim.as_ref().filter(|claim| claim.number == number);
+        if claim.is_some_and(|claim| claim.waiter.is_some() && !claim.left) {
+            self.breach("who cancels waits no more", format_args!("client {who}"));
+        }
+    }
+
+    /// After the holder has asked for another receiver.
+    pub(super) fn check_listener(&mut self, who: usize) {
+        let claim = self.clients[who].claim();
+        if claim.lost_told.is_some() && claim.listeners.contains(&None) {
+            self.breach("a loss is told to all who listen", format_args!("client {who}, who listened late"));
+        }
+    }
+
+    /// When the holder lets go.
+    pub(super) fn check_closed(&mut self, who: usize) {
+        let claim = self.clients[who].claim();
+        if claim.held_at_last == Some(false) && claim.lost_told.is_none() {
+            self.breach("a loss is told", format_args!("client {who}, who let go"));
+        }
+    }
+
     /// When the caller of a wait gets the lock.
     pub(super) fn check_take(&mut self, who: usize) {
+        let local = self.clock(who);
         let claim = self.clients[who].claim();
-        if !claim.is_guarded() || claim.left || claim.failed {
+        if !claim.is_guarded() || claim.left || claim.failed || claim.stands(local).is_err() {
             self.breach("who has the guard was granted the lock", format_args!("client {who}"));
         }
     }
@@ -322,6 +370,8 @@ impl World {
         let margin = claim.settings.term.duration().map(|term| 2 * S + term / 50).unwrap_or_default();
         let end = claim.valid_until.map(|moment| moment.after(margin));
         let held = claim.held_at_last == Some(true);
+        // What is lost is not worth a long wait.
+        let limit = if held { limit } else { limit.min(2 * S) };
         let over = left.after(limit).min(end.filter(|_| held).unwrap_or(Moment::NEVER));
         let recently = client.held_up + MS * 300 >= self.now;
         let breach = match result {
@@ -347,6 +397,36 @@ impl World {
         let in_time = left.max(client.held_up) + claim.settings.policy.attempt_limit * 3 * 101 / 100 + S;
         if self.now > in_time {
             self.breach("who leaves is soon gone", format_args!("client {who} left at {left:?}"));
+        }
+    }
+
+    /// When a call of `AzureMutex` returns.
+    pub(super) fn check_verdict(&mut self, who: usize) {
+        let claim = self.clients[who].claim();
+        let (run, record) = (claim.run(), &claim.run().record);
+        let busy = run.purpose == Purpose::Acquire && record.heard == Some(Outcome::Busy);
+        let released = run.purpose == Purpose::Release;
+        let verdict = run.verdict().expect("it was a call");
+        let is_so = match verdict {
+            Verdict::Done => released || matches!(record.heard, Some(Outcome::Leased(_))),
+            Verdict::Busy => busy,
+            Verdict::Lost(lost) => released || claim.lost_told == Some(*lost),
+            Verdict::NotReleased { .. } => released,
+            Verdict::Failed(failure) => !released && !busy && *failure == record.error,
+        };
+        if !is_so {
+            let verdict = verdict.clone();
+            self.breach("a call says what came of it", format_args!("client {who}: {verdict:?}"));
+        }
+    }
+
+    /// When a lease that another process took is renewed.
+    pub(super) fn check_resumed(&mut self, who: usize, valid_until: Moment) {
+        let claim = self.clients[who].claim();
+        let is_fixed = self.facts[claim.number].resumed && claim.settings.term != Term::Infinite;
+        let counted = valid_until.since(claim.run().last_sent);
+        if is_fixed && counted > COUNTS_AS {
+            self.breach("a lease taken up again counts as the shortest", format_args!("client {who}: {counted:?}"));
         }
     }
 

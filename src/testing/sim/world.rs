@@ -375,7 +375,8 @@ impl World {
         if let Some(claim) = self.clients[who].claim_number() {
             self.facts[claim].left.get_or_insert(self.now);
         }
-        self.clients[who].die();
+        let leaves = self.random.one_in(2);
+        self.clients[who].die(leaves);
         let back = self.now + self.random.up_to(30 * S);
         self.schedule_for(who, back, Event::Begin);
     }
