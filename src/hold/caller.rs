@@ -328,8 +328,8 @@ mod tests {
     fn the_cause_of_an_end_may_come_after_it_and_changes_nothing_else() {
         let mut play = Play::of(Wait::Forever);
         assert_eq!(play.hears(Heard::Cancel), Turn::Leave);
-        assert_eq!(play.is_told(Report::NotObtained { why: Why::Failed, failure: Some(1) }), Turn::Listen);
         assert_eq!(play.is_told(Report::NotObtained { why: Why::GivenUp, failure: Some(2) }), Turn::Listen);
+        assert_eq!(play.is_told(Report::NotObtained { why: Why::Failed, failure: Some(1) }), Turn::Listen);
         assert_eq!(play.is_told(Report::Granted), Turn::Listen, "it is given back");
         assert_eq!(play.hears(Heard::End), Turn::Return(missed(Why::GivenUp, Some(2))));
     }

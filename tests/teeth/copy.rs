@@ -1,8 +1,10 @@
 //! A copy of the library with all mistakes in it, of which an environment variable turns one on. To build it once for
 //! each would take half an hour.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::env;
+use std::fmt::Write;
 use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -138,22 +140,27 @@ fn plant(folder: &Path, flaws: &[Flaw]) {
     for (file, edits) in files {
         let path = folder.join(file);
         let source = fs::read_to_string(&path).unwrap();
-        // Each function's body, and what is changed in it by which mistake.
-        let mut bodies: BTreeMap<(usize, usize), BTreeMap<usize, Vec<&Edit>>> = BTreeMap::new();
+        // Each function's body, and what is changed in it, and where, by which mistake.
+        let mut bodies: BTreeMap<(usize, usize), BTreeMap<usize, Vec<(usize, &Edit)>>> = BTreeMap::new();
         for (number, flaw, edit) in edits {
             let found: Vec<usize> = source.match_indices(edit.find).map(|(at, _)| at).collect();
             let [at] = found[..] else { panic!("{}: {:?} is {} times in {file}", flaw.name, edit.find, found.len()) };
             let body = body_around(&source, at..at + edit.find.len());
             let body = body.unwrap_or_else(|| panic!("{}: {:?} is in no function of {file}", flaw.name, edit.find));
-            bodies.entry((body.start, body.end)).or_default().entry(number).or_default().push(edit);
+            bodies.entry((body.start, body.end)).or_default().entry(number).or_default().push((at, edit));
         }
         let mut planted = source.clone();
         for ((start, end), flaws) in bodies.into_iter().rev() {
             let body = &source[start..end];
             let mut arms = String::new();
-            for (number, edits) in flaws {
-                let flawed = edits.iter().fold(body.to_string(), |body, edit| body.replace(edit.find, edit.replace));
-                arms.push_str(&format!("{number} => {{{flawed}}}\n"));
+            for (number, mut edits) in flaws {
+                let mut flawed = body.to_string();
+                // From the end on, so that each place stays what it is.
+                edits.sort_by_key(|(at, _)| Reverse(*at));
+                for (at, edit) in edits {
+                    flawed.replace_range(at - start..at - start + edit.find.len(), edit.replace);
+                }
+                writeln!(arms, "{number} => {{{flawed}}}").unwrap();
             }
             planted.replace_range(start..end, &format!("\nmatch crate::turned_on() {{\n{arms}_ => {{{body}}}\n}}\n"));
         }

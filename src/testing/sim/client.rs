@@ -52,7 +52,7 @@ pub(super) struct Client {
     pub(super) claim: Option<Claim>,
 }
 
-/// The lease of a process that was killed.
+/// The lease of a process that has ended.
 struct Estate {
     id: LeaseId,
     settings: Settings,
@@ -86,8 +86,9 @@ pub(super) struct Claim {
     pub(super) failed: bool,
     /// The caller has left, or let go of its guard.
     pub(super) left: bool,
-    /// When that was.
+    /// When that was, and until when the lock was ours as far as was known.
     pub(super) left_at: Option<Moment>,
+    pub(super) left_until: Option<Moment>,
     /// What was said last reaches the caller then.
     hears_at: Time,
     pub(super) lost_told: Option<Lost>,
@@ -144,6 +145,8 @@ pub(super) enum Caller {
     Listen,
     Renew,
     Release,
+    /// Ends, and leaves its lease to the process that comes next.
+    Bequeath,
     /// Whichever of them it takes.
     Finish,
 }
@@ -414,6 +417,7 @@ impl World {
             failed: false,
             left: false,
             left_at: None,
+            left_until: None,
             hears_at: self.now,
             lost_told: None,
             held_at_last: None,
@@ -460,6 +464,7 @@ impl World {
             }
             Caller::Renew if claim.run.is_none() => self.renew(who),
             Caller::Release if claim.run.is_none() => self.release(who),
+            Caller::Bequeath if claim.run.is_none() => self.end_life(who, true),
             Caller::Finish if !claim.one_shot => self.caller(who, number, Caller::Unlock),
             Caller::Finish => self.caller(who, number, Caller::Release),
             _ => {}
@@ -560,7 +565,7 @@ impl World {
         claim.held_at_last = Some(standing.is_ok());
         claim.farewell = Some(Farewell::new(local, standing, &limits, claim.way));
         self.deliver(who);
-        self.check_closed(who);
+        self.check_closed(who, standing);
         self.leave(who);
         self.listen(who);
     }
@@ -569,7 +574,7 @@ impl World {
         self.note(format_args!("the caller of client {who} leaves"));
         let (now, local) = (self.now, self.clock(who));
         let claim = self.clients[who].claim_mut();
-        (claim.left, claim.left_at) = (true, Some(local));
+        (claim.left, claim.left_at, claim.left_until) = (true, Some(local), claim.valid_until);
         let number = claim.number;
         let wakes = claim.run.as_ref().is_some_and(|run| run.wakes);
         self.facts[number].left = Some(now);
@@ -620,9 +625,22 @@ impl World {
     /// What the owner of a `Lease` does next.
     fn plan(&mut self, who: usize, number: usize) {
         let term = self.clients[who].claim().settings.term.duration().unwrap_or(60 * S);
-        let does = self.random.pick(&[Caller::Renew, Caller::Renew, Caller::Release]);
+        let mut does = self.random.pick(&[Caller::Renew, Caller::Renew, Caller::Release]);
+        if !self.is_peace() && self.random.one_in(8) {
+            does = Caller::Bequeath;
+        }
         let pause = if self.is_peace() { S } else { self.random.up_to(term * 6 / 5) };
         self.schedule_for(who, self.now + pause, Event::Caller { claim: number, does });
+    }
+
+    /// The process is gone, and another one comes.
+    pub(super) fn end_life(&mut self, who: usize, leaves: bool) {
+        if let Some(claim) = self.clients[who].claim_number() {
+            self.facts[claim].left.get_or_insert(self.now);
+        }
+        self.clients[who].die(leaves);
+        let back = self.now + self.random.up_to(30 * S);
+        self.schedule_for(who, back, Event::Begin);
     }
 
     /// The claim is over, and the client goes on to the next.
@@ -914,9 +932,9 @@ impl World {
                 self.check_is_lost(who);
                 self.plan(who, number);
             }
-            (Purpose::Release, Some(_)) => {
+            (Purpose::Release, Some(kept)) => {
                 let again = claim.releases < 3;
-                if again && self.random.one_in(2) {
+                if again && (!kept.released || self.random.one_in(2)) {
                     self.tally.add(Count::ReleasedAgain);
                     let then = self.now + self.random.up_to(20 * S);
                     return self.schedule_for(who, then, Event::Caller { claim: number, does: Caller::Release });

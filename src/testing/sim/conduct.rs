@@ -51,6 +51,10 @@ pub(super) struct Record {
     error: Option<Failure>,
     /// The failure that is in the way, as far as it was told.
     failing: Option<Failure>,
+    /// By which it was told that it does not get the lock, or did not renew it.
+    failed: Option<Failure>,
+    /// It was told that somebody has the lock.
+    busy: bool,
     /// The observer was told how the release ended.
     end_noticed: bool,
 }
@@ -233,18 +237,17 @@ impl World {
     pub(super) fn check_notice(&mut self, who: usize, notice: &Notice<Failure>) {
         let local = self.clock(who);
         let claim = self.clients[who].claim_mut();
-        let (valid_until, is_lease, term) = (claim.valid_until, claim.one_shot, claim.settings.term.duration());
+        let (valid_until, is_lease) = (claim.valid_until, claim.one_shot);
+        let sent = claim.run().last_sent;
         let record = &mut claim.run_mut().record;
         let breach = match notice {
             Notice::Retrying(failure) | Notice::RenewalFailed { failure, .. } => {
+                record.failed = *failure;
                 (*failure != record.error).then_some("the failure that is told is the last one")
             }
             Notice::Acquired { .. } if is_lease => None,
             Notice::Acquired { left } | Notice::Renewed { left } => {
-                // Less the margin.
-                let most = term.map(|term| term - 2 * S - term / 50);
-                let is_so =
-                    valid_until.is_some_and(|end| end.left(local) <= *left) && most.is_some_and(|most| *left < most);
+                let is_so = valid_until.is_some_and(|end| end.left(local) <= *left && *left < end.since(sent));
                 (!is_so).then_some("what the observer is told is so")
             }
             Notice::Released | Notice::ReleaseFailed(_) => {
@@ -272,11 +275,16 @@ impl World {
                 (*failure != record.failing).then_some("the failure that is told is the last one")
             }
             Report::NotObtained { why: Why::Failed, failure } => {
+                record.failed = *failure;
                 (*failure != record.error).then_some("the failure that is told is the last one")
             }
             Report::Granted => (!guarded).then_some("a grant is told when the lock is held"),
             Report::Released(_) => (!record.end_noticed).then_some("the observer hears of the end first"),
-            Report::Recovered | Report::NotObtained { why: Why::Busy, .. } => None,
+            Report::NotObtained { why: Why::Busy, .. } => {
+                record.busy = true;
+                None
+            }
+            Report::Recovered => None,
         };
         if let Some(rule) = breach {
             self.breach(rule, format_args!("client {who}: {report:?}"));
@@ -315,10 +323,10 @@ impl World {
     }
 
     /// When the holder lets go.
-    pub(super) fn check_closed(&mut self, who: usize) {
-        let claim = self.clients[who].claim();
-        if claim.held_at_last == Some(false) && claim.lost_told.is_none() {
-            self.breach("a loss is told", format_args!("client {who}, who let go"));
+    pub(super) fn check_closed(&mut self, who: usize, standing: Result<Moment, Lost>) {
+        let told = self.clients[who].claim().lost_told;
+        if standing.is_err() && told != standing.err() {
+            self.breach("a loss is told, and its first reason stays", format_args!("client {who}: {standing:?}"));
         }
     }
 
@@ -368,7 +376,7 @@ impl World {
         };
         // The lease's end, by its own rule.
         let margin = claim.settings.term.duration().map(|term| 2 * S + term / 50).unwrap_or_default();
-        let end = claim.valid_until.map(|moment| moment.after(margin));
+        let end = claim.left_until.map(|moment| moment.after(margin));
         let held = claim.held_at_last == Some(true);
         // What is lost is not worth a long wait.
         let limit = if held { limit } else { limit.min(2 * S) };
@@ -404,15 +412,17 @@ impl World {
     pub(super) fn check_verdict(&mut self, who: usize) {
         let claim = self.clients[who].claim();
         let (run, record) = (claim.run(), &claim.run().record);
-        let busy = run.purpose == Purpose::Acquire && record.heard == Some(Outcome::Busy);
         let released = run.purpose == Purpose::Release;
+        let leased = matches!(record.heard, Some(Outcome::Leased(_)));
+        let renewed = leased && matches!(run.purpose, Purpose::Renew | Purpose::Resume);
         let verdict = run.verdict().expect("it was a call");
         let is_so = match verdict {
-            Verdict::Done => released || matches!(record.heard, Some(Outcome::Leased(_))),
-            Verdict::Busy => busy,
+            Verdict::Done => released || leased,
+            Verdict::Busy => record.busy,
             Verdict::Lost(lost) => released || claim.lost_told == Some(*lost),
             Verdict::NotReleased { .. } => released,
-            Verdict::Failed(failure) => !released && !busy && *failure == record.error,
+            Verdict::Failed(_) if released || renewed || record.busy => false,
+            Verdict::Failed(failure) => *failure == record.failed,
         };
         if !is_so {
             let verdict = verdict.clone();

@@ -39,7 +39,7 @@ impl fmt::Display for Violation {
 #[derive(Debug, Default)]
 pub(super) struct Facts {
     pub(super) broken: bool,
-    /// A process that was killed had its lease before.
+    /// Another process had its lease before.
     pub(super) resumed: bool,
     /// A request of its was carried out twice.
     pub(super) doubled: bool,

@@ -41,7 +41,8 @@ flaws! {
     "what is lost is waited for as long as what is not" {
         "hold/caller.rs": "Err(_) => now.after(limit.min(limits.drop))," => "Err(_) => now.after(limit),"
     }
-    "the unlock of what was lost is Ok" {
+    "the unlock of what was lost is Ok"
+        by "hold::caller::tests::an_unlock_is_ok_only_if_the_lock_was_held_and_released" {
         "hold/caller.rs": "            Err(lost) => Err(Unreleased::Lost(lost)),\n        })" =>
             "            Err(lost) => result.map_err(|_| Unreleased::Lost(lost)),\n        })"
     }

@@ -27,7 +27,7 @@ flaws! {
         "renewal.rs": "Act::Lose(lost) => self.watch.lose(lost)," => "Act::Lose(_) => {}"
     }
     "a renewal that the holder's standing refuses is none of the thread's business"
-        by "testing::interleavings::a_renewal_against_a_suspend" {
+        by "testing::suspend::a_suspend_between_the_decision_to_renew_and_its_sending_revives_nothing" {
         "renewal.rs": "self.carrier.extended(clock::now(), extended);" =>
             "self.carrier.extended(clock::now(), extended.or(Ok(valid_until)));"
     }
@@ -53,11 +53,6 @@ flaws! {
     }
     "nobody listens for a cancel" by "locker::tests::a_cancel_ends_a_wait_though_a_request_hangs" {
         "locker.rs": "(Waiter::new(wait), cancelled.clone())" => "(Waiter::new(wait), Some(never()).unwrap_or(cancelled.clone()))"
-    }
-    "a wait that was cancelled before it began is begun"
-        by "locker::tests::a_wait_that_is_cancelled_before_it_begins_asks_for_nothing" {
-        "locker.rs": "if cancel.is_some_and(Cancel::is_cancelled) {" =>
-            "if cancel.is_some_and(Cancel::is_cancelled) && wait == Wait::Never {"
     }
     "a wait lasts for as long as its request hangs"
         by "locker::tests::a_wait_ends_with_the_failure_that_stood_in_its_way_though_the_next_request_hangs" {
