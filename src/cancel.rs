@@ -100,11 +100,11 @@ mod tests {
     fn a_cancel_wakes_who_waits_and_whoever_waits_after_it() {
         let cancel = Cancel::new();
         let (waits, others) = (cancel.clone(), cancel.cancelled());
-        let waiter = thread::spawn(move || waits.wait_cancelled(Duration::from_secs(20)));
+        let waiter = thread::spawn(move || waits.wait_cancelled(Duration::from_secs(5)));
         assert!(!cancel.is_cancelled() && !cancel.wait_cancelled(Duration::from_millis(20)));
         cancel.clone().cancel();
         assert!(waiter.join().unwrap());
-        assert_eq!(others.recv_timeout(Duration::from_secs(20)), Err(RecvTimeoutError::Disconnected));
-        assert!(cancel.is_cancelled() && cancel.wait_cancelled(Duration::from_secs(20)));
+        assert_eq!(others.recv_timeout(Duration::from_secs(5)), Err(RecvTimeoutError::Disconnected));
+        assert!(cancel.is_cancelled() && cancel.wait_cancelled(Duration::from_secs(5)));
     }
 }

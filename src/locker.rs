@@ -350,7 +350,7 @@ mod tests {
 
     use super::*;
     use crate::rest::{Applied, Outcome};
-    use crate::sync::channel::bounded;
+    use crate::sync::channel::{bounded, unbounded};
     use crate::sync::thread;
 
     const FAILED: Outcome = Outcome::Failed { applied: Applied::No, retry_after: None };
@@ -411,6 +411,30 @@ mod tests {
         });
         let error = error_of(attempt, Wait::Forever, &cancel);
         assert_eq!(error.kind(), crate::ErrorKind::Cancelled);
+    }
+
+    /// Cancels a wait while its acquire is under way, which is granted: whether it was given back when the wait returned.
+    fn is_undone_in_time() -> bool {
+        let cancel = Cancel::new();
+        let (cancels, (seen, requests)) = (cancel.clone(), unbounded());
+        let attempt = move |operation, _| {
+            let sent = clock::now();
+            cancels.cancel();
+            // Long enough to be heard, and much shorter than what was begun is waited for.
+            clock::sleep(Duration::from_millis(20));
+            let _ = seen.send(operation);
+            let outcome =
+                if let Operation::Acquire { id, .. } = operation { Outcome::Leased(id) } else { Outcome::Done };
+            Exchange { sent, outcome, error: None }
+        };
+        assert_eq!(error_of(attempt, Wait::Forever, &cancel).kind(), crate::ErrorKind::Cancelled);
+        requests.try_iter().any(|operation| matches!(operation, Operation::Release { .. }))
+    }
+
+    #[test]
+    fn who_gives_up_has_undone_what_it_began_when_it_returns() {
+        // On a busy machine it may take longer, now and then.
+        assert!((0..20).any(|_| is_undone_in_time()));
     }
 
     #[test]

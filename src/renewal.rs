@@ -241,6 +241,24 @@ mod tests {
     }
 
     #[test]
+    fn a_renewal_that_comes_after_the_holder_was_told_of_the_loss_is_the_last() {
+        let (seen, operations) = unbounded();
+        let (mut worker, watch) = started(move |operation| {
+            let _ = seen.send(operation);
+            obliging(operation)
+        });
+        assert!(matches!(next(&worker), Some(Report::Granted)));
+        watch.lose(Lost::Broken);
+        while operations.try_recv().is_ok() {}
+        clock::sleep(Duration::from_millis(300));
+        // One was under way, perhaps, and the next one has no use.
+        let renewals = operations.try_iter().count();
+        assert!(renewals <= 2, "{renewals}");
+        worker.leave();
+        assert!(matches!(worker.reports.recv_timeout(PATIENCE), Ok(Report::Released(Err(Unreleased::Lost(_))))));
+    }
+
+    #[test]
     fn a_caller_who_leaves_as_the_thread_goes_to_sleep_is_noticed_at_once() {
         for _ in 0..3_000 {
             let (mut worker, _watch) = started_with(5 * SECOND, obliging);

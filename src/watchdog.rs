@@ -320,7 +320,7 @@ mod tests {
         let hold = Watch::new("test".into(), Some(observer));
         hold.grant(Moment::NEVER, Moment::NEVER);
         hold.lose(Lost::Broken);
-        let event = events.recv_timeout(Duration::from_secs(60));
+        let event = events.recv_timeout(Duration::from_secs(10));
         assert!(matches!(event, Ok(Event::Lost { why: Lost::Broken, .. })), "{event:?}");
     }
 

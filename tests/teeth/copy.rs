@@ -19,6 +19,9 @@ const TURNED_ON: &str = "AZMUTEX_TEETH_FLAW";
 /// No finder takes as long as that, however busy the machine is.
 const LIMIT: Duration = Duration::from_secs(150);
 
+/// The files of a copy, by their paths in it.
+type Files = BTreeMap<PathBuf, String>;
+
 pub(crate) struct Copy {
     folder: PathBuf,
     /// The library's tests.
@@ -35,20 +38,20 @@ pub(crate) struct Run {
 impl Copy {
     /// It shares the target folder, and so what is built of other crates.
     pub(crate) fn build(flaws: &[Flaw]) -> Copy {
-        let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("teeth");
-        let _ = fs::remove_dir_all(&folder);
-        fs::create_dir_all(&folder).unwrap();
+        let mut files = Files::new();
+        read_folder(root, Path::new("src"), &mut files);
         for name in ["Cargo.lock", "README.md"] {
-            fs::copy(root.join(name), folder.join(name)).unwrap();
+            files.insert(name.into(), fs::read_to_string(root.join(name)).unwrap());
         }
-        copy_folder(&root.join("src"), &folder.join("src"));
         // Only the library is tested, and what is not there cannot be a target.
         let manifest = fs::read_to_string(root.join("Cargo.toml")).unwrap();
         let (before, after) = manifest.split_once("[[test]]").unwrap();
         let (_, after) = after.split_once("[package.metadata").unwrap();
-        fs::write(folder.join("Cargo.toml"), format!("{before}[package.metadata{after}")).unwrap();
-        plant(&folder.join("src"), flaws);
+        files.insert("Cargo.toml".into(), format!("{before}[package.metadata{after}"));
+        plant(&mut files, flaws);
+        write(&folder, &files);
 
         let mut cargo = Command::new(env!("CARGO"));
         // The simulation is run again and again, so it is worth while to optimise it a little.
@@ -88,7 +91,7 @@ impl Copy {
             tests.env(TURNED_ON, number.to_string());
         }
         // A file, since a pipe that nobody reads fills.
-        let path = self.folder.join("output");
+        let path = self.folder.with_extension(if finder == Finder::Simulation { "simulation" } else { "test" });
         let file = fs::File::create(&path).unwrap();
         tests.stdout(file.try_clone().unwrap()).stderr(file).stdin(Stdio::null());
         let mut child = tests.spawn().unwrap();
@@ -122,24 +125,24 @@ impl Run {
             let rule = violated.split(": ").next().unwrap();
             return Some(format!("run {seed} violates \"{rule}\""));
         }
-        // The words of the first panic come after its place.
+        // The words of a panic come after its place.
         lines.find(|line| line.contains("panicked at"))?;
-        let words = lines.next().unwrap_or_default();
-        Some(format!("found: {words}"))
+        let words = lines.find(|line| !line.is_empty()).unwrap_or_default();
+        Some(format!("found: {}", words.chars().take(100).collect::<String>()))
     }
 }
 
-/// Writes each mistake into `folder` beside what is right.
-fn plant(folder: &Path, flaws: &[Flaw]) {
-    let mut files: BTreeMap<&str, Vec<(usize, &Flaw, &Edit)>> = BTreeMap::new();
+/// Writes each mistake beside what is right.
+fn plant(files: &mut Files, flaws: &[Flaw]) {
+    let mut all: BTreeMap<&str, Vec<(usize, &Flaw, &Edit)>> = BTreeMap::new();
     for (number, flaw) in (1..).zip(flaws) {
         for edit in flaw.edits {
-            files.entry(edit.file).or_default().push((number, flaw, edit));
+            all.entry(edit.file).or_default().push((number, flaw, edit));
         }
     }
-    for (file, edits) in files {
-        let path = folder.join(file);
-        let source = fs::read_to_string(&path).unwrap();
+    for (file, edits) in all {
+        let planted = files.get_mut(&Path::new("src").join(file)).unwrap_or_else(|| panic!("there is no {file}"));
+        let source = planted.clone();
         // Each function's body, and what is changed in it, and where, by which mistake.
         let mut bodies: BTreeMap<(usize, usize), BTreeMap<usize, Vec<(usize, &Edit)>>> = BTreeMap::new();
         for (number, flaw, edit) in edits {
@@ -149,7 +152,6 @@ fn plant(folder: &Path, flaws: &[Flaw]) {
             let body = body.unwrap_or_else(|| panic!("{}: {:?} is in no function of {file}", flaw.name, edit.find));
             bodies.entry((body.start, body.end)).or_default().entry(number).or_default().push((at, edit));
         }
-        let mut planted = source.clone();
         for ((start, end), flaws) in bodies.into_iter().rev() {
             let body = &source[start..end];
             let mut arms = String::new();
@@ -164,19 +166,20 @@ fn plant(folder: &Path, flaws: &[Flaw]) {
             }
             planted.replace_range(start..end, &format!("\nmatch crate::turned_on() {{\n{arms}_ => {{{body}}}\n}}\n"));
         }
-        fs::write(path, planted).unwrap();
     }
-    let path = folder.join("lib.rs");
-    let library = fs::read_to_string(&path).unwrap();
-    let turned_on = format!(
-        "/// The mistake that is turned on.
-         pub(crate) fn turned_on() -> usize {{
-             static NUMBER: std::sync::LazyLock<usize> =
-                 std::sync::LazyLock::new(|| std::env::var({TURNED_ON:?}).map_or(0, |text| text.parse().unwrap()));
-             *NUMBER
-         }}"
-    );
-    fs::write(path, format!("{library}\n{turned_on}\n")).unwrap();
+    let library = files.get_mut(Path::new("src/lib.rs")).unwrap();
+    write!(
+        library,
+        "
+/// The mistake that is turned on.
+pub(crate) fn turned_on() -> usize {{
+    static NUMBER: std::sync::LazyLock<usize> =
+        std::sync::LazyLock::new(|| std::env::var({TURNED_ON:?}).map_or(0, |text| text.parse().unwrap()));
+    *NUMBER
+}}
+"
+    )
+    .unwrap();
 }
 
 /// What is between the braces of the innermost function around `place`. By how the code is formatted, and not by its
@@ -201,14 +204,29 @@ fn body_around(source: &str, place: Range<usize>) -> Option<Range<usize>> {
     innermost
 }
 
-fn copy_folder(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
-        let target = to.join(entry.file_name());
+fn read_folder(root: &Path, path: &Path, files: &mut Files) {
+    for entry in fs::read_dir(root.join(path)).unwrap().map(Result::unwrap) {
+        let path = path.join(entry.file_name());
         if entry.file_type().unwrap().is_dir() {
-            copy_folder(&entry.path(), &target);
+            read_folder(root, &path, files);
         } else {
-            fs::copy(entry.path(), target).unwrap();
+            files.insert(path.clone(), fs::read_to_string(root.join(path)).unwrap());
         }
+    }
+}
+
+/// What is as it was is not written again, so that it is not built again.
+fn write(folder: &Path, files: &Files) {
+    let mut old = Files::new();
+    if folder.exists() {
+        read_folder(folder, Path::new(""), &mut old);
+    }
+    for path in old.keys().filter(|path| !files.contains_key(*path)) {
+        fs::remove_file(folder.join(path)).unwrap();
+    }
+    for (path, text) in files.iter().filter(|(path, text)| old.get(*path) != Some(*text)) {
+        let path = folder.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
     }
 }

@@ -369,7 +369,7 @@ impl World {
         let one_shot = self.random.one_in(4);
         if one_shot {
             settings.renew_every = Duration::ZERO;
-            if !self.setting.lawful && self.random.one_in(4) {
+            if !self.setting.lawful && self.random.one_in(3) {
                 settings.term = Term::Infinite;
             }
         }
@@ -473,7 +473,8 @@ impl World {
 
     /// What the lock's thread says reaches the caller soon, one word after the other.
     fn say(&mut self, who: usize, heard: Heard<Failure>) {
-        let soon = self.now + self.hiccup(who);
+        let rarely = if heard == Heard::Report(Report::Granted) { 100 } else { 5_000 };
+        let soon = self.now + self.stall(who, rarely);
         let claim = self.clients[who].claim_mut();
         claim.hears_at = claim.hears_at.max(soon);
         let (claim, time) = (claim.number, claim.hears_at);
@@ -624,9 +625,13 @@ impl World {
 
     /// What the owner of a `Lease` does next.
     fn plan(&mut self, who: usize, number: usize) {
-        let term = self.clients[who].claim().settings.term.duration().unwrap_or(60 * S);
+        let (term, rarely) = match self.clients[who].claim().settings.term.duration() {
+            Some(term) => (term, 8),
+            // There are so few of them.
+            None => (60 * S, 2),
+        };
         let mut does = self.random.pick(&[Caller::Renew, Caller::Renew, Caller::Release]);
-        if !self.is_peace() && self.random.one_in(8) {
+        if !self.is_peace() && self.random.one_in(rarely) {
             does = Caller::Bequeath;
         }
         let pause = if self.is_peace() { S } else { self.random.up_to(term * 6 / 5) };
@@ -676,6 +681,21 @@ impl World {
         hiccup
     }
 
+    /// The same, or now and then until the deadline has just passed: whatever is to be done then comes too late.
+    fn stall(&mut self, who: usize, rarely: u32) -> Duration {
+        let client = &self.clients[who];
+        let deadline = client.deadline().and_then(|deadline| client.clock.when(deadline));
+        match deadline {
+            Some(deadline) if !self.setting.calm && !self.is_peace() && self.random.one_in(rarely) => {
+                let until = deadline.max(self.now) + self.random.up_to(2 * S);
+                self.tally.add(Count::Preempted);
+                self.clients[who].hold_up(until);
+                until - self.now
+            }
+            _ => self.hiccup(who),
+        }
+    }
+
     /// The thread goes on, soon.
     fn go(&mut self, who: usize) {
         let time = self.now + self.hiccup(who);
@@ -716,7 +736,8 @@ impl World {
         self.check_act(who, outcome, &act);
         let token = self.fresh();
         self.clients[who].claim_mut().run_mut().token = token;
-        let time = self.now + self.hiccup(who);
+        let rarely = if matches!(act, Act::Lose(_) | Act::Extend { .. }) { 50 } else { 5_000 };
+        let time = self.now + self.stall(who, rarely);
         self.schedule_for(who, time, Event::Act { token, act });
     }
 

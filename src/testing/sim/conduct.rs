@@ -443,8 +443,11 @@ impl World {
     /// After a loss was told.
     pub(super) fn check_is_lost(&mut self, who: usize) {
         let client = &self.clients[who];
-        if client.claim().lost_told.is_some() && client.says_yes(self.now) {
-            self.breach("what is lost stays lost", format_args!("client {who}"));
+        let claim = client.claim();
+        let Some(first) = claim.lost_told else { return };
+        let stands = if claim.is_guarded() { claim.stands(self.clock(who)) } else { Err(first) };
+        if client.says_yes(self.now) || stands != Err(first) {
+            self.breach("what is lost stays lost", format_args!("client {who}: {first:?}, {stands:?}"));
         }
     }
 

@@ -27,7 +27,7 @@ flaws! {
         "renewal.rs": "Act::Lose(lost) => self.watch.lose(lost)," => "Act::Lose(_) => {}"
     }
     "a renewal that the holder's standing refuses is none of the thread's business"
-        by "testing::suspend::a_suspend_between_the_decision_to_renew_and_its_sending_revives_nothing" {
+        by "renewal::tests::a_renewal_that_comes_after_the_holder_was_told_of_the_loss_is_the_last" {
         "renewal.rs": "self.carrier.extended(clock::now(), extended);" =>
             "self.carrier.extended(clock::now(), extended.or(Ok(valid_until)));"
     }
@@ -58,7 +58,8 @@ flaws! {
         by "locker::tests::a_wait_ends_with_the_failure_that_stood_in_its_way_though_the_next_request_hangs" {
         "locker.rs": "if until == Moment::NEVER { never() }" => "if until > Moment::PAST { never() }"
     }
-    "who gives up does not tell the lock's thread" by "testing::interleavings::a_cancel_against_a_grant" {
+    "who gives up does not tell the lock's thread"
+        by "locker::tests::who_gives_up_has_undone_what_it_began_when_it_returns" {
         "locker.rs": "                    worker.leave();\n" => ""
     }
     "a lock is granted that nobody watches" by "testing::suspend::a_suspend_past_the_deadline_is_told_in_time_and_not_one_renewal_later" {
