@@ -127,6 +127,7 @@ mod tests {
     use crossbeam_channel::TryRecvError;
 
     use super::*;
+    use crate::sync::thread;
 
     #[test]
     fn a_receiver_that_outlives_its_cancel_is_not_cancelled() {
@@ -146,5 +147,17 @@ mod tests {
             assert_eq!(receiver.try_recv(), Err(TryRecvError::Disconnected));
         }
         drop(cancel);
+    }
+
+    #[test]
+    fn a_cancel_wakes_who_waits_and_whoever_waits_after_it() {
+        let cancel = Cancel::new();
+        let (waits, others) = (cancel.clone(), cancel.cancelled());
+        let waiter = thread::spawn(move || waits.wait_cancelled(Duration::from_secs(5)));
+        assert!(!cancel.is_cancelled() && !cancel.wait_cancelled(Duration::from_millis(20)));
+        cancel.clone().cancel();
+        assert!(waiter.join().unwrap());
+        assert_eq!(others.recv_timeout(Duration::from_secs(5)), Err(RecvTimeoutError::Disconnected));
+        assert!(cancel.is_cancelled() && cancel.wait_cancelled(Duration::from_secs(5)));
     }
 }

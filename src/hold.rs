@@ -166,11 +166,9 @@ struct Seek {
     wait: Wait,
     stage: Stage,
     /// An acquire was sent whose outcome we never learned: it may have been carried out, or may still be. Whoever gives
-    /// up releases it.
+    /// up releases it. It is sent again until one is answered, as a mere look would show us our own lease as somebody
+    /// else's.
     unsure: bool,
-    /// Nothing definite was heard since: until then every look is that acquire again, as a mere look would show us our
-    /// own lease as somebody else's.
-    unheard: bool,
     /// When the last acquire was decided on. No read is trusted for ever: a cache may go on answering an old one.
     tried: Moment,
     /// Looking is refused to this credential, so we ask by trying.
@@ -238,7 +236,6 @@ impl Hold {
             wait,
             stage: Stage::Next(Ask::Acquire),
             unsure: false,
-            unheard: false,
             tried: Moment::PAST,
             blind: false,
             told_waiting: false,
@@ -315,10 +312,7 @@ impl Hold {
         };
         match (ask, outcome) {
             (Ask::Acquire, Outcome::Leased(id)) if id == self.id => self.granted(seek, now, sent, jitter),
-            (Ask::Acquire, Outcome::Busy) => {
-                seek.unheard = false;
-                self.busy(seek, now, jitter)
-            }
+            (Ask::Acquire, Outcome::Busy) => self.busy(seek, now, jitter),
             (Ask::Look, Outcome::Seen(status)) if status.is_locked() => self.busy(seek, now, jitter),
             (Ask::Look, Outcome::Seen(_)) => {
                 seek.answered();
@@ -341,9 +335,7 @@ impl Hold {
                 self.rest(seek, Ask::Acquire, retry::shortened(self.settings.longest_pause, 2, jitter), now)
             }
             (_, Outcome::Failed { applied, retry_after }) => {
-                let perhaps = ask == Ask::Acquire && applied == Applied::Perhaps;
-                seek.unsure |= perhaps;
-                seek.unheard |= perhaps;
+                seek.unsure |= ask == Ask::Acquire && applied == Applied::Perhaps;
                 self.stumble(seek, ask, now, retry_after, jitter)
             }
             // A lease under an id that is not ours, or an answer that this question does not have.
@@ -404,7 +396,7 @@ impl Hold {
         let tenure = self.tenure(sent, jitter);
         if tenure.valid_until <= now {
             // The answer took longer than the lease lasts. The same acquire again starts the lease anew.
-            (seek.unsure, seek.unheard) = (true, true);
+            seek.unsure = true;
             return self.stumble(seek, Ask::Acquire, now, None, jitter);
         }
         if self.leaving {
@@ -431,7 +423,7 @@ impl Hold {
             return self.give_up(seek, Why::Busy);
         }
         let pause = retry::growing(self.settings.first_pause, self.settings.longest_pause, seek.busy, jitter);
-        let then = if seek.unheard || seek.blind { Ask::Acquire } else { Ask::Look };
+        let then = if seek.blind { Ask::Acquire } else { Ask::Look };
         seek.busy = seek.busy.saturating_add(1);
         seek.answered();
         seek.stage = Stage::Resting { until: rested(seek.wait, now, pause), then };

@@ -374,13 +374,36 @@ mod tests {
 
     use super::*;
     use crate::rest::{Applied, Outcome};
-    use crate::sync::channel::bounded;
+    use crate::sync::channel::{bounded, unbounded};
+    use crate::sync::thread;
 
     const FAILED: Outcome = Outcome::Failed { applied: Applied::No, retry_after: None };
 
+    /// For what comes at once, however busy the machine is.
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    fn locker() -> Locker {
+        Container::development("locks").unwrap().locker("job").unwrap()
+    }
+
+    /// What comes of a wait, if it ends.
+    fn error_of(
+        attempt: impl FnMut(Operation, Duration) -> Exchange + Send + 'static,
+        wait: Wait,
+        cancel: &Cancel,
+    ) -> Error {
+        let (cancelled, (done, ended)) = (cancel.cancelled(), bounded(1));
+        let wait = move || {
+            let id = LeaseId::random().unwrap();
+            let obtained = locker().obtain_by(attempt, id, wait, Duration::from_secs(2), &cancelled);
+            let _ = done.send(obtained.map(drop));
+        };
+        thread::spawn(wait);
+        ended.recv_timeout(PATIENCE).expect("the wait ends").unwrap_err()
+    }
+
     /// A wait whose first request fails, and whose second has the given answer; the third hangs for good.
     fn wait_behind(second: Outcome) -> Error {
-        let locker = Container::development("locks").unwrap().locker("job").unwrap();
         let (_hangs, gate) = bounded::<()>(0);
         let mut requests = 0;
         let attempt = move |_, _| {
@@ -392,9 +415,50 @@ mod tests {
             let error = (outcome == FAILED).then(|| Error::thread_died(&"job".into()));
             Exchange { sent: clock::now(), outcome, error }
         };
-        let wait = Wait::Until(clock::now().after(Duration::from_secs(2)));
-        let error = locker.obtain_by(attempt, LeaseId::random().unwrap(), wait, Duration::from_secs(2), &never());
-        error.unwrap_err()
+        error_of(attempt, Wait::Until(clock::now().after(Duration::from_secs(2))), &Cancel::new())
+    }
+
+    #[test]
+    fn a_cancel_ends_a_wait_though_a_request_hangs() {
+        let (_hangs, gate) = bounded::<()>(0);
+        let (begun, begins) = bounded(1);
+        let attempt = move |_, _| {
+            let _ = begun.send(());
+            let _ = gate.recv();
+            Exchange { sent: clock::now(), outcome: FAILED, error: None }
+        };
+        let cancel = Cancel::new();
+        let cancels = cancel.clone();
+        thread::spawn(move || {
+            begins.recv_timeout(PATIENCE).unwrap();
+            cancels.cancel();
+        });
+        let error = error_of(attempt, Wait::Forever, &cancel);
+        assert_eq!(error.kind(), crate::ErrorKind::Cancelled);
+    }
+
+    /// Cancels a wait while its acquire is under way, which is granted: whether it was given back when the wait returned.
+    fn is_undone_in_time() -> bool {
+        let cancel = Cancel::new();
+        let (cancels, (seen, requests)) = (cancel.clone(), unbounded());
+        let attempt = move |operation, _| {
+            let sent = clock::now();
+            cancels.cancel();
+            // Long enough to be heard, and much shorter than what was begun is waited for.
+            clock::sleep(Duration::from_millis(20));
+            let _ = seen.send(operation);
+            let outcome =
+                if let Operation::Acquire { id, .. } = operation { Outcome::Leased(id) } else { Outcome::Done };
+            Exchange { sent, outcome, error: None }
+        };
+        assert_eq!(error_of(attempt, Wait::Forever, &cancel).kind(), crate::ErrorKind::Cancelled);
+        requests.try_iter().any(|operation| matches!(operation, Operation::Release { .. }))
+    }
+
+    #[test]
+    fn who_gives_up_has_undone_what_it_began_when_it_returns() {
+        // On a busy machine it may take longer, now and then.
+        assert!((0..20).any(|_| is_undone_in_time()));
     }
 
     #[test]

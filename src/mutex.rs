@@ -318,3 +318,65 @@ impl AzureMutex {
         &self.place.lock
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use azmutex::emulator::{self, Emulator};
+
+    use super::*;
+    use crate::ErrorKind;
+
+    const DURATION: Duration = Duration::from_secs(60);
+
+    fn mutex(emulator: &Emulator, name: &str) -> AzureMutex {
+        let container = Container::from_connection_string(&emulator.connection_string(), "locks").unwrap();
+        container.mutex(name).unwrap()
+    }
+
+    #[test]
+    fn a_call_about_a_lease_leaves_what_came_of_it_in_the_lease() {
+        let emulator = Emulator::start().unwrap();
+        let mutex = mutex(&emulator, "job");
+        let mut lease = mutex.acquire(DURATION).unwrap();
+        let until = lease.kept.valid_until;
+        mutex.renew(&mut lease).unwrap();
+        assert!(lease.kept.valid_until > until);
+        mutex.release(&mut lease).unwrap();
+        assert!(!lease.is_held() && lease.kept.released);
+
+        let mut lease = mutex.acquire(DURATION).unwrap();
+        emulator.break_lock("locks", "job").unwrap();
+        assert_eq!(mutex.renew(&mut lease).unwrap_err().lost_because(), Some(Lost::Broken));
+        assert!(!lease.is_held());
+    }
+
+    #[test]
+    fn the_lease_of_another_lock_is_refused_before_anything_is_sent() {
+        let emulator = Emulator::start().unwrap();
+        let (mutex, other) = (mutex(&emulator, "job"), mutex(&emulator, "another"));
+        let mut lease = mutex.acquire(DURATION).unwrap();
+        let requests = emulator.requests().len();
+        assert_eq!(other.renew(&mut lease).unwrap_err().kind(), ErrorKind::InvalidInput);
+        assert_eq!(other.release(&mut lease).unwrap_err().kind(), ErrorKind::InvalidInput);
+        assert_eq!(emulator.requests().len(), requests);
+        assert!(lease.is_held());
+    }
+
+    #[test]
+    fn a_lease_is_taken_up_again_by_a_renewal_and_then_a_look() {
+        let emulator = Emulator::start().unwrap();
+        let mutex = mutex(&emulator, "job");
+        for is_infinite in [false, true] {
+            let first = if is_infinite { mutex.acquire_infinite() } else { mutex.acquire(DURATION) }.unwrap();
+            let requests = emulator.requests().len();
+            let mut lease = mutex.resume(first.id()).unwrap();
+            // A look before could take longer than the lease lasts.
+            let asked: Vec<_> = emulator.requests()[requests..].iter().map(|request| request.operation).collect();
+            assert_eq!(asked, [emulator::Operation::RenewLease, emulator::Operation::GetBlobProperties]);
+            assert_eq!(lease.duration(), (!is_infinite).then_some(Duration::from_secs(15)));
+            assert!(lease.is_held());
+            mutex.release(&mut lease).unwrap();
+            assert_eq!(mutex.resume(first.id()).unwrap_err().lost_because(), Some(Lost::Taken));
+        }
+    }
+}

@@ -47,6 +47,14 @@ impl Watch {
         })
     }
 
+    /// As a fork sees what its parent had.
+    #[cfg(test)]
+    #[cfg(not(shuttle))]
+    pub(crate) fn of_the_parent() -> Arc<Watch> {
+        let (observer, standing, told) = (None, Mutex::default(), Condvar::new());
+        Arc::new(Watch { lock: "test".into(), process: Process::other(), observer, standing, told })
+    }
+
     pub(crate) fn lock_name(&self) -> &Arc<str> {
         &self.lock
     }
@@ -310,6 +318,47 @@ mod tests {
         let told = clock::now();
         assert!(told >= deadline && told <= deadline.after(TOLD_WITHIN + lateness.of_two()), "{told:?}, {deadline:?}");
         assert_eq!(hold.wait_lost(Duration::ZERO), Some(Lost::Expired));
+    }
+
+    #[test]
+    fn who_waits_for_the_loss_is_told_when_another_thread_sees_it() {
+        let hold = held_for(Duration::from_secs(60));
+        let waiter = {
+            let hold = hold.clone();
+            thread::spawn(move || (hold.wait_lost(Duration::from_secs(60)), clock::now()))
+        };
+        // So that it waits.
+        clock::sleep(Duration::from_millis(100));
+        let (lateness, lost) = (Lateness::from_now(), clock::now());
+        hold.lose(Lost::Broken);
+        let (why, told) = waiter.join().unwrap();
+        assert_eq!(why, Some(Lost::Broken));
+        assert!(told.since(lost) <= TOLD_WITHIN + lateness.of_two(), "{:?}", told.since(lost));
+    }
+
+    #[test]
+    fn the_observer_is_told_of_the_loss() {
+        let (sender, events) = bounded(1);
+        let observer = Observer::start(move |event| drop(sender.try_send(event))).unwrap();
+        let hold = Watch::new("test".into(), Some(observer));
+        hold.grant(Moment::NEVER, Moment::NEVER);
+        hold.lose(Lost::Broken);
+        let event = events.recv_timeout(Duration::from_secs(10));
+        assert!(matches!(event, Ok(Event::Lost { why: Lost::Broken, .. })), "{event:?}");
+    }
+
+    #[test]
+    fn what_was_waited_for_for_long_is_watched_when_it_is_granted() {
+        let hold = Watch::new("test".into(), None);
+        watch(&hold).unwrap();
+        clock::sleep(3 * LOOK_EVERY);
+        let listener = hold.listen();
+        let deadline = clock::now().after(LOOK_EVERY);
+        let lateness = Lateness::from_now();
+        hold.grant(deadline, deadline);
+        assert_eq!(listener.recv_timeout(Duration::from_secs(5)), Ok(Lost::Expired));
+        let told = clock::now();
+        assert!(told >= deadline && told <= deadline.after(TOLD_WITHIN + lateness.of_two()), "{told:?}, {deadline:?}");
     }
 
     #[test]

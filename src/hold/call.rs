@@ -143,3 +143,86 @@ impl<F: Clone> Call<F> {
         &self.verdict
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rest::{Applied, Operation};
+    use crate::retry::Policy;
+
+    const S: Duration = Duration::from_secs(1);
+    const NO_ANSWER: Outcome = Outcome::Failed { applied: Applied::Perhaps, retry_after: None };
+
+    fn at(since_start: Duration) -> Moment {
+        Moment::PAST.after(1_000 * S).after(since_start)
+    }
+
+    fn ours() -> LeaseId {
+        LeaseId::parse("00000001-0000-4000-8000-000000000000").unwrap()
+    }
+
+    /// Without a second try.
+    fn settings(term: Term) -> Settings {
+        let policy = Policy { retries: 0, ..Policy::default() };
+        let (first_pause, longest_pause) = (policy.first_pause, policy.longest_pause);
+        Settings { term, renew_every: Duration::ZERO, first_pause, longest_pause, create_container: true, policy }
+    }
+
+    /// Carries a call out at one moment, whose only request has this outcome; says what was sent.
+    fn carry_out(call: &mut Call<u8>, now: Moment, outcome: Outcome) -> Option<Operation> {
+        let mut sent = None;
+        loop {
+            match call.next(now, 0) {
+                Act::Send { operation, .. } => {
+                    assert_eq!(sent.replace(operation), None, "one request");
+                    let error = matches!(outcome, Outcome::Failed { .. }).then_some(7);
+                    call.answered(Exchange { sent: now, outcome, error });
+                }
+                Act::End => return sent,
+                _ => {}
+            }
+        }
+    }
+
+    /// A lease of 30 s, from the start on.
+    fn acquired() -> Kept {
+        let mut call = Call::acquire(settings(Term::DEFAULT), ours());
+        carry_out(&mut call, at(Duration::ZERO), Outcome::Leased(ours()));
+        assert_eq!(*call.verdict(), Verdict::Done);
+        *call.kept()
+    }
+
+    fn renew(kept: &mut Kept, now: Moment, outcome: Outcome) -> Verdict<u8> {
+        let mut call = Call::renew(settings(Term::DEFAULT), ours(), kept).unwrap();
+        carry_out(&mut call, now, outcome);
+        *kept = *call.kept();
+        call.verdict().clone()
+    }
+
+    fn release(kept: &mut Kept, now: Moment, outcome: Outcome) -> Verdict<u8> {
+        let mut call = Call::release(settings(Term::DEFAULT), ours(), kept).unwrap();
+        assert!(kept.left(now).is_zero(), "from here on it is not ours");
+        carry_out(&mut call, now, outcome);
+        *kept = *call.kept();
+        call.verdict().clone()
+    }
+
+    #[test]
+    fn a_renewal_without_an_answer_may_have_made_the_lease_last_anew() {
+        let mut kept = acquired();
+        assert_eq!(renew(&mut kept, at(9 * S), NO_ANSWER), Verdict::Failed(Some(7)));
+        assert_eq!(kept.valid_until, at(Duration::from_millis(27_400)), "but it is ours for as long as it was");
+        assert_eq!(kept.ends, at(39 * S));
+        let failed = Verdict::NotReleased { left: 29 * S, failure: Some(7) };
+        assert_eq!(release(&mut kept, at(10 * S), NO_ANSWER), failed);
+    }
+
+    #[test]
+    fn a_lease_that_was_released_is_not_released_again() {
+        let mut kept = acquired();
+        assert_eq!(release(&mut kept, at(S), NO_ANSWER), Verdict::NotReleased { left: 29 * S, failure: Some(7) });
+        assert_eq!(release(&mut kept, at(2 * S), Outcome::NoLease), Verdict::Done, "the first one has worked");
+        assert!(Call::<u8>::release(settings(Term::DEFAULT), ours(), &mut kept).is_none());
+        assert_eq!(Call::<u8>::renew(settings(Term::DEFAULT), ours(), &kept).unwrap_err(), Lost::Released);
+    }
+}

@@ -120,7 +120,7 @@ impl World {
             return Fault::None;
         }
         // There are so many of the others.
-        let rarely = if matches!(operation, Operation::Release { .. }) { 10 } else { 200 };
+        let rarely = if matches!(operation, Operation::Release { .. }) { 5 } else { 200 };
         let now = self.now;
         let met = self.storms.iter().find(|storm| storm.until > now && storm.clients >> who & 1 == 1);
         match met.map(|storm| storm.fault) {

@@ -65,6 +65,9 @@ tally! {
     UnlockFailed "unlock without an answer"
     UnlockedAfterSilence "release repeated, and found done"
     ReleasedAgain "release called again"
+    Resumed "lease of a process that has ended taken up again by its id"
+    ResumedInfinite "lease without an end taken up again by its id"
+    NotResumed "lease not taken up again: gone, or no answer"
 
     AcquireAgain "acquire repeated under its id"
     AcquireAfterEnd "acquire carried out after its client had given up"

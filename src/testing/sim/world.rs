@@ -381,12 +381,8 @@ impl World {
         }
         self.note(format_args!("client {who} is killed"));
         self.tally.add(Count::Crashed);
-        if let Some(claim) = self.clients[who].claim_number() {
-            self.facts[claim].left.get_or_insert(self.now);
-        }
-        self.clients[who].die();
-        let back = self.now + self.random.up_to(30 * S);
-        self.schedule_for(who, back, Event::Begin);
+        let leaves = self.random.one_in(2);
+        self.end_life(who, leaves);
     }
 
     pub(super) fn break_lease(&mut self, period: Option<u8>) {
