@@ -19,6 +19,8 @@ const TURNED_ON: &str = "AZMUTEX_TEETH_FLAW";
 /// No finder takes as long as that, however busy the machine is.
 const LIMIT: Duration = Duration::from_secs(150);
 
+/// What is changed in a body, and where, by which mistake.
+type Changes<'a> = BTreeMap<usize, Vec<(usize, &'a Edit)>>;
 /// The files of a copy, by their paths in it.
 type Files = BTreeMap<PathBuf, String>;
 
@@ -144,7 +146,7 @@ fn plant(files: &mut Files, flaws: &[Flaw]) {
         let planted = files.get_mut(&Path::new("src").join(file)).unwrap_or_else(|| panic!("there is no {file}"));
         let source = planted.clone();
         // Each function's body, and what is changed in it, and where, by which mistake.
-        let mut bodies: BTreeMap<(usize, usize), BTreeMap<usize, Vec<(usize, &Edit)>>> = BTreeMap::new();
+        let mut bodies: BTreeMap<(usize, usize), Changes<'_>> = BTreeMap::new();
         for (number, flaw, edit) in edits {
             let found: Vec<usize> = source.match_indices(edit.find).map(|(at, _)| at).collect();
             let [at] = found[..] else { panic!("{}: {:?} is {} times in {file}", flaw.name, edit.find, found.len()) };

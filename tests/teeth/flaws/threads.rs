@@ -49,7 +49,7 @@ flaws! {
     "a fork has its parent's lock"
         by "guard::tests::in_a_process_that_was_forked_the_lock_is_not_held_and_nothing_is_sent" {
         "watchdog.rs": "        if !self.is_own_process() {\n            // Asked before" =>
-            "        if !self.is_own_process() && self.process == 0 {\n            // Asked before"
+            "        if !self.is_own_process() && self.lock.is_empty() {\n            // Asked before"
     }
     "nobody listens for a cancel" by "locker::tests::a_cancel_ends_a_wait_though_a_request_hangs" {
         "locker.rs": "(Waiter::new(wait), cancelled.clone())" => "(Waiter::new(wait), Some(never()).unwrap_or(cancelled.clone()))"
