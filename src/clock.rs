@@ -12,6 +12,9 @@ use crate::sync::thread;
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Moment(u64);
 
+/// No sleep should be longer: threads and channels wait on a clock that stands still in suspend.
+pub(crate) const LONGEST_SLEEP: Duration = Duration::from_secs(2);
+
 impl Moment {
     /// Before anything that has happened.
     pub(crate) const PAST: Moment = Moment(0);
@@ -29,6 +32,14 @@ impl Moment {
     /// How long from `now` until this moment: zero if it has passed, [`Duration::MAX`] if it never comes.
     pub(crate) fn left(self, now: Moment) -> Duration {
         if self == Moment::NEVER { Duration::MAX } else { Duration::from_nanos(self.0.saturating_sub(now.0)) }
+    }
+
+    pub(crate) fn of_nanos(nanos: u64) -> Moment {
+        Moment(nanos)
+    }
+
+    pub(crate) fn nanos(self) -> u64 {
+        self.0
     }
 
     /// How long after `earlier` this is; zero if it is not.

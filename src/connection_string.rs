@@ -13,6 +13,7 @@ const DEVELOPMENT_KEY: &str =
     "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
 /// Of the public cloud.
 pub(crate) const SUFFIX: &str = "core.windows.net";
+const QUOTES: [char; 2] = ['"', '\''];
 pub(crate) const DEVELOPMENT: &str = "UseDevelopmentStorage=true";
 
 /// What a connection string says about the Blob service. Cannot be printed: it holds secrets.
@@ -20,6 +21,8 @@ pub(crate) const DEVELOPMENT: &str = "UseDevelopmentStorage=true";
 pub(crate) struct Parts {
     /// Scheme, authority and perhaps a path; without a query.
     pub(crate) endpoint: String,
+    /// The account's name, if it is said.
+    pub(crate) account: Option<String>,
     pub(crate) auth: Auth,
 }
 
@@ -36,6 +39,12 @@ pub(crate) fn parse(text: &str) -> Result<Parts> {
     let mut fields = Fields::default();
     let mut given = Vec::new();
     for pair in text.split(';').map(str::trim).filter(|pair| !pair.is_empty()) {
+        if pair.starts_with(QUOTES) || pair.ends_with(QUOTES) {
+            return Err(Error::input(
+                "the connection string has quotes around it, or around a part of it, which are no part of it; \
+                 docker's `--env-file`, for one, keeps them: write it without",
+            ));
+        }
         let Some((key, value)) = pair.split_once('=') else {
             return Err(Error::input("the connection string has a part without `=`; it is `Key=Value;Key=Value;...`"));
         };
@@ -50,7 +59,7 @@ pub(crate) fn parse(text: &str) -> Result<Parts> {
         }
     }
     if text_of(&fields.use_development_storage).is_some_and(|value| value.eq_ignore_ascii_case("true")) {
-        return development(text_of(&fields.development_storage_proxy_uri));
+        return fields.development();
     }
     fields.parts()
 }
@@ -91,6 +100,26 @@ impl Fields {
         })
     }
 
+    fn development(&self) -> Result<Parts> {
+        let of_another = [
+            ("AccountName", &self.account_name),
+            ("AccountKey", &self.account_key),
+            ("EndpointSuffix", &self.endpoint_suffix),
+            ("BlobEndpoint", &self.blob_endpoint),
+            ("BlobSecondaryEndpoint", &self.blob_secondary_endpoint),
+            ("SharedAccessSignature", &self.shared_access_signature),
+        ];
+        let given = of_another.iter().find(|(_, field)| field.is_some()).map(|(name, _)| *name);
+        let is_https = text_of(&self.default_endpoints_protocol) == Some("https");
+        match given.or(is_https.then_some("DefaultEndpointsProtocol=https")) {
+            None => development(text_of(&self.development_storage_proxy_uri)),
+            Some(name) => Err(Error::input(format!(
+                "the connection string contradicts itself: UseDevelopmentStorage=true is the emulator, and {name} is of \
+                 another account; leave one of them out"
+            ))),
+        }
+    }
+
     fn parts(self) -> Result<Parts> {
         let (endpoint, query) = match (self.blob_endpoint, &self.account_name) {
             (Some(endpoint), _) => match endpoint.split_once('?') {
@@ -120,6 +149,7 @@ impl Fields {
                 ));
             }
         };
+        let account = text_of(&self.account_name).map(str::to_owned);
         let auth = match (self.account_name, self.account_key, self.shared_access_signature.or(query)) {
             (Some(account), Some(key), _) => Auth::SharedKey { account: account.to_string(), key },
             (_, _, Some(sas)) => Auth::Sas(sas),
@@ -132,7 +162,7 @@ impl Fields {
                 ));
             }
         };
-        Ok(Parts { endpoint, auth })
+        Ok(Parts { endpoint, account, auth })
     }
 }
 
@@ -154,6 +184,7 @@ fn development(proxy: Option<&str>) -> Result<Parts> {
     let port = if has_port { "" } else { ":10000" };
     Ok(Parts {
         endpoint: format!("{host}{port}/{DEVELOPMENT_ACCOUNT}"),
+        account: Some(DEVELOPMENT_ACCOUNT.to_owned()),
         auth: Auth::SharedKey { account: DEVELOPMENT_ACCOUNT.to_owned(), key: DEVELOPMENT_KEY.to_owned().into() },
     })
 }
@@ -203,6 +234,68 @@ mod tests {
         check(text, "http://azurite:10000/devstoreaccount1", &auth);
         let text = "UseDevelopmentStorage=true;DevelopmentStorageProxyUri=http://127.0.0.1:9";
         check(text, "http://127.0.0.1:9/devstoreaccount1", &auth);
+    }
+
+    // Scenario 36: what contradicts itself, or is not what it looks like.
+    #[test]
+    fn the_emulator_is_no_account_of_one_s_own() {
+        let mut wrong = Vec::new();
+        for beside in [
+            "AccountName=me",
+            "AccountKey=SECRET",
+            "AccountName=me;AccountKey=SECRET",
+            "BlobEndpoint=http://127.0.0.1:10000/me",
+            "BlobSecondaryEndpoint=https://me.example",
+            "SharedAccessSignature=sig=SECRET",
+            "EndpointSuffix=core.windows.net",
+            "DefaultEndpointsProtocol=https",
+        ] {
+            for text in
+                [format!("UseDevelopmentStorage=true;{beside}"), format!("{beside};useDevelopmentStorage=TRUE;")]
+            {
+                let error = parse(&text).err().map(|error| format!("{:?} {error:?}", error.kind()));
+                if !error.as_ref().is_some_and(|text| {
+                    text.starts_with("InvalidInput")
+                        && text.contains("UseDevelopmentStorage")
+                        && !text.contains("SECRET")
+                }) {
+                    wrong.push(format!("{text}: {error:?}"));
+                }
+            }
+        }
+        assert!(wrong.is_empty(), "{wrong:#?}");
+        check(
+            "UseDevelopmentStorage=false;AccountName=me;AccountKey=aa==",
+            "https://me.blob.core.windows.net",
+            &key("me", "aa=="),
+        );
+        let text = "UseDevelopmentStorage=true;QueueEndpoint=http://127.0.0.1:10001/devstoreaccount1;AccountName=";
+        assert!(parse(text).is_ok(), "an empty one is as good as none");
+    }
+
+    // Scenario 36.
+    #[test]
+    fn quotes_are_named() {
+        const WHOLE: &str =
+            "DefaultEndpointsProtocol=https;AccountName=me;AccountKey=SECRET==;EndpointSuffix=core.windows.net";
+        let texts = [
+            format!("\"{WHOLE}\""),
+            format!("'{WHOLE}'"),
+            format!(" \"{WHOLE}\"\n"),
+            format!("\"{WHOLE}"),
+            format!("{WHOLE}'"),
+            "\"UseDevelopmentStorage=true\"".to_owned(),
+            "AccountName=me;AccountKey=\"SECRET==\"".to_owned(),
+            "'AccountName'=me;AccountKey=SECRET==".to_owned(),
+        ];
+        let mut wrong = Vec::new();
+        for text in texts {
+            let error = parse(&text).err().map(|error| format!("{error:?}"));
+            if !error.as_ref().is_some_and(|text| text.contains("quotes") && !text.contains("SECRET")) {
+                wrong.push(format!("{text}: {error:?}"));
+            }
+        }
+        assert!(wrong.is_empty(), "{wrong:#?}");
     }
 
     #[test]

@@ -12,8 +12,10 @@ use crate::names;
 use crate::rest::{self, AccountInfo, Address, Contact, Exchange, Operation};
 use crate::retry::Policy;
 use crate::transport::Transport;
+use crate::transport::proxy::Proxy;
 
 mod builder;
+mod endpoint;
 
 pub use builder::Builder;
 
@@ -42,11 +44,17 @@ pub(crate) struct Inner {
     transport: Transport,
     policy: Policy,
     create: bool,
+    version: String,
 }
 
 impl Container {
     pub(crate) fn policy(&self) -> &Policy {
         &self.0.policy
+    }
+
+    /// The one on the way to the service.
+    pub(crate) fn proxy(&self) -> Option<&Proxy> {
+        self.0.transport.proxy()
     }
 
     pub(crate) fn creates(&self) -> bool {
@@ -99,6 +107,7 @@ impl Container {
             container_path: &self.0.path,
             blob_path: &place.path,
             lock: &place.lock,
+            version: &self.0.version,
         }
     }
 }

@@ -54,6 +54,9 @@ pub enum ErrorKind {
     Credential,
     /// The service refused a request because this machine's clock is off.
     ClockSkew,
+    /// There is no trusted TLS connection: the server's certificate, or its TLS, was refused. Nothing was sent, and
+    /// waiting does not help.
+    Untrusted,
     /// The service, or the source of its tokens, could not be reached, did not answer in time, or answered with a
     /// passing failure.
     Unavailable,
@@ -73,6 +76,7 @@ impl fmt::Display for ErrorKind {
             ErrorKind::PermissionDenied => "permission denied",
             ErrorKind::Credential => "no accepted credential",
             ErrorKind::ClockSkew => "clock skew",
+            ErrorKind::Untrusted => "untrusted connection",
             ErrorKind::Unavailable => "unavailable",
             ErrorKind::Unexpected => "unexpected failure",
         })
@@ -102,7 +106,7 @@ impl fmt::Display for ServiceAnswer {
 
 #[derive(thiserror::Error)]
 enum Problem {
-    #[error("somebody else holds it; try again later, or wait for it with `lock`")]
+    #[error("somebody else holds it; try again later, or wait for it")]
     Busy,
     #[error("not obtained within {0:?}")]
     TimedOut(Duration, #[source] Option<Error>),
@@ -149,6 +153,16 @@ impl Error {
 
     pub(crate) fn no_credential(text: impl Into<String>) -> Error {
         Error::new(Problem::NoCredential(text.into()))
+    }
+
+    /// The same, of something that the environment variable `name` says.
+    pub(crate) fn of_variable(self, name: &str) -> Error {
+        let text = |text: &str| format!("{name} in the environment: {text}");
+        match &self.0.problem {
+            Problem::Input(wrong) => Error::input(text(wrong)),
+            Problem::NoCredential(missing) => Error::no_credential(text(missing)),
+            _ => self,
+        }
     }
 
     pub(crate) fn no_thread(source: io::Error) -> Error {
@@ -330,9 +344,11 @@ impl From<Error> for io::Error {
             ErrorKind::InvalidInput => io::ErrorKind::InvalidInput,
             ErrorKind::NotFound => io::ErrorKind::NotFound,
             ErrorKind::PermissionDenied | ErrorKind::Credential => io::ErrorKind::PermissionDenied,
-            ErrorKind::LeaseLost | ErrorKind::ClockSkew | ErrorKind::Unavailable | ErrorKind::Unexpected => {
-                io::ErrorKind::Other
-            }
+            ErrorKind::LeaseLost
+            | ErrorKind::ClockSkew
+            | ErrorKind::Untrusted
+            | ErrorKind::Unavailable
+            | ErrorKind::Unexpected => io::ErrorKind::Other,
         };
         io::Error::new(kind, error)
     }
@@ -370,6 +386,7 @@ mod tests {
             PermissionDenied => "permission denied",
             Credential => "no accepted credential",
             ClockSkew => "clock skew",
+            Untrusted => "untrusted connection",
             Unavailable => "unavailable",
             Unexpected => "unexpected failure",
         };

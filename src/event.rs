@@ -61,6 +61,18 @@ pub enum Event {
         /// What failed.
         error: Error,
     },
+    /// The credential's token could not be renewed, at the first try or at one soon after. It is tried again, and until
+    /// then the token at hand serves. Once for a row of failures, to each lock that is held or waited for meanwhile; when
+    /// the token has ended, each request fails by itself.
+    #[non_exhaustive]
+    CredentialFailing {
+        /// The lock's name.
+        lock: Arc<str>,
+        /// For how long the token at hand is still good.
+        left: Duration,
+        /// What failed.
+        error: Error,
+    },
     /// The lock is no longer ours.
     #[non_exhaustive]
     Lost {
@@ -99,6 +111,9 @@ impl fmt::Display for Event {
             Event::Acquired { lock, left } => write!(f, "lock {lock:?}: acquired, ours for {left:.1?}"),
             Event::Renewed { lock, left } => write!(f, "lock {lock:?}: renewed, ours for {left:.1?}"),
             Event::RenewalFailed { left, error, .. } => write!(f, "{error:?}; ours for {left:.1?}, trying again"),
+            Event::CredentialFailing { left, error, .. } => {
+                write!(f, "{error:?}; the token at hand is good for {left:.0?}, trying again")
+            }
             Event::Lost { lock, why } => write!(f, "lock {lock:?}: lost: {why}"),
             Event::Released { lock } => write!(f, "lock {lock:?}: released"),
             Event::ReleaseFailed { error, .. } => write!(f, "{error:?}"),

@@ -180,3 +180,83 @@ impl fmt::Debug for LockGuard {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+#[cfg(not(shuttle))]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+    use crate::event::{Event, Observer};
+    use crate::hold::{Hold, Settings, Wait};
+    use crate::lease::Term;
+    use crate::renewal;
+    use crate::rest::{Exchange, Operation, Outcome};
+    use crate::retry::Policy;
+
+    const SECOND: Duration = Duration::from_secs(1);
+    /// For what comes at once, however busy the machine is.
+    const PATIENCE: Duration = Duration::from_secs(60);
+    /// How long the observer is waited for.
+    const FLUSH: Duration = Duration::from_millis(200);
+
+    /// A guard of a lock that is granted, and the requests that are made for it. The holder is told by `watch`.
+    fn guard(watch: Arc<Watch>) -> (LockGuard, mpsc::Receiver<Operation>) {
+        let policy = Policy::default();
+        let (first_pause, longest_pause) = (policy.first_pause, policy.longest_pause);
+        let (term, renew_every) = (Term::Seconds(15), 5 * SECOND);
+        let settings = Settings { term, renew_every, first_pause, longest_pause, create_container: true, policy };
+        let (id, (seen, requests)) = (LeaseId::random().unwrap(), mpsc::channel());
+        let attempt = move |operation, _| {
+            let sent = clock::now();
+            let _ = seen.send(operation);
+            let is_release = matches!(operation, Operation::Release { .. });
+            Exchange { sent, outcome: if is_release { Outcome::Done } else { Outcome::Leased(id) }, error: None }
+        };
+        let worker = renewal::start(Hold::keep(settings, id, Wait::Forever), watch.clone(), attempt).unwrap();
+        worker.reports.recv_timeout(PATIENCE).unwrap();
+        assert!(matches!(requests.recv(), Ok(Operation::Acquire { .. })));
+        (LockGuard::new(id, watch, worker, Limits::new(SECOND, SECOND)), requests)
+    }
+
+    #[test]
+    fn a_drop_has_released_the_lock_when_it_returns() {
+        let watch = Watch::new("test".into(), None);
+        let (guard, requests) = guard(watch);
+        let listener = guard.lost();
+        drop(guard);
+        assert!(matches!(requests.try_recv(), Ok(Operation::Release { .. })));
+        assert!(listener.try_recv().is_err_and(|error| error.is_disconnected()));
+    }
+
+    #[test]
+    fn the_observer_has_heard_of_the_release_when_the_unlock_returns() {
+        let (heard, events) = mpsc::channel();
+        let observe = move |event| {
+            // Longer than it takes to unlock.
+            clock::sleep(FLUSH / 10);
+            let _ = heard.send(matches!(event, Event::Released { .. }));
+        };
+        let observer = Observer::start(observe).unwrap();
+        let (guard, _requests) = guard(Watch::new("test".into(), Some(observer)));
+        let begun = clock::now();
+        guard.unlock().unwrap();
+        let took = clock::now().since(begun);
+        assert!(events.try_iter().any(|is_release| is_release) || took >= FLUSH, "after {took:?}");
+    }
+
+    #[test]
+    fn in_a_process_that_was_forked_the_lock_is_not_held_and_nothing_is_sent() {
+        for unlocks in [true, false] {
+            let (guard, requests) = guard(Watch::of_the_parent());
+            assert!(!guard.is_held());
+            if unlocks {
+                assert_eq!(guard.unlock().unwrap_err().lost_because(), Some(Lost::OtherProcess));
+            } else {
+                drop(guard);
+            }
+            let sent = requests.recv_timeout(Duration::from_millis(100));
+            assert_eq!(sent, Err(mpsc::RecvTimeoutError::Timeout));
+        }
+    }
+}

@@ -165,9 +165,12 @@ enum State {
 struct Seek {
     wait: Wait,
     stage: Stage,
-    /// An acquire was sent whose outcome we never learned: it may have been carried out, or may still be. From then
-    /// on every look is that acquire again, since a mere look would show us our own lease as somebody else's.
+    /// An acquire was sent whose outcome we never learned: it may have been carried out, or may still be. Whoever gives
+    /// up releases it. It is sent again until one is answered, as a mere look would show us our own lease as somebody
+    /// else's.
     unsure: bool,
+    /// When the last acquire was decided on. No read is trusted for ever: a cache may go on answering an old one.
+    tried: Moment,
     /// Looking is refused to this credential, so we ask by trying.
     blind: bool,
     told_waiting: bool,
@@ -233,6 +236,7 @@ impl Hold {
             wait,
             stage: Stage::Next(Ask::Acquire),
             unsure: false,
+            tried: Moment::PAST,
             blind: false,
             told_waiting: false,
             busy: 0,
@@ -315,7 +319,7 @@ impl Hold {
                 self.put(seek, Ask::Acquire, now)
             }
             (Ask::Look, Outcome::NoBlob | Outcome::NoContainer) => self.put(seek, Ask::Acquire, now),
-            (Ask::Look, Outcome::Denied | Outcome::Refused) => {
+            (Ask::Look, Outcome::Denied | Outcome::Refused | Outcome::Void) => {
                 seek.blind = true;
                 self.put(seek, Ask::Acquire, now)
             }
@@ -328,7 +332,7 @@ impl Hold {
             // It takes the service half a minute or more, so it is waited for like a holder, not borne like a fault.
             (_, Outcome::ContainerBeingDeleted) if seek.wait != Wait::Never => {
                 seek.answered();
-                self.rest(seek, Ask::Acquire, self.settings.longest_pause, now)
+                self.rest(seek, Ask::Acquire, retry::shortened(self.settings.longest_pause, 2, jitter), now)
             }
             (_, Outcome::Failed { applied, retry_after }) => {
                 seek.unsure |= ask == Ask::Acquire && applied == Applied::Perhaps;
@@ -371,7 +375,11 @@ impl Hold {
                 Step::Sleep { until }
             }
             Stage::Resting { then: ask, .. } | Stage::Next(ask) | Stage::Asked(ask) => {
+                let ask = if ask == Ask::Look && self.is_to_try(&seek, now) { Ask::Acquire } else { ask };
                 seek.stage = Stage::Asked(ask);
+                if ask == Ask::Acquire {
+                    seek.tried = now;
+                }
                 self.state = State::Seeking(seek);
                 let operation = match ask {
                     Ask::Acquire => Operation::Acquire { id: self.id, term: self.settings.term },
@@ -415,7 +423,7 @@ impl Hold {
             return self.give_up(seek, Why::Busy);
         }
         let pause = retry::growing(self.settings.first_pause, self.settings.longest_pause, seek.busy, jitter);
-        let then = if seek.unsure || seek.blind { Ask::Acquire } else { Ask::Look };
+        let then = if seek.blind { Ask::Acquire } else { Ask::Look };
         seek.busy = seek.busy.saturating_add(1);
         seek.answered();
         seek.stage = Stage::Resting { until: rested(seek.wait, now, pause), then };
@@ -425,6 +433,15 @@ impl Hold {
             return Step::Tell(Told::Waiting);
         }
         self.seek_on(seek, now)
+    }
+
+    /// Whether to try instead of to look, though the lock was seen to be taken: once a lease, and at the end of a wait.
+    fn is_to_try(&self, seek: &Seek, now: Moment) -> bool {
+        let last_try = match seek.wait {
+            Wait::Until(deadline) => deadline.before(LAST_TRY),
+            Wait::Never | Wait::Forever => Moment::NEVER,
+        };
+        now >= self.settings.term.ends(seek.tried) || now >= last_try && seek.tried < last_try
     }
 
     /// The service asked for the blob or the container to be made.

@@ -1,4 +1,5 @@
-//! The values that a lease is made of.
+//! The values that a lease is made of, and its times: how long it lasts, when it ends, and by what margin before that we
+//! stop calling it ours.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,6 +10,7 @@ use crate::clock::{self, Moment};
 use crate::error::{Error, Result};
 use crate::kept::Kept;
 pub use crate::lost::Lost;
+use crate::process::Process;
 use crate::random;
 use crate::redact::quoted;
 
@@ -19,7 +21,15 @@ const LONGEST: u8 = 60;
 /// Within how many seconds a lease can be broken at most.
 const LONGEST_BREAK: u64 = 60;
 
-/// The identity of one hold of a lock: a random GUID, new for every acquisition.
+/// Unless the caller says otherwise.
+pub(crate) const DEFAULT_LEASE: Duration = Duration::from_secs(30);
+/// The margin: by so much the service's own count may be off (its vendor's tests allow it),
+const INEXACT: Duration = Duration::from_secs(2);
+/// and such a part of the lease is for clocks that drift.
+const DRIFT: u32 = 50;
+
+/// The identity of one hold of a lock: a random GUID, new for every acquisition. The clocks and the process go into it,
+/// so that not even copies of a machine, whose random numbers may be the same, draw the same one.
 ///
 /// Whoever writes to the locked blob itself sends it as `x-ms-lease-id`, and the service refuses the write once the
 /// lease is somebody else's.
@@ -39,7 +49,7 @@ pub struct LeaseId([u8; 16]);
 
 impl LeaseId {
     pub(crate) fn random() -> Result<LeaseId> {
-        let mut bytes: [u8; 16] = random::bytes().map_err(Error::no_randomness)?;
+        let mut bytes = random::unique().map_err(Error::no_randomness)?;
         // Version 4, variant 1: the service refuses what is not a GUID.
         bytes[6] = bytes[6] & 0x0f | 0x40;
         bytes[8] = bytes[8] & 0x3f | 0x80;
@@ -118,16 +128,14 @@ pub(crate) enum Term {
 }
 
 impl Term {
-    pub(crate) const DEFAULT: Term = Term::Seconds(30);
+    pub(crate) const DEFAULT: Term = Term::Seconds(DEFAULT_LEASE.as_secs() as u8);
     pub(crate) const SHORTEST: Term = Term::Seconds(SHORTEST);
 
     /// Whole seconds from 15 to 60: what the service takes, refused here before anything is sent.
     pub(crate) fn new(duration: Duration) -> Result<Term> {
         match u8::try_from(duration.as_secs()) {
             Ok(seconds @ SHORTEST..=LONGEST) if duration.subsec_nanos() == 0 => Ok(Term::Seconds(seconds)),
-            _ => Err(Error::input(format!(
-                "a lease lasts 15 to 60 whole seconds, not {duration:?}; `acquire_infinite` takes one without an end"
-            ))),
+            _ => Err(Error::input(format!("a lease lasts 15 to 60 whole seconds, not {duration:?}"))),
         }
     }
 
@@ -144,15 +152,15 @@ impl Term {
         self.duration().map_or(Moment::NEVER, |duration| sent.after(duration))
     }
 
-    /// Until when we call the lease ours. Two seconds, because the service's own count may be that much off (its
-    /// vendor's tests allow it), and a fiftieth for clocks that drift.
+    /// Until when we call the lease ours.
     pub(crate) fn valid_until(self, sent: Moment) -> Moment {
-        let margin = self.duration().map(|duration| Duration::from_secs(2) + duration / 50);
+        let margin = self.duration().map(|duration| INEXACT + duration / DRIFT);
         self.ends(sent).before(margin.unwrap_or_default())
     }
 }
 
-/// A lease that [`AzureMutex::acquire`](crate::AzureMutex::acquire) took.
+/// A lease that [`AzureMutex::acquire`](crate::AzureMutex::acquire) took, or
+/// [`AzureMutex::resume`](crate::AzureMutex::resume) took up again.
 ///
 /// It ends by itself when its duration is over, unless it is renewed. Dropping the value releases nothing: call
 /// [`AzureMutex::release`](crate::AzureMutex::release).
@@ -162,18 +170,18 @@ pub struct Lease {
     pub(crate) url: Arc<str>,
     pub(crate) id: LeaseId,
     pub(crate) term: Term,
-    process: u32,
+    process: Process,
     pub(crate) kept: Kept,
 }
 
 impl Lease {
     pub(crate) fn new(lock: Arc<str>, url: Arc<str>, id: LeaseId, term: Term, kept: Kept) -> Lease {
-        Lease { lock, url, id, term, process: std::process::id(), kept }
+        Lease { lock, url, id, term, process: Process::current(), kept }
     }
 
     /// Whether this is still the process that took the lease, and not a fork of it.
     pub(crate) fn is_own_process(&self) -> bool {
-        self.process == std::process::id()
+        self.process.is_current()
     }
 
     /// The lease id, as the service knows it.
@@ -186,7 +194,8 @@ impl Lease {
         &self.lock
     }
 
-    /// The duration that was granted, or `None` for a lease without an end.
+    /// The duration that was granted, or `None` for a lease without an end. Of a lease that was
+    /// [resumed](crate::AzureMutex::resume) nobody tells what was granted: 15 s, unless it was seen to have no end.
     pub fn duration(&self) -> Option<Duration> {
         self.term.duration()
     }
@@ -292,5 +301,98 @@ impl LockState {
     /// Whether somebody has the lock in this state.
     pub fn is_locked(self) -> bool {
         matches!(self, LockState::Leased | LockState::LeasedForever | LockState::Breaking)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::testing::properties::holds;
+
+    #[test]
+    fn ids_are_lower_case_version_4_guids_and_differ() {
+        let id = LeaseId::random().unwrap();
+        let text = id.to_string();
+        assert_eq!(text.len(), 36);
+        assert_eq!(text.as_bytes()[14], b'4');
+        assert!(matches!(text.as_bytes()[19], b'8' | b'9' | b'a' | b'b'));
+        assert_eq!(text, text.to_ascii_lowercase());
+        assert_ne!(id, LeaseId::random().unwrap());
+    }
+
+    #[test]
+    fn an_id_is_read_back_in_any_case() {
+        let text = "01234567-89ab-cdef-0123-456789ABCDEF";
+        let id = LeaseId::parse(text).unwrap();
+        assert_eq!(id.to_string(), text.to_ascii_lowercase());
+        for bad in ["", "01234567-89ab-cdef-0123-456789abcde", "01234567+89ab-cdef-0123-456789abcdef", "é"] {
+            assert!(LeaseId::parse(bad).is_none(), "{bad}");
+        }
+        assert!(LeaseId::parse("0123456789abcdef0123456789abcdef0123").is_none());
+    }
+
+    #[test]
+    fn every_id_is_read_back_from_its_text() {
+        holds(any::<[u8; 16]>(), |bytes| {
+            let id = LeaseId(bytes);
+            assert_eq!(id.to_string().parse::<LeaseId>().unwrap(), id);
+            assert_eq!(id.to_string().to_ascii_uppercase().parse::<LeaseId>().unwrap(), id);
+        });
+    }
+
+    #[test]
+    fn what_is_no_id_is_told_and_not_repeated_if_it_is_long() {
+        let refused = |text: &str| text.parse::<LeaseId>().unwrap_err();
+        let error = refused("0123");
+        assert_eq!(error.kind(), crate::ErrorKind::InvalidInput);
+        let form = "a lease id has the form 01234567-89ab-cdef-0123-456789abcdef, not that of ";
+        assert_eq!(error.to_string(), format!("{form}\"0123\""));
+        assert_eq!(
+            refused("01234567-89ab-cdef-0123-456789abcdef\n").to_string(),
+            format!("{form}\"01234567-89ab-cdef-0123-456789abcdef\\n\"")
+        );
+        for other in ["x".repeat(100_000), "sv=2021-12-02&sig=c2VjcmV0".to_owned()] {
+            assert_eq!(refused(&other).to_string(), format!("{form}what was given"));
+        }
+    }
+
+    #[test]
+    fn a_term_is_15_to_60_whole_seconds() {
+        for bad in [0, 14_000, 61_000, 15_500, u64::MAX] {
+            assert!(Term::new(Duration::from_millis(bad)).is_err(), "{bad}");
+        }
+        assert_eq!(Term::new(Duration::from_secs(15)).unwrap(), Term::Seconds(15));
+        assert_eq!(Term::new(Duration::from_secs(60)).unwrap(), Term::Seconds(60));
+    }
+
+    #[test]
+    fn any_duration_is_a_term_of_its_own_or_none() {
+        holds((0..70_u64, prop_oneof![Just(0), 0..1_000_000_000_u32]), |(seconds, nanos)| {
+            let duration = Duration::new(seconds, nanos);
+            let is_whole = nanos == 0;
+            let term = Term::new(duration).ok().and_then(Term::duration);
+            assert_eq!(term, Some(duration).filter(|_| is_whole && (15..=60).contains(&seconds)));
+            let period = Break::ForceWithin(duration).period().ok();
+            assert_eq!(period, Some(Some(seconds as u8)).filter(|_| is_whole && seconds <= 60));
+        });
+    }
+
+    #[test]
+    fn the_deadline_counts_from_the_sending_and_keeps_a_margin() {
+        let sent = Moment::PAST.after(Duration::from_secs(100));
+        let valid = Term::Seconds(30).valid_until(sent);
+        assert_eq!(valid.left(sent), Duration::from_millis(27_400));
+        assert_eq!(Term::Seconds(30).ends(sent).left(sent), Duration::from_secs(30));
+        assert_eq!(Term::Infinite.valid_until(sent), Moment::NEVER);
+    }
+
+    #[test]
+    fn a_break_period_is_0_to_60_whole_seconds() {
+        assert_eq!(Break::AtExpiry.period().unwrap(), None);
+        assert_eq!(Break::ForceWithin(Duration::ZERO).period().unwrap(), Some(0));
+        assert!(Break::ForceWithin(Duration::from_secs(61)).period().is_err());
+        assert!(Break::ForceWithin(Duration::from_millis(1)).period().is_err());
     }
 }

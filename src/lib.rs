@@ -21,7 +21,8 @@
 //! No two clients are told at the same time that they hold the lock, unless somebody breaks the lease by force (or in
 //! any way, if it is one without an end) or deletes the blob or the container, takes up a lease
 //! ([`AzureMutex::resume`]) whose process has not ended, the account fails over to another region, or a whole machine is
-//! frozen without its clocks noticing; with clocks that drift by up to 1 % and a service that ends leases up to 2 s early.
+//! frozen without its clocks noticing, or copied while it runs (a clone, or a snapshot that is resumed twice: each copy
+//! goes on holding what the one held); with clocks that drift by up to 1 % and a service that ends leases up to 2 s early.
 //!
 //! **A lease is not a fence.** Between [`LockGuard::ensure_held`] and the write that follows, the process can be
 //! stopped, and somebody else can take the lock and write. Only the resource itself can refuse the late write: if it
@@ -78,6 +79,31 @@
 //!
 //! [`Locker::preflight`] says whether one can lock, and if not, what is in the way: for a program's own self-test.
 //!
+//! # Proxies
+//!
+//! Connections go through the proxy that the environment names, as for curl. The first of these variables that is set,
+//! and not empty, counts, when a [`Container`] or a credential is built:
+//!
+//! | | |
+//! | --- | --- |
+//! | for https | `https_proxy`, `HTTPS_PROXY`, `all_proxy`, `ALL_PROXY` |
+//! | for http | `http_proxy`, `HTTP_PROXY`, `all_proxy`, `ALL_PROXY` |
+//! | directly | `no_proxy`, `NO_PROXY`, and always this machine's own addresses and `localhost` |
+//!
+//! A proxy is `http://user:password@proxy:3128`, of which only the host is needed; the user and the password are
+//! percent-encoded, and without a port it is 1080, as for curl. One that is spoken to with TLS is `https://proxy`. It is
+//! asked to `CONNECT` to the service, so it sees names and no content of https. The list of what is reached directly
+//! has domains, which stand for all that is below them, addresses, and nets such as `10.0.0.0/8`, between commas or
+//! spaces; a dot or `*.` in front of a domain changes nothing, and `*` stands for everything.
+//!
+//! Two things are other than for curl: `HTTP_PROXY` counts in upper case, too, and an entry of the list may have a port
+//! (`storage.example:8443`), and then stands for that port alone.
+//!
+//! What cannot be used, such as a SOCKS proxy, is an error of the kind [`ErrorKind::InvalidInput`] where that proxy
+//! would be used, and not ignored. What a proxy refuses is told with the proxy's name, and never with its password. A
+//! connection is used for 5 min at most, so that a name that the proxy looks up is looked up again; one without a proxy
+//! is given up 2 min after its address has ceased to be the name's. [`Locker::preflight`] says which proxy is used.
+//!
 //! # Numbers
 //!
 //! | | default | set by |
@@ -104,7 +130,8 @@
 //! function, too.
 //!
 //! A process that was forked from one that uses this crate must not use it before an `exec`; a guard or a lease of its
-//! parent's is not held there.
+//! parent's is not held there. If the fork has the same pid in a pid namespace of its own, it may take 20 ms until that
+//! is noticed, and it takes a `/proc`.
 //!
 //! # Differences from `std::sync::Mutex`
 //!
@@ -127,9 +154,9 @@
 //! # Dependencies
 //!
 //! HTTP is [ureq](https://docs.rs/ureq)'s: any version from 3.5.2 on and below 4, because Cargo lets a program have only
-//! one ureq 3. azmutex bounds DNS look-ups through a part of ureq that even its patch releases may change, so it is also
-//! built and tested with the newest ureq. When a new one breaks it, a patch release of azmutex that works with it follows
-//! within days. Until then, go back to the last version that worked:
+//! one ureq 3. azmutex bounds DNS look-ups and connections through a part of ureq that even its patch releases may
+//! change, so it is also built and tested with the newest ureq. When a new one breaks it, a patch release of azmutex
+//! that works with it follows within days. Until then, go back to the last version that worked:
 //!
 //! ```text
 //! cargo update --package ureq --precise 3.5.2
@@ -166,6 +193,7 @@ mod lost;
 mod mutex;
 mod names;
 pub mod preflight;
+mod process;
 mod question;
 mod random;
 mod redact;

@@ -2,25 +2,30 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::cancel::Cancel;
 use crate::clock::{self, Moment};
 use crate::container::Container;
+use crate::credential::Failing;
 use crate::error::{Error, Result};
 use crate::event::{Event, Observer};
 use crate::guard::LockGuard;
 use crate::hold::caller::{Heard, Limits, Missed, Turn, Waiter};
 use crate::hold::{Hold, Settings, Wait, Why};
-use crate::lease::{LeaseId, Term};
+use crate::lease::{DEFAULT_LEASE, LeaseId, Term};
 use crate::mutex::AzureMutex;
 use crate::renewal;
-use crate::rest::{Exchange, Operation};
+use crate::rest::{self, Exchange, Operation};
 use crate::retry;
 use crate::sync::channel::{Receiver, after, never, select};
 use crate::watchdog::{self, Watch};
 
-const DEFAULT_LEASE: Duration = Duration::from_secs(30);
+/// The defaults.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+const DROP_LIMIT: Duration = Duration::from_secs(2);
 
 /// A lock that waits for its turn, renews itself, and tells when it is lost.
 ///
@@ -43,6 +48,23 @@ pub(crate) struct Inner {
     pub(crate) settings: Settings,
     pub(crate) drop_limit: Duration,
     pub(crate) observer: Option<Arc<Observer>>,
+    /// The last row of failures of the credential's that the observer was told of.
+    pub(crate) told: AtomicU64,
+}
+
+impl Inner {
+    fn attempt(&self, operation: Operation, limit: Duration) -> Exchange {
+        // Before the request, which may have the credential renewed, and the failure forgotten.
+        if let Some(observer) = &self.observer
+            && let Some(Failing { row, left, why }) = self.mutex.container().credential().failing()
+            && self.told.fetch_max(row, Ordering::Relaxed) < row
+        {
+            let lock = self.mutex.lock_name();
+            let error = rest::not_renewed(lock, why);
+            observer.tell(Event::CredentialFailing { lock: lock.clone(), left, error });
+        }
+        self.mutex.attempt(operation, limit)
+    }
 }
 
 impl Container {
@@ -69,9 +91,9 @@ impl Locker {
             mutex,
             lease: DEFAULT_LEASE,
             renew_every: None,
-            first_pause: Duration::from_millis(100),
-            longest_pause: Duration::from_secs(1),
-            drop_limit: Duration::from_secs(2),
+            first_pause: FIRST_PAUSE,
+            longest_pause: LONGEST_PAUSE,
+            drop_limit: DROP_LIMIT,
             on_event: None,
         }
     }
@@ -96,6 +118,7 @@ impl Locker {
     /// - [`NotFound`](crate::ErrorKind::NotFound), [`PermissionDenied`](crate::ErrorKind::PermissionDenied),
     ///   [`Credential`](crate::ErrorKind::Credential), [`ClockSkew`](crate::ErrorKind::ClockSkew): the service
     ///   refused; waiting would not help, and the text says what to change.
+    /// - [`Untrusted`](crate::ErrorKind::Untrusted): the server's certificate was refused, which ends a wait, too.
     /// - [`Unavailable`](crate::ErrorKind::Unavailable), [`Unexpected`](crate::ErrorKind::Unexpected): the service
     ///   could not be reached, or made no sense, for all of the policy's
     ///   [`patience`](crate::retry::Policy::patience), 30 s by default.
@@ -176,9 +199,9 @@ impl Locker {
         if cancel.is_some_and(Cancel::is_cancelled) {
             return Err(Error::cancelled(self.0.mutex.lock_name(), None));
         }
-        let mutex = self.0.mutex.clone();
-        let attempt = move |operation, limit| mutex.attempt(operation, limit);
-        let cancelled = cancel.map_or_else(never, Cancel::cancelled);
+        let inner = self.0.clone();
+        let attempt = move |operation, limit| inner.attempt(operation, limit);
+        let cancelled = cancel.map_or_else(never, |cancel| cancel.watched().clone());
         self.obtain_by(attempt, LeaseId::random()?, wait, waited, &cancelled)
     }
 
@@ -191,7 +214,7 @@ impl Locker {
         waited: Duration,
         cancelled: &Receiver<()>,
     ) -> Result<LockGuard> {
-        let Inner { mutex, settings, drop_limit, observer } = &*self.0;
+        let Inner { mutex, settings, drop_limit, observer, .. } = &*self.0;
         let watch = Watch::new(mutex.lock_name().clone(), observer.clone());
         watchdog::watch(&watch)?;
         let mut worker = renewal::start(Hold::keep(settings.clone(), id, wait), watch.clone(), attempt)?;
@@ -333,7 +356,8 @@ impl Builder {
             create_container: self.mutex.container().creates(),
             policy: self.mutex.container().policy().clone(),
         };
-        Locker(Arc::new(Inner { mutex: self.mutex, settings, drop_limit: self.drop_limit, observer }))
+        let (mutex, drop_limit, told) = (self.mutex, self.drop_limit, AtomicU64::new(0));
+        Locker(Arc::new(Inner { mutex, settings, drop_limit, observer, told }))
     }
 }
 
@@ -350,13 +374,36 @@ mod tests {
 
     use super::*;
     use crate::rest::{Applied, Outcome};
-    use crate::sync::channel::bounded;
+    use crate::sync::channel::{bounded, unbounded};
+    use crate::sync::thread;
 
     const FAILED: Outcome = Outcome::Failed { applied: Applied::No, retry_after: None };
 
+    /// For what comes at once, however busy the machine is.
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    fn locker() -> Locker {
+        Container::development("locks").unwrap().locker("job").unwrap()
+    }
+
+    /// What comes of a wait, if it ends.
+    fn error_of(
+        attempt: impl FnMut(Operation, Duration) -> Exchange + Send + 'static,
+        wait: Wait,
+        cancel: &Cancel,
+    ) -> Error {
+        let (cancelled, (done, ended)) = (cancel.cancelled(), bounded(1));
+        let wait = move || {
+            let id = LeaseId::random().unwrap();
+            let obtained = locker().obtain_by(attempt, id, wait, Duration::from_secs(2), &cancelled);
+            let _ = done.send(obtained.map(drop));
+        };
+        thread::spawn(wait);
+        ended.recv_timeout(PATIENCE).expect("the wait ends").unwrap_err()
+    }
+
     /// A wait whose first request fails, and whose second has the given answer; the third hangs for good.
     fn wait_behind(second: Outcome) -> Error {
-        let locker = Container::development("locks").unwrap().locker("job").unwrap();
         let (_hangs, gate) = bounded::<()>(0);
         let mut requests = 0;
         let attempt = move |_, _| {
@@ -368,9 +415,50 @@ mod tests {
             let error = (outcome == FAILED).then(|| Error::thread_died(&"job".into()));
             Exchange { sent: clock::now(), outcome, error }
         };
-        let wait = Wait::Until(clock::now().after(Duration::from_secs(2)));
-        let error = locker.obtain_by(attempt, LeaseId::random().unwrap(), wait, Duration::from_secs(2), &never());
-        error.unwrap_err()
+        error_of(attempt, Wait::Until(clock::now().after(Duration::from_secs(2))), &Cancel::new())
+    }
+
+    #[test]
+    fn a_cancel_ends_a_wait_though_a_request_hangs() {
+        let (_hangs, gate) = bounded::<()>(0);
+        let (begun, begins) = bounded(1);
+        let attempt = move |_, _| {
+            let _ = begun.send(());
+            let _ = gate.recv();
+            Exchange { sent: clock::now(), outcome: FAILED, error: None }
+        };
+        let cancel = Cancel::new();
+        let cancels = cancel.clone();
+        thread::spawn(move || {
+            begins.recv_timeout(PATIENCE).unwrap();
+            cancels.cancel();
+        });
+        let error = error_of(attempt, Wait::Forever, &cancel);
+        assert_eq!(error.kind(), crate::ErrorKind::Cancelled);
+    }
+
+    /// Cancels a wait while its acquire is under way, which is granted: whether it was given back when the wait returned.
+    fn is_undone_in_time() -> bool {
+        let cancel = Cancel::new();
+        let (cancels, (seen, requests)) = (cancel.clone(), unbounded());
+        let attempt = move |operation, _| {
+            let sent = clock::now();
+            cancels.cancel();
+            // Long enough to be heard, and much shorter than what was begun is waited for.
+            clock::sleep(Duration::from_millis(20));
+            let _ = seen.send(operation);
+            let outcome =
+                if let Operation::Acquire { id, .. } = operation { Outcome::Leased(id) } else { Outcome::Done };
+            Exchange { sent, outcome, error: None }
+        };
+        assert_eq!(error_of(attempt, Wait::Forever, &cancel).kind(), crate::ErrorKind::Cancelled);
+        requests.try_iter().any(|operation| matches!(operation, Operation::Release { .. }))
+    }
+
+    #[test]
+    fn who_gives_up_has_undone_what_it_began_when_it_returns() {
+        // On a busy machine it may take longer, now and then.
+        assert!((0..20).any(|_| is_undone_in_time()));
     }
 
     #[test]

@@ -7,10 +7,10 @@ use crate::clock;
 use crate::container::{self, Container, Place};
 use crate::error::{Error, Result};
 use crate::hold::Settings;
-use crate::hold::call::{self, Call, Verdict};
+use crate::hold::call::{Call, Verdict};
 use crate::hold::carry::Act;
 use crate::lease::{Break, Lease, LeaseId, LockState, LockStatus, Lost, Term};
-use crate::question::{Ask, Question};
+use crate::question::{Question, Task};
 use crate::random::Jitter;
 use crate::rest::{Exchange, Operation, Outcome};
 
@@ -90,6 +90,7 @@ impl AzureMutex {
     /// - [`NotFound`](crate::ErrorKind::NotFound): the container is missing, and is not to be created.
     /// - [`PermissionDenied`](crate::ErrorKind::PermissionDenied), [`Credential`](crate::ErrorKind::Credential),
     ///   [`ClockSkew`](crate::ErrorKind::ClockSkew): the service refused; the text says what to change.
+    /// - [`Untrusted`](crate::ErrorKind::Untrusted): the server's certificate was refused.
     /// - [`Unavailable`](crate::ErrorKind::Unavailable), [`Unexpected`](crate::ErrorKind::Unexpected): no answer, or
     ///   none of use, in all of the tries. If the service took the lease all the same, it was asked to release it; at worst the
     ///   lock stays taken for `duration`.
@@ -118,14 +119,15 @@ impl AzureMutex {
 
     /// Takes up the lease `id` that another process took, if it still can be renewed, and makes it last anew from now
     /// on: so that one without an end need not be broken when the process that took it has died. That process has to
-    /// leave its [`Lease::id`] somewhere. Two requests.
+    /// leave its [`Lease::id`] somewhere. A renewal, and a look.
     ///
-    /// Renewing keeps the duration that was granted, and nothing tells what that was, other than that it has an end: such
-    /// a lease counts as 15 s, the shortest there is, here and at each [`renew`](AzureMutex::renew), though the service
-    /// may keep it for up to 60 s.
+    /// Renewing keeps the duration that was granted, and nothing tells what that was, other than a look that the lease has
+    /// no end. So it counts as 15 s, the shortest there is, here and at each [`renew`](AzureMutex::renew), though the
+    /// service may keep it for up to 60 s; and so does one without an end if the look fails or is not allowed.
     ///
-    /// **Two processes that use one lease id both hold the lock.** Nothing that this crate promises holds for them: the
-    /// process that took the lease must have ended, or have given it up.
+    /// **Two processes that use one lease id both hold the lock**, and nothing that this crate promises holds for them.
+    /// The process that took the lease must have died without a call of [`release`](AzureMutex::release): a release of
+    /// its that had no answer may still arrive, and would free the lock while this process holds it.
     ///
     /// ```no_run
     /// # fn read_file() -> String { String::new() }
@@ -137,15 +139,19 @@ impl AzureMutex {
     ///
     /// # Errors
     ///
-    /// - [`LeaseLost`](crate::ErrorKind::LeaseLost): it is not that lease's any more, with the reason.
+    /// - [`LeaseLost`](crate::ErrorKind::LeaseLost): it is not that lease's any more, with the reason; or the answer took
+    ///   longer than the 15 s that the lease counts as, and it is to be resumed again.
     /// - The kinds of [`acquire`](AzureMutex::acquire) for a failure or a refusal. The lease is as it was, or was renewed.
     pub fn resume(&self, id: LeaseId) -> Result<Lease> {
-        // Before the renewal: if the lease without an end that is seen were somebody else's, it could not be renewed.
-        let seen = self.ask(Operation::Look);
-        let is_infinite = matches!(seen, Ok((Outcome::Seen(LockState::LeasedForever), _)));
-        let term = call::resumed_term(is_infinite);
-        let mut call = Call::resume(self.settings(term), id);
+        let mut call = Call::resume(self.settings(Term::SHORTEST), id);
         self.carry_out(&mut call)?;
+        let left = call.kept().left(clock::now());
+        if left.is_zero() {
+            return Err(Error::lost(&self.place.lock, Lost::Expired));
+        }
+        // One look, and none that outlasts the lease.
+        let look = self.attempt(Operation::Look, self.container.policy().attempt_limit.min(left / 2));
+        let term = call.seen(clock::now(), look.outcome);
         Ok(self.lease(&call, term))
     }
 
@@ -188,8 +194,8 @@ impl AzureMutex {
         released
     }
 
-    /// Ends the lease of whoever has the lock, and says how long until it is free: at once if nobody has it. For
-    /// operators. With [`Break::AtExpiry`] a holder's deadline stays true and no two holders meet, unless the lease has
+    /// Ends the lease of whoever has the lock, and says how long until it is free: about, to the second, as the service
+    /// tells it, so that who tries then may be too early by one; zero if nobody has it. For operators. With [`Break::AtExpiry`] a holder's deadline stays true and no two holders meet, unless the lease has
     /// no end; [`Break::ForceWithin`] does not wait for that deadline.
     ///
     /// # Errors
@@ -235,9 +241,9 @@ impl AzureMutex {
         let mut question = Question::new(operation, self.container.policy().clone());
         loop {
             match question.next(clock::now(), jitter.next()) {
-                Ask::Send { operation, limit } => question.answered(self.attempt(operation, limit)),
-                Ask::Sleep { until } => clock::sleep(until.left(clock::now())),
-                Ask::Done(outcome, error) => return Ok((outcome, error)),
+                Task::Send { operation, limit } => question.answered(self.attempt(operation, limit)),
+                Task::Sleep { until } => clock::sleep(until.left(clock::now())),
+                Task::Done(outcome, error) => return Ok((outcome, error)),
             }
         }
     }
@@ -310,5 +316,67 @@ impl AzureMutex {
 
     pub(crate) fn lock_name(&self) -> &Arc<str> {
         &self.place.lock
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use azmutex::emulator::{self, Emulator};
+
+    use super::*;
+    use crate::ErrorKind;
+
+    const DURATION: Duration = Duration::from_secs(60);
+
+    fn mutex(emulator: &Emulator, name: &str) -> AzureMutex {
+        let container = Container::from_connection_string(&emulator.connection_string(), "locks").unwrap();
+        container.mutex(name).unwrap()
+    }
+
+    #[test]
+    fn a_call_about_a_lease_leaves_what_came_of_it_in_the_lease() {
+        let emulator = Emulator::start().unwrap();
+        let mutex = mutex(&emulator, "job");
+        let mut lease = mutex.acquire(DURATION).unwrap();
+        let until = lease.kept.valid_until;
+        mutex.renew(&mut lease).unwrap();
+        assert!(lease.kept.valid_until > until);
+        mutex.release(&mut lease).unwrap();
+        assert!(!lease.is_held() && lease.kept.released);
+
+        let mut lease = mutex.acquire(DURATION).unwrap();
+        emulator.break_lock("locks", "job").unwrap();
+        assert_eq!(mutex.renew(&mut lease).unwrap_err().lost_because(), Some(Lost::Broken));
+        assert!(!lease.is_held());
+    }
+
+    #[test]
+    fn the_lease_of_another_lock_is_refused_before_anything_is_sent() {
+        let emulator = Emulator::start().unwrap();
+        let (mutex, other) = (mutex(&emulator, "job"), mutex(&emulator, "another"));
+        let mut lease = mutex.acquire(DURATION).unwrap();
+        let requests = emulator.requests().len();
+        assert_eq!(other.renew(&mut lease).unwrap_err().kind(), ErrorKind::InvalidInput);
+        assert_eq!(other.release(&mut lease).unwrap_err().kind(), ErrorKind::InvalidInput);
+        assert_eq!(emulator.requests().len(), requests);
+        assert!(lease.is_held());
+    }
+
+    #[test]
+    fn a_lease_is_taken_up_again_by_a_renewal_and_then_a_look() {
+        let emulator = Emulator::start().unwrap();
+        let mutex = mutex(&emulator, "job");
+        for is_infinite in [false, true] {
+            let first = if is_infinite { mutex.acquire_infinite() } else { mutex.acquire(DURATION) }.unwrap();
+            let requests = emulator.requests().len();
+            let mut lease = mutex.resume(first.id()).unwrap();
+            // A look before could take longer than the lease lasts.
+            let asked: Vec<_> = emulator.requests()[requests..].iter().map(|request| request.operation).collect();
+            assert_eq!(asked, [emulator::Operation::RenewLease, emulator::Operation::GetBlobProperties]);
+            assert_eq!(lease.duration(), (!is_infinite).then_some(Duration::from_secs(15)));
+            assert!(lease.is_held());
+            mutex.release(&mut lease).unwrap();
+            assert_eq!(mutex.resume(first.id()).unwrap_err().lost_because(), Some(Lost::Taken));
+        }
     }
 }

@@ -14,7 +14,7 @@ pub use report::{Check, Preflight, Status, Subject};
 use judge::Context;
 
 impl Locker {
-    /// Finds out whether this program can lock here: whether the service can be reached, the clock is right, the
+    /// Finds out whether this program can lock here: whether the service can be reached, and through which proxy, the clock is right, the
     /// credential is accepted and has the rights that a lock needs, the account is of a fitting kind, and the way to it
     /// is short enough for the lease.
     ///
@@ -46,6 +46,7 @@ impl Locker {
             &findings,
             &Context {
                 origin: container.origin(),
+                proxy: container.proxy(),
                 container: container.name(),
                 credential: container.credential().sort(),
                 is_dated: container.credential().is_dated(),

@@ -17,7 +17,7 @@ pub(crate) struct Question<F> {
 
 /// What to do next.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Ask<F> {
+pub(crate) enum Task<F> {
     /// Make this request, give it no more than `limit`, and pass on what came of it.
     Send {
         operation: Operation,
@@ -40,20 +40,24 @@ impl<F> Question<F> {
     }
 
     /// `jitter` is any number, new for each step.
-    pub(crate) fn next(&mut self, now: Moment, jitter: u32) -> Ask<F> {
+    pub(crate) fn next(&mut self, now: Moment, jitter: u32) -> Task<F> {
         let Some(Exchange { outcome, error, .. }) = self.answer.take() else {
-            return Ask::Send { operation: self.operation, limit: self.policy.attempt_limit };
+            return Task::Send { operation: self.operation, limit: self.policy.attempt_limit };
         };
         self.failures += 1;
         match self.pause(outcome, jitter) {
-            Some(pause) => Ask::Sleep { until: now.after(pause) },
-            None => Ask::Done(outcome, error),
+            Some(pause) => Task::Sleep { until: now.after(pause) },
+            None => Task::Done(outcome, error),
         }
     }
 
     /// How long to wait before the question is repeated, if it is.
     fn pause(&self, outcome: Outcome, jitter: u32) -> Option<Duration> {
-        let Outcome::Failed { applied, retry_after } = outcome else { return None };
+        let (applied, retry_after) = match outcome {
+            Outcome::Failed { applied, retry_after } => (applied, retry_after),
+            Outcome::Void => (Applied::Perhaps, None),
+            _ => return None,
+        };
         let pause = self.policy.pause(self.failures, retry_after, jitter);
         // A break names no lease: one that was carried out unheard would, repeated, hit the next holder.
         let is_harmless = applied == Applied::No || self.operation == Operation::Look;
@@ -91,7 +95,7 @@ mod tests {
 
         #[track_caller]
         fn exchange(&mut self, outcome: Outcome) {
-            let sent = Ask::Send { operation: self.operation, limit: 5 * S };
+            let sent = Task::Send { operation: self.operation, limit: 5 * S };
             assert_eq!(self.question.next(self.now, 0), sent);
             self.requests += 1;
             self.question.answered(Exchange { sent: self.now, outcome, error: Some(self.requests) });
@@ -100,13 +104,13 @@ mod tests {
         #[track_caller]
         fn sleeps(&mut self, pause: Duration) {
             let until = self.now.after(pause);
-            assert_eq!(self.question.next(self.now, 0), Ask::Sleep { until });
+            assert_eq!(self.question.next(self.now, 0), Task::Sleep { until });
             self.now = until;
         }
 
         #[track_caller]
         fn is_done(&mut self, outcome: Outcome) {
-            assert_eq!(self.question.next(self.now, 0), Ask::Done(outcome, Some(self.requests)));
+            assert_eq!(self.question.next(self.now, 0), Task::Done(outcome, Some(self.requests)));
         }
     }
 

@@ -1,10 +1,56 @@
 //! Random numbers: the system's, and a sequence of our own that can be played again.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use sha2::{Digest, Sha256};
+
+use crate::clock::{self, Moment};
+use crate::process::Process;
+
 /// The system's, of which no other process has the same.
 pub(crate) fn bytes<const N: usize>() -> Result<[u8; N], getrandom::Error> {
     let mut bytes = [0; N];
     getrandom::getrandom(&mut bytes)?;
     Ok(bytes)
+}
+
+/// Bytes that nobody else draws, not even a copy of this machine that has the same random numbers to come: it has other
+/// clocks. Nor does a process that was forked, or another call.
+pub(crate) fn unique() -> Result<[u8; 16], getrandom::Error> {
+    static CALLS: AtomicU64 = AtomicU64::new(0);
+    let whole = Occasion {
+        random: bytes()?,
+        wall: clock::wall().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default(),
+        now: clock::now(),
+        process: Process::current(),
+        call: CALLS.fetch_add(1, Ordering::Relaxed),
+    };
+    Ok(whole.mixed())
+}
+
+/// All that makes one call another one.
+#[derive(Clone)]
+struct Occasion {
+    random: [u8; 32],
+    wall: Duration,
+    now: Moment,
+    process: Process,
+    call: u64,
+}
+
+impl Occasion {
+    fn mixed(&self) -> [u8; 16] {
+        let mut hash = Sha256::new();
+        hash.update(self.random);
+        hash.update(self.wall.as_nanos().to_ne_bytes());
+        hash.update(self.now.nanos().to_ne_bytes());
+        hash.update(self.process.to_bytes());
+        hash.update(self.call.to_ne_bytes());
+        let mut mixed = [0; 16];
+        mixed.copy_from_slice(&hash.finalize()[..16]);
+        mixed
+    }
 }
 
 /// A sequence of random numbers that need not be secret (SplitMix64).
@@ -34,6 +80,26 @@ impl Jitter {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    // Scenario 37: of copies of a machine, the first thing that differs is a clock.
+    #[test]
+    fn with_the_same_random_numbers_each_occasion_still_has_its_own() {
+        let now = clock::now();
+        let one = Occasion { random: [7; 32], wall: Duration::from_secs(1), now, process: Process::current(), call: 0 };
+        let nano = Duration::from_nanos(1);
+        let others = [
+            Occasion { random: [8; 32], ..one.clone() },
+            Occasion { wall: one.wall + nano, ..one.clone() },
+            Occasion { now: now.after(nano), ..one.clone() },
+            Occasion { process: Process::other(), ..one.clone() },
+            Occasion { call: 1, ..one.clone() },
+        ];
+        assert_eq!(one.mixed(), one.clone().mixed());
+        let mut all: Vec<_> = others.iter().chain([&one]).map(Occasion::mixed).collect();
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), 6);
+    }
 
     #[test]
     fn jitter_is_that_of_the_published_algorithm_but_for_the_last_bit() {

@@ -7,6 +7,9 @@ use zeroize::Zeroizing;
 const LONGEST: usize = 600;
 /// Names are no longer, and account keys are.
 const LONGEST_NAME: usize = 63;
+/// Few paths are longer, and keys and tokens in a text are.
+#[cfg(feature = "entra")]
+const LONGEST_PATH: usize = 255;
 /// No token is shorter.
 #[cfg(feature = "entra")]
 const LEAST_TOKEN: usize = 21;
@@ -20,10 +23,21 @@ impl Secret {
         Secret(Zeroizing::new(text))
     }
 
+    /// Without the white space and line ends around it.
+    pub(crate) fn trimmed(self) -> Secret {
+        let text = trim(&self.0);
+        if text.len() == self.0.len() { self } else { Secret::new(text.to_owned()) }
+    }
+
     /// Its text, for whoever sends it.
     pub(crate) fn reveal(&self) -> &str {
         &self.0
     }
+}
+
+/// What people and editors leave around a text: white space, line ends, a byte order mark.
+pub(crate) fn trim(text: &str) -> &str {
+    text.trim_matches(|c: char| c.is_whitespace() || c == '\u{feff}')
 }
 
 /// A server's text on one line, of bounded length, and without our secrets, should it have sent them back.
@@ -48,6 +62,15 @@ pub(crate) fn quoted(name: &str) -> String {
     }
 }
 
+/// The name of a file that cannot be used, for the error that says so; unless it may be what should be in the file.
+#[cfg(feature = "entra")]
+pub(crate) fn shown_path(path: &std::path::Path) -> String {
+    let name = path.to_string_lossy();
+    let is_secret =
+        name.len() > LONGEST_PATH || name.contains(['=', '&', '?', '@', '~', '+', '\n', '\r']) || name.contains("eyJ");
+    if is_secret && !path.exists() { "what was given".to_owned() } else { name.into_owned() }
+}
+
 /// Without what looks like a token: a JWT begins with the encoding of `{"`.
 #[cfg(feature = "entra")]
 pub(crate) fn without_tokens(text: &str) -> String {
@@ -59,6 +82,19 @@ pub(crate) fn without_tokens(text: &str) -> String {
 #[cfg(all(test, feature = "entra"))]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_is_shown_unless_it_may_be_what_should_be_in_the_file() {
+        let shown = |path: &str| shown_path(std::path::Path::new(path));
+        for path in ["/run/secrets/azure/app.pem", r"C:\certs\my app.pem", "token", env!("CARGO_MANIFEST_DIR")] {
+            assert_eq!(shown(path), path);
+        }
+        let long = "MIIJ".repeat(100);
+        let pem = "-----BEGIN PRIVATE KEY-----\nMIIE";
+        for secret in [pem, &long, "c2VjcmV0c2VjcmV0==", "eyJ0eXAi.eyJhdWQi.x", "abc8Q~secret", "sig=x&sp=r", "a+b/c"] {
+            assert_eq!(shown(secret), "what was given");
+        }
+    }
 
     #[test]
     fn what_looks_like_a_token_is_not_shown() {

@@ -149,9 +149,9 @@ pub(crate) fn unreleased(lock: &Arc<str>, why: Unreleased<Error>) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::LONGEST_SLEEP;
     use crate::error::ErrorKind;
     use crate::hold::caller::Limits;
-    use crate::hold::carry::LONGEST_SLEEP;
     use crate::hold::{Settings, Wait};
     use crate::lease::{LeaseId, Term};
     use crate::rest::{Applied, Outcome};
@@ -216,6 +216,46 @@ mod tests {
         worker.leave();
         assert!(matches!(worker.reports.recv_timeout(PATIENCE), Ok(Report::Released(Ok(())))));
         assert!(worker.reports.recv_timeout(PATIENCE).is_err_and(|error| error.is_disconnected()));
+    }
+
+    #[test]
+    fn the_deadline_counts_from_the_sending_of_the_renewal_and_not_from_its_answer() {
+        let (sent, sendings) = unbounded();
+        let (worker, watch) = started(move |operation| {
+            let _ = sent.send(clock::now());
+            clock::sleep(Duration::from_millis(20));
+            obliging(operation)
+        });
+        assert!(matches!(next(&worker), Some(Report::Granted)));
+        let first = watch.check().unwrap();
+        let end = clock::now().after(PATIENCE);
+        while watch.check().unwrap() == first {
+            assert!(clock::now() < end, "it is not renewed");
+            clock::sleep(Duration::from_millis(1));
+        }
+        let [_acquire, renewal] = [(); 2].map(|()| sendings.recv_timeout(PATIENCE).unwrap());
+        let second = watch.check().unwrap();
+        // Of 15 s, less the margin.
+        let ours = Duration::from_millis(12_700);
+        assert!(second <= renewal.after(ours) || sendings.try_recv().is_ok(), "{second:?}, {renewal:?}");
+    }
+
+    #[test]
+    fn a_renewal_that_comes_after_the_holder_was_told_of_the_loss_is_the_last() {
+        let (seen, operations) = unbounded();
+        let (mut worker, watch) = started(move |operation| {
+            let _ = seen.send(operation);
+            obliging(operation)
+        });
+        assert!(matches!(next(&worker), Some(Report::Granted)));
+        watch.lose(Lost::Broken);
+        while operations.try_recv().is_ok() {}
+        clock::sleep(Duration::from_millis(300));
+        // One was under way, perhaps, and the next one has no use.
+        let renewals = operations.try_iter().count();
+        assert!(renewals <= 2, "{renewals}");
+        worker.leave();
+        assert!(matches!(worker.reports.recv_timeout(PATIENCE), Ok(Report::Released(Err(Unreleased::Lost(_))))));
     }
 
     #[test]

@@ -5,19 +5,26 @@
 
 use std::fmt;
 use std::io;
+use std::net::{Ipv4Addr, Shutdown, TcpStream, UdpSocket};
 use std::panic::{RefUnwindSafe, UnwindSafe};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use ureq::config::Config;
+use ureq::http::HeaderMap;
 #[cfg(test)]
 use ureq::http::HeaderName;
-use ureq::http::{HeaderMap, Uri};
 use ureq::{Agent, RequestBuilder, Timeout};
 use zeroize::{Zeroize, Zeroizing};
 
-pub(crate) mod resolver;
+mod dial;
+pub(crate) mod proxy;
+mod resolver;
 mod unversioned;
 pub(crate) mod url;
+
+use self::proxy::{Proxy, Trouble};
+use self::unversioned::NoTunnel;
 
 /// A connection's buffers. An answer's head must fit: at most 8 KiB of it is metadata.
 pub(crate) const BUFFER: usize = 16 * 1024;
@@ -99,18 +106,38 @@ pub(crate) struct Reply {
     pub(crate) status: u16,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Vec<u8>,
+    /// If it is still there: it may be used by another request by now.
+    connection: Weak<TcpStream>,
 }
 
 impl Reply {
     #[cfg(test)]
     pub(crate) fn new(status: u16, headers: &[(&'static str, &str)]) -> Reply {
         let headers = headers.iter().map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap()));
-        Reply { status, headers: headers.collect(), body: Vec::new() }
+        Reply { status, headers: headers.collect(), body: Vec::new(), connection: Weak::new() }
+    }
+
+    /// Closes the connection that this came on, because it is no answer to its request: the next one may not be, either.
+    pub(crate) fn distrust(&self) {
+        if let Some(connection) = self.connection.upgrade() {
+            // An error means that it is closed.
+            let _ = connection.shutdown(Shutdown::Both);
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn set(&mut self, name: &'static str, value: &str) {
+        self.headers.insert(HeaderName::from_static(name), value.parse().unwrap());
     }
 
     /// A header's value, unless it is absent or no text.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
+    }
+
+    /// Whether a header has no other value than this one, if it is there at all.
+    pub(crate) fn has_no_other(&self, name: &str, value: &str) -> bool {
+        self.headers.get_all(name).iter().all(|other| other.as_bytes() == value.as_bytes())
     }
 
     pub(crate) fn body(&self) -> String {
@@ -135,6 +162,8 @@ pub(crate) struct NoAnswer {
     pub(crate) because: Because,
     /// The request never left, so it cannot have been carried out.
     pub(crate) unsent: bool,
+    /// What the way led through, or would have.
+    pub(crate) proxy: Option<Arc<Proxy>>,
     pub(crate) source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
@@ -144,21 +173,33 @@ pub(crate) enum Because {
     NoSuchHost,
     ConnectionRefused,
     Connection,
-    Proxy,
+    Proxy(Trouble),
     /// The server's certificate or its TLS is not acceptable. Trying again would not help.
     Tls,
+    /// What answers speaks no TLS, or no longer.
+    NoTls,
+    /// For a socket. That may pass.
+    NoDescriptor,
     NotHttp,
 }
 
 impl NoAnswer {
     /// In words, for a request to `origin` that had this `limit`.
     pub(crate) fn hint(&self, origin: &str, limit: Duration) -> String {
-        match self.because {
-            Because::TimedOut => format!("no answer from {origin} within {limit:?}"),
+        let hint = match self.because {
+            Because::TimedOut => format!("no answer from {origin} {}", within(limit)),
             Because::NoSuchHost => format!("the name of {origin} cannot be resolved"),
             Because::ConnectionRefused => format!("nothing listens at {origin}; is it running, and the port right?"),
+            Because::Connection if is_plain(origin) && self.is_closed() => format!(
+                "the connection to {origin} was closed without an answer; if it speaks https, its URL begins with \
+                 https://"
+            ),
             Because::Connection => format!("the connection to {origin} failed"),
-            Because::Proxy => format!("the proxy that the environment names does not connect to {origin}"),
+            Because::Tls if self.says("CaUsedAsEndEntity") => format!(
+                "no trusted TLS connection to {origin}: its certificate is an authority's own (CA), which no server may \
+                 show; give the server one that the authority has signed"
+            ),
+            Because::Proxy(trouble) => return self.troubled(trouble, limit),
             Because::Tls if cfg!(feature = "platform-verifier") => {
                 format!("no trusted TLS connection to {origin}; is its authority in this system's trust store?")
             }
@@ -166,9 +207,69 @@ impl NoAnswer {
                 "no trusted TLS connection to {origin}; for a private certificate authority use the feature \
                  `platform-verifier`"
             ),
+            Because::NoTls => format!(
+                "what answers at {origin} speaks no TLS; is the port right? A server of plain http has a URL that begins \
+                 with http://"
+            ),
+            Because::NoDescriptor => format!(
+                "there is no free file descriptor for a connection to {origin}; raise this process's limit (`ulimit \
+                 -n`), or find out what leaves files open"
+            ),
+            Because::NotHttp if is_plain(origin) => format!(
+                "{origin} does not answer as an HTTP server does; if it speaks https, its URL begins with https://"
+            ),
             Because::NotHttp => format!("{origin} does not answer as an HTTP server does"),
+        };
+        self.by_way_of(hint)
+    }
+
+    /// With the proxy that was on the way, if there was one.
+    pub(crate) fn by_way_of(&self, hint: String) -> String {
+        match &self.proxy {
+            Some(proxy) => format!("{hint}; the way was through the proxy {proxy}"),
+            None => hint,
         }
     }
+
+    /// Of the proxy alone: nobody else has been asked.
+    fn troubled(&self, trouble: Trouble, limit: Duration) -> String {
+        let proxy = self.proxy.as_ref().map_or_else(|| "on the way".to_owned(), |proxy| proxy.to_string());
+        match trouble {
+            Trouble::NoSuchHost => format!("the name of the proxy {proxy} cannot be resolved"),
+            Trouble::Refused => format!("nothing listens at the proxy {proxy}; is it running, and the port right?"),
+            Trouble::Connection => format!("the connection to the proxy {proxy} failed"),
+            Trouble::TimedOut => format!("the proxy {proxy} opened no connection {}", within(limit)),
+            Trouble::Tls => format!("no trusted TLS connection to the proxy {proxy}"),
+            Trouble::NotAProxy => format!("the proxy {proxy} does not answer as a proxy does"),
+            Trouble::Answered(407) => format!(
+                "the proxy {proxy} asks for a name and password, or does not accept those that it was given (407); \
+                 they are written as in http://name:password@proxy:3128"
+            ),
+            Trouble::Answered(403) => format!("the proxy {proxy} does not allow the connection (403)"),
+            Trouble::Answered(status) => format!("the proxy {proxy} opened no connection: it answered {status}"),
+        }
+    }
+}
+
+impl NoAnswer {
+    fn says(&self, word: &str) -> bool {
+        self.source.as_ref().is_some_and(|source| source.to_string().contains(word))
+    }
+
+    /// By the other end, before there was an answer.
+    fn is_closed(&self) -> bool {
+        let io = self.source.as_ref().and_then(|source| source.downcast_ref::<io::Error>());
+        io.is_some_and(|io| matches!(io.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset))
+    }
+}
+
+fn is_plain(origin: &str) -> bool {
+    origin.starts_with("http://")
+}
+
+/// The stub of a limit that is left before a deadline is nothing that anybody has set.
+fn within(limit: Duration) -> String {
+    if limit < Duration::from_secs(1) { "in the time that was left".to_owned() } else { format!("within {limit:.1?}") }
 }
 
 /// Agents and their pools. Cheap to share, not to make.
@@ -177,6 +278,7 @@ pub(crate) struct Transport {
     /// The agent's own limit. A request with just this limit needs no settings of its own; ureq would otherwise build
     /// the TLS configuration anew for each connection that it opens before its first request without any.
     pub(crate) limit: Duration,
+    pub(crate) proxy: Option<Arc<Proxy>>,
 }
 
 // What an agent's clones share, which is its connections, is behind locks.
@@ -190,14 +292,22 @@ impl fmt::Debug for Transport {
 }
 
 impl Transport {
-    /// `limit` is the usual time limit of a request. A `local` server is reached directly, whatever proxy the
-    /// environment names.
-    pub(crate) fn new(limit: Duration, local: bool) -> Transport {
-        Transport { agent: unversioned::agent(config(limit, local)), limit }
+    /// `limit` is the usual time limit of a request.
+    pub(crate) fn new(limit: Duration, proxy: Option<Proxy>) -> Transport {
+        let proxy = proxy.map(Arc::new);
+        let agent = unversioned::agent(config(limit), proxy.clone());
+        Transport { agent, limit, proxy }
+    }
+
+    /// The proxy on the way, if there is one.
+    pub(crate) fn proxy(&self) -> Option<&Proxy> {
+        self.proxy.as_deref()
     }
 
     /// One attempt, over within `limit` from the look-up of the name to the end of the answer.
     pub(crate) fn send(&self, request: &Request, limit: Duration) -> Result<Reply, NoAnswer> {
+        // Whatever was sent before is none of this request's.
+        drop(unversioned::sent_on());
         let mark = if request.query.is_empty() { "" } else { "?" };
         let url = Zeroizing::new(format!("{}{}{mark}{}", request.origin, request.path, request.query));
         let answer = match request.method {
@@ -209,11 +319,12 @@ impl Transport {
             #[cfg(feature = "entra")]
             Method::Post => self.prepare(self.agent.post(&*url), request, limit).send(&request.body),
         };
-        let (head, mut body) = answer.map_err(no_answer)?.into_parts();
+        let (head, mut body) = answer.map_err(|error| no_answer(error, self.proxy.as_ref()))?.into_parts();
+        let connection = unversioned::sent_on();
         // Read even where it is not needed: an unread body costs the connection. Whatever goes wrong with it, the
         // head has told what there is to know.
         let body = body.with_config().limit(LARGEST_BODY).read_to_vec().unwrap_or_default();
-        Ok(Reply { status: head.status.as_u16(), headers: head.headers, body })
+        Ok(Reply { status: head.status.as_u16(), headers: head.headers, body, connection })
     }
 
     fn prepare<Body>(
@@ -229,12 +340,14 @@ impl Transport {
     }
 }
 
-pub(crate) fn config(limit: Duration, local: bool) -> Config {
-    let mut config = Agent::config_builder()
+pub(crate) fn config(limit: Duration) -> Config {
+    let config = Agent::config_builder()
+        // ureq is not asked about proxies.
+        .proxy(None)
         .http_status_as_error(false)
         .max_redirects(0)
         .max_redirects_will_error(false)
-        .user_agent(concat!("azmutex/", env!("CARGO_PKG_VERSION")))
+        .user_agent(proxy::USER_AGENT)
         .accept("")
         .accept_encoding("")
         .input_buffer_size(BUFFER)
@@ -244,50 +357,64 @@ pub(crate) fn config(limit: Duration, local: bool) -> Config {
         .max_idle_connections(IDLE_CONNECTIONS)
         .max_idle_connections_per_host(IDLE_CONNECTIONS)
         .timeout_global(Some(limit));
-    if local {
-        config = config.proxy(None);
-    }
     #[cfg(feature = "platform-verifier")]
-    {
+    let config = {
         use ureq::tls::{RootCerts, TlsConfig};
-        config = config.tls_config(TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build());
-    }
+        config.tls_config(TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build())
+    };
     config.build()
 }
 
-/// Whether https can be spoken: without a TLS feature ureq would connect first, and fail then.
-pub(crate) const HAS_TLS: bool = cfg!(any(feature = "rustls", feature = "platform-verifier"));
-
-/// Whether ureq will take this as the beginning of a URL.
-pub(crate) fn is_origin(origin: &str) -> bool {
-    let uri = origin.parse::<Uri>();
-    uri.is_ok_and(|uri| uri.authority().is_some_and(|authority| !authority.host().is_empty()))
+fn no_answer(error: ureq::Error, proxy: Option<&Arc<Proxy>>) -> NoAnswer {
+    let (error, trouble) = match error {
+        ureq::Error::Other(other) => match other.downcast::<NoTunnel>() {
+            Ok(no_tunnel) => (no_tunnel.cause.map(|cause| *cause), Some(no_tunnel.trouble)),
+            Err(other) => (Some(ureq::Error::Other(other)), None),
+        },
+        // No other name is looked up where there is a proxy.
+        ureq::Error::HostNotFound if proxy.is_some() => (None, Some(Trouble::NoSuchHost)),
+        ureq::Error::Timeout(Timeout::Resolve) if proxy.is_some() => (None, Some(Trouble::TimedOut)),
+        error => (Some(error), None),
+    };
+    let (because, unsent) = match (&error, trouble) {
+        (_, Some(trouble)) => (Because::Proxy(trouble), true),
+        (Some(error), None) => because(error),
+        (None, None) => (Because::NotHttp, false),
+    };
+    NoAnswer { because, unsent, proxy: proxy.cloned(), source: error.and_then(source) }
 }
 
-fn no_answer(error: ureq::Error) -> NoAnswer {
-    let (because, unsent) = match &error {
+/// Why there was no answer, and whether nothing was sent.
+fn because(error: &ureq::Error) -> (Because, bool) {
+    match error {
         ureq::Error::Timeout(Timeout::Resolve | Timeout::Connect) => (Because::TimedOut, true),
         ureq::Error::Timeout(_) => (Because::TimedOut, false),
+        ureq::Error::HostNotFound if no_descriptor_is_free() => (Because::NoDescriptor, true),
         ureq::Error::HostNotFound => (Because::NoSuchHost, true),
+        ureq::Error::Io(io) if is_want_of_descriptors(io) => (Because::NoDescriptor, true),
         ureq::Error::Io(io) if io.kind() == io::ErrorKind::ConnectionRefused => (Because::ConnectionRefused, true),
         ureq::Error::Io(io) if is_certificate(io) => (Because::Tls, true),
+        // Whether that was the first answer to come over the connection is not known.
+        ureq::Error::Io(io) if is_no_tls(io) => (Because::NoTls, false),
         ureq::Error::Io(_) => (Because::Connection, false),
         ureq::Error::ConnectionFailed => (Because::Connection, true),
-        ureq::Error::ConnectProxyFailed(_) | ureq::Error::InvalidProxyUrl => (Because::Proxy, true),
         ureq::Error::Tls(_) | ureq::Error::TlsRequired => (Because::Tls, true),
         #[cfg(any(feature = "rustls", feature = "platform-verifier"))]
         ureq::Error::Rustls(_) => (Because::Tls, true),
         _ => (Because::NotHttp, false),
-    };
-    let source: Option<Box<dyn std::error::Error + Send + Sync>> = match error {
+    }
+}
+
+/// What there is to say besides.
+fn source(error: ureq::Error) -> Option<Box<dyn std::error::Error + Send + Sync>> {
+    match error {
         // The kind says it all.
         ureq::Error::Timeout(_) | ureq::Error::HostNotFound | ureq::Error::ConnectionFailed => None,
         // These texts hold a URL, and so perhaps a signature.
-        ureq::Error::BadUri(_) | ureq::Error::RequireHttpsOnly(_) | ureq::Error::ConnectProxyFailed(_) => None,
+        ureq::Error::BadUri(_) | ureq::Error::RequireHttpsOnly(_) => None,
         ureq::Error::Io(io) => Some(Box::new(io)),
         other => Some(Box::new(Cause::of(&other))),
-    };
-    NoAnswer { because, unsent, source }
+    }
 }
 
 /// An error of ureq's in its own words: callers can look at the source of an error, and must not come to depend on the
@@ -312,13 +439,50 @@ fn is_certificate(error: &io::Error) -> bool {
         && error.get_ref().is_some_and(|inner| inner.to_string().starts_with("invalid peer certificate"))
 }
 
+/// Whether something else than TLS came. Its text is looked at as that of [`is_certificate`].
+fn is_no_tls(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::InvalidData
+        && error.get_ref().is_some_and(|inner| inner.to_string().contains("InvalidContentType"))
+}
+
+/// A name cannot be looked up without a descriptor, and the system does not say that it was for want of one.
+fn no_descriptor_is_free() -> bool {
+    UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).is_err_and(|error| is_want_of_descriptors(&error))
+}
+
+#[cfg(unix)]
+fn is_want_of_descriptors(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+
+    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
+}
+
+#[cfg(not(unix))]
+fn is_want_of_descriptors(error: &io::Error) -> bool {
+    const WSAEMFILE: i32 = 10024;
+    error.raw_os_error() == Some(WSAEMFILE)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
+    fn a_certificate_of_an_authority_is_named() {
+        let hint = |text: &str| {
+            let io = io::Error::new(io::ErrorKind::InvalidData, text.to_owned());
+            let no_answer = no_answer(ureq::Error::Io(io), None);
+            assert_eq!((no_answer.because, no_answer.unsent), (Because::Tls, true));
+            no_answer.hint("https://me.example", Duration::from_secs(5))
+        };
+        let authority = hint("invalid peer certificate: Other(OtherError(CaUsedAsEndEntity))");
+        assert!(authority.contains("(CA)") && authority.contains("no trusted TLS"), "{authority}");
+        assert!(!hint("invalid peer certificate: UnknownIssuer").contains("(CA)"));
+    }
+
+    #[test]
     fn a_source_is_no_type_of_ureqs() {
-        let no_answer = no_answer(ureq::Error::TooManyRedirects);
+        let no_answer = no_answer(ureq::Error::TooManyRedirects, None);
         let source = no_answer.source.unwrap();
         assert!(source.downcast_ref::<ureq::Error>().is_none());
         assert_eq!(source.to_string(), ureq::Error::TooManyRedirects.to_string());

@@ -4,7 +4,7 @@
 //! while anything is held, because a machine that resumes from suspend does not say so.
 
 use std::fmt;
-use std::process;
+use std::io;
 use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use crate::clock::{self, Moment};
 use crate::error::{Error, Result};
 use crate::event::{Event, Observer};
 use crate::lease::Lost;
+use crate::process::Process;
 use crate::standing::{News, Standing};
 use crate::sync::channel::{Receiver, Sender, bounded};
 use crate::sync::{Condvar, Mutex, MutexGuard, thread};
@@ -28,7 +29,7 @@ const LINGER: Duration = Duration::from_secs(1);
 /// One hold of a lock, as its holder sees it. Shared by the guard, the lock's thread and the watchdog.
 pub(crate) struct Watch {
     lock: Arc<str>,
-    process: u32,
+    process: Process,
     observer: Option<Arc<Observer>>,
     standing: Mutex<Standing<Sender<Lost>>>,
     /// The loss was told.
@@ -37,7 +38,21 @@ pub(crate) struct Watch {
 
 impl Watch {
     pub(crate) fn new(lock: Arc<str>, observer: Option<Arc<Observer>>) -> Arc<Watch> {
-        Arc::new(Watch { lock, process: process::id(), observer, standing: Mutex::default(), told: Condvar::new() })
+        Arc::new(Watch {
+            lock,
+            process: Process::current(),
+            observer,
+            standing: Mutex::default(),
+            told: Condvar::new(),
+        })
+    }
+
+    /// As a fork sees what its parent had.
+    #[cfg(test)]
+    #[cfg(not(shuttle))]
+    pub(crate) fn of_the_parent() -> Arc<Watch> {
+        let (observer, standing, told) = (None, Mutex::default(), Condvar::new());
+        Arc::new(Watch { lock: "test".into(), process: Process::other(), observer, standing, told })
     }
 
     pub(crate) fn lock_name(&self) -> &Arc<str> {
@@ -46,7 +61,7 @@ impl Watch {
 
     /// Whether this is still the process that took the lock, and not a fork of it.
     pub(crate) fn is_own_process(&self) -> bool {
-        process::id() == self.process
+        self.process.is_current()
     }
 
     /// To the observer, if there is one.
@@ -170,7 +185,7 @@ struct Watchdog {
 struct Watched {
     watches: Vec<Weak<Watch>>,
     /// The process whose thread is running; a fork has none.
-    running_in: Option<u32>,
+    running_in: Option<Process>,
 }
 
 fn watchdog() -> &'static Watchdog {
@@ -182,21 +197,26 @@ fn watchdog() -> &'static Watchdog {
 /// Has the deadline of `watch` watched, from its grant until its holder lets go. Called before the lock is taken, so
 /// that a thread which cannot be started strands no lease.
 pub(crate) fn watch(watch: &Arc<Watch>) -> Result<()> {
-    let watchdog = watchdog();
-    let mut watched = watchdog.lock();
-    watched.watches.push(Arc::downgrade(watch));
-    if watched.running_in != Some(process::id()) {
-        thread::Builder::new()
-            .name("azmutex-watchdog".into())
-            .stack_size(64 * 1024)
-            .spawn(|| self::watchdog().run())
-            .map_err(Error::no_thread)?;
-        watched.running_in = Some(process::id());
-    }
-    Ok(())
+    let start = || {
+        let thread = thread::Builder::new().name("azmutex-watchdog".into()).stack_size(64 * 1024);
+        thread.spawn(|| self::watchdog().run()).map(drop)
+    };
+    watchdog().register(watch, start)
 }
 
 impl Watchdog {
+    /// `start` starts the thread that [`run`](Watchdog::run)s. Nothing is kept of a watch if that fails: nobody would
+    /// ever throw it away.
+    fn register(&self, watch: &Arc<Watch>, start: impl FnOnce() -> io::Result<()>) -> Result<()> {
+        let mut watched = self.lock();
+        if !watched.running_in.is_some_and(Process::is_current) {
+            start().map_err(Error::no_thread)?;
+            watched.running_in = Some(watch.process);
+        }
+        watched.watches.push(Arc::downgrade(watch));
+        Ok(())
+    }
+
     fn run(&self) {
         let mut watched = self.lock();
         loop {
@@ -267,6 +287,17 @@ mod tests {
     }
 
     #[test]
+    fn of_a_hold_that_nobody_watches_nothing_is_kept() {
+        let watchdog = Watchdog { watched: Mutex::default(), changed: Condvar::new() };
+        let hold = Watch::new("test".into(), None);
+        let error = watchdog.register(&hold, || Err(io::ErrorKind::WouldBlock.into())).unwrap_err();
+        assert_eq!(error.kind(), crate::ErrorKind::Unexpected, "{error:?}");
+        assert_eq!(Arc::weak_count(&hold), 0);
+        assert!(watchdog.register(&hold, || Ok(())).is_ok(), "the next one tries again");
+        assert_eq!(Arc::weak_count(&hold), 1);
+    }
+
+    #[test]
     fn the_first_reason_stays() {
         let hold = held_for(Duration::from_secs(9));
         hold.lose(Lost::Broken);
@@ -287,6 +318,47 @@ mod tests {
         let told = clock::now();
         assert!(told >= deadline && told <= deadline.after(TOLD_WITHIN + lateness.of_two()), "{told:?}, {deadline:?}");
         assert_eq!(hold.wait_lost(Duration::ZERO), Some(Lost::Expired));
+    }
+
+    #[test]
+    fn who_waits_for_the_loss_is_told_when_another_thread_sees_it() {
+        let hold = held_for(Duration::from_secs(60));
+        let waiter = {
+            let hold = hold.clone();
+            thread::spawn(move || (hold.wait_lost(Duration::from_secs(60)), clock::now()))
+        };
+        // So that it waits.
+        clock::sleep(Duration::from_millis(100));
+        let (lateness, lost) = (Lateness::from_now(), clock::now());
+        hold.lose(Lost::Broken);
+        let (why, told) = waiter.join().unwrap();
+        assert_eq!(why, Some(Lost::Broken));
+        assert!(told.since(lost) <= TOLD_WITHIN + lateness.of_two(), "{:?}", told.since(lost));
+    }
+
+    #[test]
+    fn the_observer_is_told_of_the_loss() {
+        let (sender, events) = bounded(1);
+        let observer = Observer::start(move |event| drop(sender.try_send(event))).unwrap();
+        let hold = Watch::new("test".into(), Some(observer));
+        hold.grant(Moment::NEVER, Moment::NEVER);
+        hold.lose(Lost::Broken);
+        let event = events.recv_timeout(Duration::from_secs(10));
+        assert!(matches!(event, Ok(Event::Lost { why: Lost::Broken, .. })), "{event:?}");
+    }
+
+    #[test]
+    fn what_was_waited_for_for_long_is_watched_when_it_is_granted() {
+        let hold = Watch::new("test".into(), None);
+        watch(&hold).unwrap();
+        clock::sleep(3 * LOOK_EVERY);
+        let listener = hold.listen();
+        let deadline = clock::now().after(LOOK_EVERY);
+        let lateness = Lateness::from_now();
+        hold.grant(deadline, deadline);
+        assert_eq!(listener.recv_timeout(Duration::from_secs(5)), Ok(Lost::Expired));
+        let told = clock::now();
+        assert!(told >= deadline && told <= deadline.after(TOLD_WITHIN + lateness.of_two()), "{told:?}, {deadline:?}");
     }
 
     #[test]

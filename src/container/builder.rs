@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use percent_encoding::percent_decode_str;
 
-use super::{Container, Inner};
+use super::{Container, Inner, endpoint};
 use crate::connection_string::{self, Parts};
 use crate::credential::{Credential, Reach};
-use crate::environment::{Environment, Location};
+use crate::environment::{ACCOUNT, CONNECTION_STRING, Environment, Location, SAS_TOKEN, SERVICE_ENDPOINT};
 use crate::error::{Error, Result};
 use crate::names;
+use crate::redact::quoted;
+use crate::rest::request::{OLDEST_VERSION, VERSION};
 use crate::retry::Policy;
 use crate::transport::Transport;
 use crate::transport::url::{self, Url};
@@ -20,10 +22,16 @@ impl Container {
     /// [connection string](https://learn.microsoft.com/azure/storage/common/storage-configure-connection-string): with
     /// an account key or a `SharedAccessSignature`, a `BlobEndpoint` of its own, or `UseDevelopmentStorage=true`.
     ///
+    /// A `BlobEndpoint` is the account's, without the container: `https://myaccount.blob.core.windows.net` has no path;
+    /// at an IP address, `localhost` or a host of a single label the path is the account's name, as in
+    /// `http://127.0.0.1:10000/devstoreaccount1`; at any other host there is none, or the `AccountName`. A slash at the
+    /// end does not count.
+    ///
     /// # Errors
     ///
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if the connection string or the container's name cannot be
-    /// right, or if it asks for plain http to another machine (see [`Builder::allow_http`]);
+    /// right; if its endpoint is a container's, another service's or the secondary one; or if it asks for plain http to
+    /// another machine (see [`Builder::allow_http`]);
     /// [`Credential`](crate::ErrorKind::Credential) if it holds no secret.
     pub fn from_connection_string(connection_string: &str, container: &str) -> Result<Container> {
         Builder::from_connection_string(connection_string, container)?.build()
@@ -35,20 +43,23 @@ impl Container {
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if it is no such URL, or is plain http to another machine.
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if it is no such URL, such as an account's, which names no
+    /// container; or if it is plain http to another machine.
     pub fn from_sas_url(url: &str) -> Result<Container> {
         Builder::from_sas_url(url)?.build()
     }
 
     /// The container of that name in the account that the environment names, with the Azure CLI's variables:
     /// `AZURE_STORAGE_CONNECTION_STRING`; or else `AZURE_STORAGE_SERVICE_ENDPOINT`, a URL such as
-    /// `https://myaccount.blob.core.usgovcloudapi.net`; or else `AZURE_STORAGE_ACCOUNT`, in the public cloud. With the
-    /// credential of [`Credential::from_env`]. An empty variable counts as absent.
+    /// `https://myaccount.blob.core.usgovcloudapi.net`, of the form of a `BlobEndpoint` of
+    /// [`from_connection_string`](Container::from_connection_string); or else `AZURE_STORAGE_ACCOUNT`, in the public
+    /// cloud. With the credential of [`Credential::from_env`]. An empty variable counts as absent. If there are both, the
+    /// account must be that of the endpoint, and an endpoint of your own host may have it for a path.
     ///
     /// # Errors
     ///
     /// [`Credential`](crate::ErrorKind::Credential), naming what was looked for, if there is no account or no credential;
-    /// as [`from_connection_string`](Container::from_connection_string) otherwise.
+    /// as [`from_connection_string`](Container::from_connection_string) otherwise, with the name of the variable.
     pub fn from_env(container: &str) -> Result<Container> {
         Builder::from_env(container)?.build()
     }
@@ -62,7 +73,9 @@ impl Container {
         Container::from_connection_string(connection_string::DEVELOPMENT, container)
     }
 
-    /// The container at a URL such as `https://myaccount.blob.core.windows.net/locks`, with settings.
+    /// The container at a URL such as `https://myaccount.blob.core.windows.net/locks`, with settings. Where the account
+    /// is not in the host's name, as at an IP address, `localhost` or a single label, it is before the container:
+    /// `http://127.0.0.1:10000/devstoreaccount1/locks`.
     ///
     /// ```
     /// use azmutex::{Container, credential::Credential};
@@ -76,11 +89,13 @@ impl Container {
     pub fn builder(container_url: &str, credential: Credential) -> Builder {
         Builder {
             url: container_url.to_owned(),
-            container: None,
+            below: None,
+            variable: None,
             credential,
             policy: Policy::default(),
             create: true,
             allow_http: false,
+            version: VERSION.to_owned(),
         }
     }
 }
@@ -90,12 +105,23 @@ impl Container {
 #[must_use = "a builder does nothing until `build`"]
 pub struct Builder {
     url: String,
-    /// Where the URL is only the account's: its name is still to be appended.
-    container: Option<String>,
+    /// Where the URL is only the account's: what is still to be appended.
+    below: Option<Below>,
+    /// The environment variable that the URL comes from.
+    variable: Option<&'static str>,
     credential: Credential,
     policy: Policy,
     create: bool,
     allow_http: bool,
+    version: String,
+}
+
+/// A container below an account's URL.
+#[derive(Clone)]
+struct Below {
+    container: String,
+    /// The account's name, where that is said apart from the URL.
+    account: Option<String>,
 }
 
 impl Builder {
@@ -105,9 +131,10 @@ impl Builder {
     ///
     /// Those of [`Container::from_connection_string`].
     pub fn from_connection_string(connection_string: &str, container: &str) -> Result<Builder> {
-        let Parts { endpoint, auth } = connection_string::parse(connection_string)?;
+        let Parts { endpoint, account, auth } = connection_string::parse(connection_string)?;
         let credential = Credential::of(&auth)?;
-        Ok(Builder { container: Some(container.to_owned()), ..Container::builder(&endpoint, credential) })
+        let below = Below { container: container.to_owned(), account };
+        Ok(Builder { below: Some(below), ..Container::builder(&endpoint, credential) })
     }
 
     /// As [`Container::from_sas_url`], with settings to follow.
@@ -149,13 +176,21 @@ impl Builder {
     }
 
     pub(crate) fn from_variables(environment: &Environment<'_>, container: &str) -> Result<Builder> {
-        let endpoint = match environment.location()? {
-            Location::ConnectionString(text) => return Builder::from_connection_string(text.reveal(), container),
-            Location::Endpoint(endpoint) => endpoint,
-            Location::Account(account) => connection_string::endpoint("https", &account, connection_string::SUFFIX)?,
+        let (url, account, variable) = match environment.location()? {
+            Location::ConnectionString(text) => {
+                let builder = Builder::from_connection_string(text.reveal(), container);
+                let builder = builder.map_err(|error| error.of_variable(CONNECTION_STRING))?;
+                return Ok(Builder { variable: Some(CONNECTION_STRING), ..builder });
+            }
+            Location::Endpoint { url, account } => (url, account, SERVICE_ENDPOINT),
+            Location::Account(account) => {
+                let url = connection_string::endpoint("https", &account, connection_string::SUFFIX);
+                (url.map_err(|error| error.of_variable(ACCOUNT))?, Some(account), ACCOUNT)
+            }
         };
+        let below = Below { container: container.to_owned(), account };
         let credential = Credential::from_variables(environment)?;
-        Ok(Builder { container: Some(container.to_owned()), ..Container::builder(&endpoint, credential) })
+        Ok(Builder { below: Some(below), variable: Some(variable), ..Container::builder(&url, credential) })
     }
 
     /// How requests are bounded and repeated. Defaults to [`Policy::default`].
@@ -179,43 +214,35 @@ impl Builder {
         self
     }
 
+    /// The [version](https://learn.microsoft.com/rest/api/storageservices/versioning-for-the-azure-storage-services) of
+    /// the service's interface, a date from `2017-11-09` on: for an Azure Stack Hub, which does not know newer ones than
+    /// its own. Defaults to `2021-12-02`.
+    pub fn service_version(mut self, version: &str) -> Self {
+        version.clone_into(&mut self.version);
+        self
+    }
+
     /// Checks the settings. Talks to nobody.
     ///
     /// # Errors
     ///
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if the URL, the container's name or a setting cannot be right;
-    /// if the URL is plain http to another machine, without [`allow_http`](Builder::allow_http); or if it is https
-    /// and the crate was built without a TLS feature.
+    /// if the URL is plain http to another machine, without [`allow_http`](Builder::allow_http); if it is https and
+    /// the crate was built without a TLS feature; or if the environment names a proxy for it that cannot be used.
     pub fn build(self) -> Result<Container> {
         self.policy.check()?;
-        let url = Url::parse(&self.url)?;
-        let (base, name) = match self.container {
-            Some(name) => (url.path.trim_end_matches('/'), name),
-            None => {
-                let path = url.path.trim_end_matches('/');
-                let (base, name) = path.rsplit_once('/').unwrap_or(("", path));
-                (base, name.to_owned())
-            }
-        };
-        names::check_container(&name)?;
-        check_base_path(base)?;
-        let local = url.is_loopback();
-        if !url.https && !local && !self.allow_http {
-            return Err(Error::input(format!(
-                "{} would be spoken to without TLS; use https, or call `allow_http` if the network may be trusted",
-                url.origin
-            )));
+        check_version(&self.version)?;
+        if let Some(below) = &self.below {
+            names::check_container(&below.container)?;
         }
-        if !url.https && !local && self.credential.is_bearer() {
-            return Err(Error::input(format!(
-                "{} would be sent a SAS or a token without TLS, which would give it to everybody on the way; use \
-                 https",
-                url.origin
-            )));
-        }
+        let place = self.place();
+        let (url, path, name) = place.map_err(|error| match self.variable {
+            Some(variable) => error.of_variable(variable),
+            None => error,
+        })?;
         url.check_tls()?;
-        let path = format!("{base}/{name}");
-        let transport = Transport::new(self.policy.attempt_limit, local);
+        let proxy = Environment::of_process().proxies().on_the_way_to(&url)?;
+        let transport = Transport::new(self.policy.attempt_limit, proxy);
         Ok(Container(Arc::new(Inner {
             origin: url.origin,
             name,
@@ -224,7 +251,52 @@ impl Builder {
             transport,
             policy: self.policy,
             create: self.create,
+            version: self.version,
         })))
+    }
+
+    /// Where the container is, and its path and name there.
+    fn place(&self) -> Result<(Url, String, String)> {
+        if self.variable == Some(SERVICE_ENDPOINT) && self.url.contains('?') {
+            return Err(Error::input(format!(
+                "it is a SAS URL, or another with a query; it should be the account's endpoint alone, and a SAS token \
+                 goes into {SAS_TOKEN}"
+            )));
+        }
+        let url = Url::parse(&self.url)?;
+        endpoint::check_host(&url)?;
+        let (base, name) = match &self.below {
+            Some(Below { container, account }) => {
+                (endpoint::base_of_endpoint(&url, account.as_deref(), container)?, &**container)
+            }
+            None => endpoint::base_of_container(&url)?,
+        };
+        names::check_container(name)?;
+        check_base_path(base)?;
+        self.check_http(&url)?;
+        let (path, name) = (format!("{base}/{name}"), name.to_owned());
+        Ok((url, path, name))
+    }
+
+    fn check_http(&self, url: &Url) -> Result<()> {
+        let origin = &url.origin;
+        if url.https || url.is_loopback() {
+            return Ok(());
+        }
+        if self.credential.is_bearer() {
+            return Err(Error::input(format!(
+                "{origin} would be sent a SAS or a token without TLS, which would give it to everybody on the way; use \
+                 https"
+            )));
+        }
+        match (self.allow_http, self.variable) {
+            (true, _) => Ok(()),
+            (false, None) => Err(Error::input(format!(
+                "{origin} would be spoken to without TLS; use https, or call `allow_http` if the network may be trusted"
+            ))),
+            // Whoever sets it need not be the one who wrote the program.
+            (false, Some(_)) => Err(Error::input(format!("{origin} would be spoken to without TLS; use https"))),
+        }
     }
 }
 
@@ -243,6 +315,25 @@ fn take_sas(url: &str) -> Result<(&str, Credential)> {
     Ok((url, Credential::sas(token)?))
 }
 
+/// A date that is one, and not too old.
+fn check_version(version: &str) -> Result<()> {
+    let part = |range: std::ops::Range<usize>| {
+        version.get(range).filter(|part| part.bytes().all(|byte| byte.is_ascii_digit()))?.parse::<u32>().ok()
+    };
+    let is_date = version.len() == 10
+        && [4, 7].iter().all(|at| version.as_bytes()[*at] == b'-')
+        && part(0..4).is_some()
+        && part(5..7).is_some_and(|month| (1..=12).contains(&month))
+        && part(8..10).is_some_and(|day| (1..=31).contains(&day));
+    if is_date && version >= OLDEST_VERSION {
+        return Ok(());
+    }
+    Err(Error::input(format!(
+        "{} is no service version: a date such as {VERSION}, from {OLDEST_VERSION} on",
+        quoted(version)
+    )))
+}
+
 /// A path-style account, or the prefix of a gateway. It is sent and signed as it stands.
 fn check_base_path(path: &str) -> Result<()> {
     if url::is_good_path(path) {
@@ -255,7 +346,7 @@ fn check_base_path(path: &str) -> Result<()> {
 mod tests {
     use super::*;
     use crate::ErrorKind;
-    use crate::environment::{ACCOUNT, CONNECTION_STRING, KEY, SAS_TOKEN, SERVICE_ENDPOINT};
+    use crate::environment::KEY;
 
     fn key() -> Credential {
         Credential::shared_key("me", "AAAA").unwrap()
@@ -369,7 +460,7 @@ mod tests {
     fn sas_urls_of_containers() {
         for (url, expected) in [
             ("http://127.0.0.1:1/me/locks?sr=c&sig=abc", "http://127.0.0.1:1/me/locks"),
-            (" http://localhost/locks/?sv=1&sig=abc\n", "http://localhost/locks"),
+            (" http://localhost/me/locks/?sv=1&sig=abc\n", "http://localhost/me/locks"),
         ] {
             let container = Container::from_sas_url(url).unwrap();
             assert_eq!(format!("{}{}", container.0.origin, container.0.path), expected);
@@ -446,6 +537,209 @@ mod tests {
         assert!(format!("{container:?}").contains(r#"url: "http://127.0.0.1:9/me/locks""#), "{container:?}");
         let error = from_variables(&[(SERVICE_ENDPOINT, "http://storage.test/"), (SAS_TOKEN, "sig=x")]).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    }
+
+    /// A connection string with this endpoint, which is of the account `me` unless `who` says something else.
+    #[cfg(any(feature = "rustls", feature = "platform-verifier"))]
+    fn by_endpoint(endpoint: &str, who: &str) -> Result<Container> {
+        Builder::from_connection_string(&format!("BlobEndpoint={endpoint};{who}"), "locks")?.allow_http().build()
+    }
+
+    #[cfg(any(feature = "rustls", feature = "platform-verifier"))]
+    const KEYED: &str = "AccountName=me;AccountKey=AAAA";
+    #[cfg(any(feature = "rustls", feature = "platform-verifier"))]
+    const SIGNED: &str = "SharedAccessSignature=sv=1&sig=abc";
+
+    // Scenario 36.
+    #[cfg(any(feature = "rustls", feature = "platform-verifier"))]
+    #[test]
+    fn an_endpoint_is_the_account_s_and_nothing_below_it() {
+        let good = [
+            ("https://me.blob.core.windows.net", "", KEYED),
+            ("https://me.blob.core.windows.net/", "", SIGNED),
+            ("https://ME.z07.blob.storage.azure.net/", "", KEYED),
+            ("https://me.privatelink.blob.core.windows.net", "", KEYED),
+            ("https://me.blob.local.azurestack.external", "", SIGNED),
+            ("http://127.0.0.1:10000/me", "/me", KEYED),
+            ("http://127.0.0.1:10000/me/", "/me", SIGNED),
+            ("http://[::1]:10000/me", "/me", KEYED),
+            ("https://localhost/me", "/me", SIGNED),
+            ("http://azurite:10000/me", "/me", KEYED),
+            // An account may be called as the container is.
+            ("http://azurite:10000/locks", "/locks", "AccountName=locks;AccountKey=AAAA"),
+            ("https://storage.example", "", SIGNED),
+            ("https://storage.example:8443/", "", KEYED),
+            ("http://azurite.default.svc:10000/me", "/me", KEYED),
+            ("http://azurite.blob.svc.cluster.local/me/", "/me", KEYED),
+            ("http://azurite.web/me", "/me", KEYED),
+            ("https://storage.example/me", "/me", "AccountName=me;SharedAccessSignature=sv=1&sig=abc"),
+        ];
+        let mut wrong = Vec::new();
+        for (endpoint, base, who) in good {
+            match by_endpoint(endpoint, who) {
+                Ok(container) if container.0.path == format!("{base}/locks") => {}
+                other => wrong.push(format!("{endpoint}: {other:?}")),
+            }
+        }
+        let bad = [
+            ("https://me.blob.core.windows.net/locks", KEYED),
+            ("https://me.blob.core.windows.net/locks/", SIGNED),
+            ("https://me.blob.core.windows.net/me", KEYED),
+            ("https://me.z07.blob.storage.azure.net/locks", KEYED),
+            ("https://me.blob.local.azurestack.external/locks", KEYED),
+            ("http://127.0.0.1:10000", KEYED),
+            ("http://127.0.0.1:10000/", SIGNED),
+            ("http://127.0.0.1:10000/me/locks", KEYED),
+            ("http://127.0.0.1:10000/me/locks/", SIGNED),
+            ("http://127.0.0.1:10000/locks", SIGNED),
+            ("http://127.0.0.1:10000/locks", KEYED),
+            ("http://127.0.0.1:10000/you", KEYED),
+            ("http://127.0.0.1:10000/ME", SIGNED),
+            ("http://127.0.0.1:10000/%6cocks", SIGNED),
+            ("http://[::1]:10000/me/locks", KEYED),
+            ("https://localhost", SIGNED),
+            ("http://azurite:10000/me/locks", KEYED),
+            ("https://storage.example/locks", SIGNED),
+            ("https://storage.example/locks", KEYED),
+            ("https://storage.example/me/locks", KEYED),
+            ("https://storage.example/gate", KEYED),
+            ("https://storage.example/me", SIGNED),
+            ("http://azurite.default.svc:10000/me/locks", KEYED),
+            ("https://me.blob.core.windows.net/locks?sv=1&sig=abc", ""),
+        ];
+        for (endpoint, who) in bad {
+            match by_endpoint(endpoint, who) {
+                Err(error) if error.kind() == ErrorKind::InvalidInput => {
+                    let text = format!("{error:?}");
+                    assert!(!text.contains("abc"), "{text}");
+                    if endpoint.trim_end_matches('/').ends_with("/locks") && !text.contains("container") {
+                        wrong.push(format!("{endpoint}: {text}"));
+                    }
+                }
+                other => wrong.push(format!("{endpoint}: {other:?}")),
+            }
+        }
+        assert!(wrong.is_empty(), "{wrong:#?}");
+    }
+
+    // Scenario 36, of an endpoint in the environment.
+    #[cfg(any(feature = "rustls", feature = "platform-verifier"))]
+    #[test]
+    fn what_is_wrong_in_the_environment_is_told_with_its_variable() {
+        let (key, account) = ((KEY, "AAAA"), (ACCOUNT, "me"));
+        let cases: [(&[(&str, &str)], &str); 14] = [
+            (&[(SERVICE_ENDPOINT, "https://me.blob.core.windows.net/locks"), (SAS_TOKEN, "sig=abc")], SERVICE_ENDPOINT),
+            (&[(SERVICE_ENDPOINT, "http://127.0.0.1:10000/me/locks"), account, key], SERVICE_ENDPOINT),
+            (&[(SERVICE_ENDPOINT, "http://127.0.0.1:10000/you"), account, key], SERVICE_ENDPOINT),
+            (&[(SERVICE_ENDPOINT, "https://me.example/?sig=abc"), account, key], SERVICE_ENDPOINT),
+            (&[(SERVICE_ENDPOINT, "http://storage.example"), account, key], SERVICE_ENDPOINT),
+            (&[(SERVICE_ENDPOINT, "storage.example"), account, key], SERVICE_ENDPOINT),
+            (&[(SERVICE_ENDPOINT, "\"https://me.blob.core.windows.net\""), account, key], SERVICE_ENDPOINT),
+            (&[(SERVICE_ENDPOINT, "https://me.dfs.core.windows.net"), account, key], SERVICE_ENDPOINT),
+            (&[(ACCOUNT, "me.blob.core.windows.net"), (SAS_TOKEN, "sig=abc")], ACCOUNT),
+            (&[(ACCOUNT, "Me"), key], ACCOUNT),
+            (&[account, (KEY, "!")], KEY),
+            (&[account, (SAS_TOKEN, "abc")], SAS_TOKEN),
+            (&[(CONNECTION_STRING, "AccountName=me")], CONNECTION_STRING),
+            (
+                &[(CONNECTION_STRING, "BlobEndpoint=https://me.example/x;SharedAccessSignature=sig=abc")],
+                CONNECTION_STRING,
+            ),
+        ];
+        let mut wrong = Vec::new();
+        for (variables, name) in cases {
+            let error = from_variables(variables).err();
+            let text = error.as_ref().map(|error| format!("{error:?}")).unwrap_or_default();
+            // No word of an API, which the command line's user does not use.
+            if !text.contains(name) || text.contains("abc") || text.contains("allow_http") || text.contains("::") {
+                wrong.push(format!("{variables:?}: {error:?}"));
+            }
+        }
+        let stays =
+            from_variables(&[(SERVICE_ENDPOINT, "https://storage.example/me"), account, (SAS_TOKEN, "sig=abc")]);
+        wrong.extend(stays.err().map(|error| format!("{error:?}")));
+        assert!(wrong.is_empty(), "{wrong:#?}");
+    }
+
+    // Scenario 36: nor are there locks on what is no Blob endpoint.
+    #[cfg(any(feature = "rustls", feature = "platform-verifier"))]
+    #[test]
+    fn hosts_of_other_services_and_of_the_secondary_are_refused_with_the_right_one() {
+        let right = "https://me.blob.core.windows.net";
+        let cases = [
+            ("https://me.dfs.core.windows.net", right),
+            ("https://me.file.core.windows.net", right),
+            ("https://me.queue.core.windows.net", right),
+            ("https://me.table.core.windows.net", right),
+            ("https://me.web.core.windows.net", right),
+            ("https://me.z6.web.core.windows.net", right),
+            ("https://me.privatelink.dfs.core.windows.net", right),
+            ("https://me-secondary.blob.core.windows.net", right),
+            ("https://ME-Secondary.dfs.core.windows.net", right),
+            ("https://me.z07.queue.storage.azure.net", "https://me.z07.blob.storage.azure.net"),
+            ("https://me-secondary.z07.blob.storage.azure.net", "https://me.z07.blob.storage.azure.net"),
+            ("https://me.table.local.azurestack.external", "https://me.blob.local.azurestack.external"),
+            ("https://me.dfs.core.chinacloudapi.cn", "https://me.blob.core.chinacloudapi.cn"),
+            ("http://127.0.0.1:10000/me-secondary", "http://127.0.0.1:10000/me"),
+        ];
+        let mut wrong = Vec::new();
+        for (endpoint, right) in cases {
+            let builds = [
+                by_endpoint(endpoint, SIGNED),
+                Container::builder(&format!("{endpoint}/locks"), key()).build(),
+                Container::from_sas_url(&format!("{endpoint}/locks?sig=abc")),
+                Builder::from_blob_sas_url(&format!("{endpoint}/locks/job?sig=abc"))
+                    .and_then(|(builder, _)| builder.build()),
+            ];
+            for built in builds {
+                let text = built.as_ref().map_or_else(|error| format!("{error:?}"), |_| String::new());
+                let is_said = text.split([' ', ',', ';']).any(|word| word == right);
+                if !is_said || built.is_err_and(|error| error.kind() != ErrorKind::InvalidInput) {
+                    wrong.push(format!("{endpoint}: {text}"));
+                }
+            }
+        }
+        let by_name = Container::from_connection_string("AccountName=me-secondary;AccountKey=AAAA", "locks");
+        wrong.extend(by_name.ok().map(|container| format!("{container:?}")));
+        assert!(wrong.is_empty(), "{wrong:#?}");
+    }
+
+    // Scenario 36, of URLs that say it all.
+    #[cfg(any(feature = "rustls", feature = "platform-verifier"))]
+    #[test]
+    fn a_container_s_url_has_a_container_and_no_more_than_that() {
+        let mut wrong = Vec::new();
+        for url in
+            ["https://me.blob.core.windows.net/locks/job", "http://127.0.0.1:10000/locks", "http://localhost/locks/"]
+        {
+            wrong.extend(url_of(url).ok());
+            wrong.extend(
+                Container::from_sas_url(&format!("{url}?sig=abc")).ok().map(|container| format!("{container:?}")),
+            );
+        }
+        for url in
+            ["https://me.blob.core.windows.net", "https://me.blob.core.windows.net/", "http://127.0.0.1:10000/me"]
+        {
+            let text = format!("{:?}", Container::from_sas_url(&format!("{url}?sig=abc")).unwrap_err());
+            if !text.contains("names no container") {
+                wrong.push(text);
+            }
+        }
+        assert!(wrong.is_empty(), "{wrong:#?}");
+    }
+
+    #[test]
+    fn who_may_not_go_over_http_is_not_told_to_allow_it() {
+        let texts = |credential: Credential| {
+            let [plain, allowed] = [false, true].map(|allowed| {
+                let builder = Container::builder("http://10.0.0.1/me/locks", credential.clone());
+                if allowed { builder.allow_http() } else { builder }.build()
+            });
+            format!("{:?} {allowed:?}", plain.unwrap_err())
+        };
+        assert!(texts(key()).contains("allow_http"));
+        let text = texts(Credential::sas("sv=1&sig=abc").unwrap());
+        assert!(!text.contains("allow_http") && text.contains("https"), "{text}");
     }
 
     #[test]

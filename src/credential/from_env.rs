@@ -2,10 +2,11 @@
 
 use super::Credential;
 #[cfg(feature = "entra")]
-use super::entra::{ManagedIdentity, ServicePrincipal, WorkloadIdentity};
+use super::entra::{AzureCli, GitHubActions, ManagedIdentity, ServicePrincipal, WorkloadIdentity};
 use crate::connection_string::{self, Auth};
-use crate::environment::{Chosen, Environment};
+use crate::environment::{ACCOUNT, CONNECTION_STRING, Chosen, Environment, KEY, SAS_TOKEN};
 use crate::error::Result;
+use crate::names;
 
 impl Credential {
     /// The credential that the environment says, in this order:
@@ -14,39 +15,66 @@ impl Credential {
     /// 2. `AZURE_STORAGE_KEY`, with `AZURE_STORAGE_ACCOUNT`.
     /// 3. `AZURE_STORAGE_SAS_TOKEN`.
     /// 4. `AZURE_CLIENT_SECRET`, with `AZURE_TENANT_ID` and `AZURE_CLIENT_ID`: a service principal.
-    /// 5. `AZURE_FEDERATED_TOKEN_FILE`, with `AZURE_TENANT_ID` and `AZURE_CLIENT_ID`: a workload identity.
-    /// 6. `IDENTITY_ENDPOINT`, with `IDENTITY_HEADER`: the managed identity of an app; with `AZURE_CLIENT_ID`, the
+    /// 5. `AZURE_CLIENT_CERTIFICATE_PATH`, with `AZURE_TENANT_ID` and `AZURE_CLIENT_ID`: a service principal by its
+    ///    certificate, in a PEM file with the certificate and its RSA key. One that cannot be used (a PFX file, an
+    ///    encrypted key, `AZURE_CLIENT_CERTIFICATE_PASSWORD`) is an error, even if something else of 4 to 9 is there.
+    /// 6. `AZURE_FEDERATED_TOKEN_FILE`, with `AZURE_TENANT_ID` and `AZURE_CLIENT_ID`: a workload identity.
+    /// 7. `ACTIONS_ID_TOKEN_REQUEST_URL` and `ACTIONS_ID_TOKEN_REQUEST_TOKEN`, which GitHub sets for a job with the
+    ///    permission `id-token: write`, with `AZURE_TENANT_ID` and `AZURE_CLIENT_ID`: that job's identity, see
+    ///    `GitHubActions` in `credential::entra`. Without the latter two it is passed over: such a job has logged in by
+    ///    other means, and is found by 9.
+    /// 8. `IDENTITY_ENDPOINT`, with `IDENTITY_HEADER`: the managed identity of an app; with `AZURE_CLIENT_ID`, the
     ///    user-assigned one. A virtual machine's has no variable of its own: it is meant if `AZURE_TOKEN_CREDENTIALS`
     ///    says so, or `AZURE_POD_IDENTITY_AUTHORITY_HOST` is set.
-    /// 7. `az` on the `PATH`: whoever is logged in to the Azure CLI.
+    /// 9. `az` on the `PATH`: whoever is logged in to the Azure CLI. `AZMUTEX_AZ_SECONDS` says how many seconds a run of
+    ///    it may take, 1 to 300; otherwise 10.
     ///
-    /// From 4 on, it takes the feature `entra`; `AZURE_AUTHORITY_HOST` names another cloud for 4 and 5, and
-    /// `AZURE_TOKEN_CREDENTIALS` chooses, as in the vendor's libraries: `EnvironmentCredential` is 4,
-    /// `WorkloadIdentityCredential` 5, `ManagedIdentityCredential` 6, `AzureCliCredential` or `dev` 7, and `prod` is all
-    /// but 7, with a virtual machine's managed identity if nothing else is there.
+    /// From 4 on, it takes the feature `entra`; `AZURE_AUTHORITY_HOST` names another cloud for 4 to 7, and
+    /// `AZURE_TOKEN_CREDENTIALS` chooses, as in the vendor's libraries: `EnvironmentCredential` is 4 and 5,
+    /// `WorkloadIdentityCredential` 6 and 7, `ManagedIdentityCredential` 8, `AzureCliCredential` or `dev` 9, and `prod`
+    /// is all but 9, with a virtual machine's managed identity if nothing else is there.
     ///
     /// The first that is there is taken, and nobody is asked: that it does not work is told when it is used. An empty
-    /// variable counts as absent. For fallbacks: `Credential::chain`.
+    /// variable counts as absent; white space and line ends around a value are not part of it. For fallbacks:
+    /// `Credential::chain`.
     ///
     /// # Errors
     ///
-    /// [`Credential`](crate::ErrorKind::Credential) if there is none, naming what was looked for, or if a variable that
-    /// belongs to another is missing; [`InvalidInput`](crate::ErrorKind::InvalidInput) if one cannot be what was meant.
+    /// [`Credential`](crate::ErrorKind::Credential) if there is none, naming what was looked for, if a variable that
+    /// belongs to another is missing, or if one says what this crate cannot use; [`InvalidInput`](crate::ErrorKind::InvalidInput) if one cannot be what was meant.
     pub fn from_env() -> Result<Credential> {
         Credential::from_variables(&Environment::of_process())
     }
 
     pub(crate) fn from_variables(environment: &Environment<'_>) -> Result<Credential> {
         match environment.credential()? {
-            Chosen::ConnectionString(text) => Credential::of(&connection_string::parse(text.reveal())?.auth),
-            Chosen::SharedKey { account, key } => Credential::shared_key(&account, key.reveal()),
-            Chosen::Sas(token) => Credential::sas(token.reveal()),
+            Chosen::ConnectionString(text) => {
+                let parts = connection_string::parse(text.reveal());
+                let credential = parts.and_then(|parts| Credential::of(&parts.auth));
+                credential.map_err(|error| error.of_variable(CONNECTION_STRING))
+            }
+            Chosen::SharedKey { account, key } => {
+                names::check_account(&account).map_err(|error| error.of_variable(ACCOUNT))?;
+                Credential::shared_key(&account, key.reveal()).map_err(|error| error.of_variable(KEY))
+            }
+            Chosen::Sas(token) => Credential::sas(token.reveal()).map_err(|error| error.of_variable(SAS_TOKEN)),
             #[cfg(feature = "entra")]
-            Chosen::ServicePrincipal { application, secret } => ServicePrincipal::of(&application, &secret).build(),
+            Chosen::ServicePrincipal { application, secret, certificate } => {
+                if let Some(file) = certificate {
+                    ServicePrincipal::of_certificate(&application, file).build()?;
+                }
+                ServicePrincipal::of(&application, &secret).build()
+            }
+            #[cfg(feature = "entra")]
+            Chosen::ClientCertificate { application, file } => {
+                ServicePrincipal::of_certificate(&application, file).build()
+            }
             #[cfg(feature = "entra")]
             Chosen::WorkloadIdentity { application, token_file } => {
                 WorkloadIdentity::of(&application, token_file).build()
             }
+            #[cfg(feature = "entra")]
+            Chosen::GitHubActions { application, job } => GitHubActions::of(&application, job).build(),
             #[cfg(feature = "entra")]
             Chosen::ManagedIdentity { platform, client_id } => {
                 let identity = ManagedIdentity::of(platform);
@@ -56,7 +84,7 @@ impl Credential {
                 }
             }
             #[cfg(feature = "entra")]
-            Chosen::AzureCli => Credential::azure_cli(),
+            Chosen::AzureCli => AzureCli::new().build_in(environment),
         }
     }
 
@@ -73,6 +101,7 @@ impl Credential {
 mod tests {
     use super::*;
     use crate::ErrorKind;
+    #[cfg(feature = "entra")]
     use crate::environment::*;
 
     fn chosen(variables: &[(&str, &str)]) -> Result<String> {

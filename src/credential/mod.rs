@@ -87,6 +87,14 @@ impl NoProof {
     }
 }
 
+/// The proof at hand could not be renewed, and is good for the time `left`.
+pub(crate) struct Failing {
+    /// Grows with each row of failures: 1 is the first.
+    pub(crate) row: u64,
+    pub(crate) left: Duration,
+    pub(crate) why: NoProof,
+}
+
 impl Credential {
     /// A storage account and one of its two keys, as the portal shows it (base64).
     ///
@@ -127,6 +135,18 @@ impl Credential {
                 request.headers.push(("authorization", format!("Bearer {}", token.text())));
                 Ok(Proof::Token(token))
             }
+        }
+    }
+
+    /// Whether what proves it could not be renewed, when that was tried last, though it still serves. Never waits.
+    pub(crate) fn failing(&self) -> Option<Failing> {
+        match &*self.0 {
+            #[cfg(feature = "entra")]
+            Kind::Tokens(cache) => {
+                let entra::cache::Failing { row, left, why } = cache.failing()?;
+                Some(Failing { row, left, why: NoProof::of(&why, &cache.source().name()) })
+            }
+            _ => None,
         }
     }
 

@@ -16,7 +16,7 @@ pub(crate) struct Address {
     pub(crate) container: String,
     /// `None` where the URL names the container itself, or the account.
     pub(crate) blob: Option<String>,
-    /// Decoded, names in lower case.
+    /// Decoded as forms are, so that a plus is a space; names in lower case.
     pub(crate) query: Vec<(String, String)>,
 }
 
@@ -40,6 +40,7 @@ impl Address {
         let mut query = Vec::new();
         for pair in request.query.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let decoded = |text: &str| decoded(&text.replace('+', " "));
             query.push((decoded(name)?.to_ascii_lowercase(), decoded(value)?));
         }
         Ok(Address { account, container: decoded(container)?, blob, query })
@@ -129,7 +130,7 @@ mod tests {
     fn parameters_are_decoded() {
         let address = address("h", "/me/c", "COMP=lease&sig=a%2Bb+c&&x").unwrap();
         assert_eq!(address.parameter("comp"), Some("lease"));
-        assert_eq!(address.parameter("sig"), Some("a+b+c"));
+        assert_eq!(address.parameter("sig"), Some("a+b c"));
         assert_eq!(address.parameter("x"), Some(""));
         assert_eq!(address.parameter("y"), None);
     }

@@ -14,9 +14,9 @@ use super::sas::Right;
 use super::store::{Blob, Content, Store};
 use super::version::VERSIONS;
 
+const NUMBER: &str = "x-ms-blob-sequence-number";
 const PAGE: usize = 512;
 pub(super) const LARGEST_SEQUENCE_NUMBER: u64 = i64::MAX as u64;
-const DEFAULT_CONTENT_TYPE: &str = "application/octet-stream";
 
 /// A request, and when and by whom it was made.
 pub(super) struct Call<'a> {
@@ -96,6 +96,10 @@ impl Call<'_> {
         Refusal::header(Code::InvalidHeaderValue, name, self.request.header(name))
     }
 
+    pub(super) fn not_implemented(&self, name: &str) -> Refusal {
+        Refusal::header(Code::NotImplemented, name, self.request.header(name))
+    }
+
     fn guid(&self, name: &str) -> Result<Option<Guid>, Refusal> {
         let Some(text) = self.request.header(name) else { return Ok(None) };
         Guid::parse(text).map(Some).ok_or_else(|| self.invalid(name))
@@ -139,12 +143,16 @@ impl Call<'_> {
     pub(super) fn content(&self) -> Result<Content, Refusal> {
         const LENGTH: &str = "x-ms-blob-content-length";
         const TYPE: &str = "x-ms-blob-type";
+        let without_pages = |content| match [LENGTH, NUMBER].iter().find(|name| self.request.header(name).is_some()) {
+            Some(name) => Err(self.not_implemented(name)),
+            None => Ok(content),
+        };
         let empty = |content| {
             if self.request.body.is_empty() { Ok(content) } else { Err(self.invalid("Content-Length")) }
         };
         match self.request.header(TYPE) {
             None => Err(self.missing(TYPE)),
-            Some("BlockBlob") => Ok(Content::Block(self.request.body.clone())),
+            Some("BlockBlob") => without_pages(Content::Block(self.request.body.clone())),
             Some("PageBlob") => {
                 let length = self.request.header(LENGTH).ok_or_else(|| self.missing(LENGTH))?;
                 let length: usize = length.parse().map_err(|_| self.invalid(LENGTH))?;
@@ -156,15 +164,9 @@ impl Call<'_> {
                 }
                 empty(Content::Page { length, sequence_number: self.sequence_number()?.unwrap_or(0) })
             }
-            Some("AppendBlob") => empty(Content::Append),
+            Some("AppendBlob") => without_pages(Content::Append).and_then(empty),
             Some(_) => Err(self.invalid(TYPE)),
         }
-    }
-
-    pub(super) fn content_type(&self) -> String {
-        let given = self.request.header("x-ms-blob-content-type");
-        let given = given.or_else(|| self.request.header("content-type").filter(|_| !self.request.body.is_empty()));
-        given.unwrap_or(DEFAULT_CONTENT_TYPE).to_owned()
     }
 
     /// The first and the last byte that are wanted.
@@ -173,7 +175,6 @@ impl Call<'_> {
     }
 
     pub(super) fn sequence_number(&self) -> Result<Option<u64>, Refusal> {
-        const NUMBER: &str = "x-ms-blob-sequence-number";
         let Some(text) = self.request.header(NUMBER) else { return Ok(None) };
         let number = text.parse().ok().filter(|number| *number <= LARGEST_SEQUENCE_NUMBER);
         number.map(Some).ok_or_else(|| self.invalid(NUMBER))

@@ -37,6 +37,7 @@ pub(crate) enum Code {
     LeaseIsBreakingAndCannotBeChanged,
     LeaseIsBrokenAndCannotBeRenewed,
     LeaseNotPresentWithBlobOperation,
+    LeaseNotPresentWithContainerOperation,
     LeaseNotPresentWithLeaseOperation,
     MetadataTooLarge,
     MissingRequiredHeader,
@@ -47,7 +48,6 @@ pub(crate) enum Code {
     ResourceNotFound,
     SequenceNumberIncrementTooLarge,
     UnauthorizedBlobOverwrite,
-    UnsupportedHeader,
 }
 
 impl Code {
@@ -179,6 +179,9 @@ impl Code {
             Code::LeaseNotPresentWithBlobOperation => {
                 (412, "LeaseNotPresentWithBlobOperation", "There is currently no lease on the blob.")
             }
+            Code::LeaseNotPresentWithContainerOperation => {
+                (412, "LeaseNotPresentWithContainerOperation", "There is currently no lease on the container.")
+            }
             Code::LeaseNotPresentWithLeaseOperation => {
                 (409, "LeaseNotPresentWithLeaseOperation", "There is currently no lease on the blob.")
             }
@@ -197,7 +200,7 @@ impl Code {
                 "Server failed to authenticate the request. Please refer to the information in the www-authenticate \
                  header.",
             ),
-            Code::NotImplemented => (501, "NotImplemented", "The emulator does not know this operation."),
+            Code::NotImplemented => (501, "NotImplemented", "The emulator does not know what this request asks for."),
             Code::OutOfRangeInput => (400, "OutOfRangeInput", "One of the request inputs is out of range."),
             Code::ResourceNotFound => (404, "ResourceNotFound", "The specified resource does not exist."),
             Code::SequenceNumberIncrementTooLarge => (
@@ -208,9 +211,6 @@ impl Code {
             ),
             Code::UnauthorizedBlobOverwrite => {
                 (403, "UnauthorizedBlobOverwrite", "This request is not authorized to perform blob overwrites.")
-            }
-            Code::UnsupportedHeader => {
-                (400, "UnsupportedHeader", "One of the HTTP headers specified in the request is not supported.")
             }
         }
     }
@@ -227,6 +227,11 @@ impl Refusal {
     pub(super) fn header(code: Code, name: &str, value: Option<&str>) -> Refusal {
         let mut details = vec![("HeaderName", name.to_owned())];
         details.extend(value.map(|value| ("HeaderValue", value.to_owned())));
+        Refusal { code, details }
+    }
+
+    pub(super) fn parameter(code: Code, name: &str, value: &str) -> Refusal {
+        let details = vec![("QueryParameterName", name.to_owned()), ("QueryParameterValue", value.to_owned())];
         Refusal { code, details }
     }
 

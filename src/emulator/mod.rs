@@ -67,9 +67,10 @@
 //!
 //! # What it is not
 //!
-//! It lists nothing, and knows no snapshots, versions, blocks, pages' contents, leases of containers or stored access
-//! policies: what it does not know it answers with 501. A blob, a page blob too, has at most 256 KiB,
-//! and all that is stored 64 MiB. It takes service versions from 2017-07-29 on, and no https.
+//! It lists nothing, and knows no snapshots, versions, copies, blocks, pages' contents, checksums, tags, tiers, leases
+//! of containers or stored access policies. A request that asks for what it does not know, were it by one header or
+//! parameter, is not carried out: the answer is 501, and names it. A blob, a page blob too, has at most 256 KiB, and
+//! all that is stored 64 MiB. It takes service versions from 2017-07-29 on, and no https.
 
 use std::fmt;
 use std::io;
@@ -88,10 +89,12 @@ mod connection;
 mod fault;
 pub(crate) mod guid;
 pub(crate) mod http;
+mod known;
 mod lease;
 mod locked;
 mod metadata;
 mod operation;
+mod properties;
 mod record;
 pub(crate) mod sas;
 mod server;

@@ -14,10 +14,12 @@ use super::code::{Code, Refusal};
 use super::condition::{Conditions, Verdict};
 use super::guid::Guids;
 use super::http::{Answer, HttpRequest};
+use super::known;
 use super::lease::Lease;
 use super::locked::locked;
 use super::metadata;
 use super::operation::Operation;
+use super::properties::Properties;
 use super::sas::{self, Right};
 use super::store::{Blob, Content, Store};
 use super::token::Tokens;
@@ -81,6 +83,9 @@ impl Service {
             }
             None => return Err(Code::NoAuthenticationInformation.into()),
         };
+        if operation != Operation::Other {
+            known::check(request, &address, operation)?;
+        }
         let call = Call { request, address: &address, operation, right, now: self.clock.now(), date };
         match operation {
             Operation::CreateContainer => self.create_container(&call),
@@ -121,9 +126,6 @@ impl Service {
 
     /// [Create Container](https://learn.microsoft.com/rest/api/storageservices/create-container)
     fn create_container(&self, call: &Call<'_>) -> Result<Answer, Refusal> {
-        if let Some(value) = call.request.header("x-ms-blob-public-access") {
-            return Err(Refusal::header(Code::UnsupportedHeader, "x-ms-blob-public-access", Some(value)));
-        }
         let metadata = metadata::of(call.request)?;
         let mut store = self.store();
         let container = store.create_container(&call.address.container, metadata, call.now, call.date)?;
@@ -134,8 +136,12 @@ impl Service {
 
     /// [Get Container Properties](https://learn.microsoft.com/rest/api/storageservices/get-container-properties)
     fn container_properties(&self, call: &Call<'_>) -> Result<Answer, Refusal> {
+        let lease_id = call.lease_id()?;
         let mut store = self.store();
         let container = store.container(&call.address.container)?;
+        if lease_id.is_some() {
+            return Err(Code::LeaseNotPresentWithContainerOperation.into());
+        }
         let mut answer = Answer::new(200, "OK");
         tell_version(&mut answer, &container.etag, container.modified);
         answer.set("x-ms-lease-status", "unlocked");
@@ -147,14 +153,20 @@ impl Service {
     /// [Delete Container](https://learn.microsoft.com/rest/api/storageservices/delete-container): the leases in it do
     /// not hinder it.
     fn delete_container(&self, call: &Call<'_>) -> Result<Answer, Refusal> {
-        self.store().delete_container(&call.address.container, call.now)?;
+        let lease_id = call.lease_id()?;
+        let mut store = self.store();
+        store.container(&call.address.container)?;
+        if lease_id.is_some() {
+            return Err(Code::LeaseNotPresentWithContainerOperation.into());
+        }
+        store.delete_container(&call.address.container, call.now)?;
         Ok(Answer::new(202, "Accepted"))
     }
 
     /// [Put Blob](https://learn.microsoft.com/rest/api/storageservices/put-blob)
     fn put_blob(&self, call: &Call<'_>) -> Result<Answer, Refusal> {
         let content = call.content()?;
-        let content_type = call.content_type();
+        let properties = Properties::of_put(call.request);
         let metadata = metadata::of(call.request)?;
         let lease_id = call.lease_id()?;
         let conditions = Conditions::of(call.request)?;
@@ -194,7 +206,7 @@ impl Service {
         let mut answer = Answer::new(201, "Created");
         tell_version(&mut answer, &etag, call.date);
         answer.set("x-ms-request-server-encrypted", "true");
-        let blob = Blob { content, content_type, metadata, etag, modified: call.date, created, lease };
+        let blob = Blob { content, properties, metadata, etag, modified: call.date, created, lease };
         store.put(container, call.blob(), blob)?;
         Ok(answer)
     }
@@ -226,7 +238,7 @@ impl Service {
         if call.operation == Operation::GetBlobMetadata {
             return Ok(answer);
         }
-        answer.set("Content-Type", &*blob.content_type);
+        blob.properties.tell(&mut answer, call.address);
         answer.set("Accept-Ranges", "bytes");
         answer.set("x-ms-blob-type", blob.content.blob_type());
         answer.set("x-ms-creation-time", httpdate::fmt_http_date(blob.created));
@@ -262,10 +274,19 @@ impl Service {
 
     /// [Delete Blob](https://learn.microsoft.com/rest/api/storageservices/delete-blob)
     fn delete_blob(&self, call: &Call<'_>) -> Result<Answer, Refusal> {
+        const SNAPSHOTS: &str = "x-ms-delete-snapshots";
+        match call.request.header(SNAPSHOTS).map(str::to_ascii_lowercase).as_deref() {
+            // There are none.
+            None | Some("include") => {}
+            Some("only") => return Err(call.not_implemented(SNAPSHOTS)),
+            Some(_) => return Err(call.invalid(SNAPSHOTS)),
+        }
         let mut store = self.store();
         call.writable(&mut store)?;
         store.delete(&call.address.container, call.blob())?;
-        Ok(Answer::new(202, "Accepted"))
+        let mut answer = Answer::new(202, "Accepted");
+        answer.set("x-ms-delete-type-permanent", "true");
+        Ok(answer)
     }
 
     /// [Set Blob Metadata](https://learn.microsoft.com/rest/api/storageservices/set-blob-metadata)
@@ -277,21 +298,18 @@ impl Service {
         self.write(call, &mut store, blob)
     }
 
-    /// [Set Blob Properties](https://learn.microsoft.com/rest/api/storageservices/set-blob-properties), of which the
-    /// content type and the sequence number are kept.
+    /// [Set Blob Properties](https://learn.microsoft.com/rest/api/storageservices/set-blob-properties)
     fn set_properties(&self, call: &Call<'_>) -> Result<Answer, Refusal> {
         const ACTION: &str = "x-ms-sequence-number-action";
         const NUMBER: &str = "x-ms-blob-sequence-number";
         let given = call.sequence_number()?;
         let action = call.request.header(ACTION);
-        if let Some(value) = call.request.header("x-ms-blob-content-length") {
-            return Err(Refusal::header(Code::UnsupportedHeader, "x-ms-blob-content-length", Some(value)));
-        }
+        let properties = Properties::of_change(call.request);
         let mut store = self.store();
         let mut blob = call.writable(&mut store)?;
         match (action, &mut blob.content) {
             (None, _) if given.is_some() => return Err(call.missing(ACTION)),
-            (None, _) => blob.content_type = call.content_type(),
+            (None, _) => blob.properties = Properties::default(),
             (Some(action), Content::Page { sequence_number, .. }) => {
                 let stored = *sequence_number;
                 *sequence_number = match (action.to_ascii_lowercase().as_str(), given) {
@@ -307,6 +325,9 @@ impl Service {
                 };
             }
             (Some(_), _) => return Err(Code::InvalidBlobType.into()),
+        }
+        if let Some(properties) = properties {
+            blob.properties = properties;
         }
         let number = match blob.content {
             Content::Page { sequence_number, .. } => Some(sequence_number),
@@ -364,9 +385,7 @@ impl Service {
             LeaseAction::Break { period } => {
                 let left = lease.break_within(now, period)?;
                 let mut answer = Answer::new(202, "Accepted");
-                // Up, or a new lease could not be had yet when that time is over.
-                let seconds = left.as_secs() + u64::from(left.subsec_nanos() > 0);
-                answer.set("x-ms-lease-time", seconds.to_string());
+                answer.set("x-ms-lease-time", nearest_seconds(left).to_string());
                 answer
             }
         };
@@ -406,6 +425,11 @@ impl Service {
     pub(super) fn remove_container(&self, container: &str) -> io::Result<()> {
         self.store().delete_container(container, self.clock.now()).map_err(not_there)
     }
+}
+
+/// The service promises no more than about how long it takes: whoever comes back then may be early by half a second.
+fn nearest_seconds(time: Duration) -> u64 {
+    time.saturating_add(Duration::from_millis(500)).as_secs()
 }
 
 fn not_there(code: Code) -> io::Error {

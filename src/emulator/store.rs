@@ -8,6 +8,7 @@ use super::code::Code;
 use super::condition::Version;
 use super::lease::Lease;
 use super::metadata::Metadata;
+use super::properties::Properties;
 
 /// How long the name of a deleted container cannot be had again. Longer in the service, if much was in it.
 const DELETION: Duration = Duration::from_secs(30);
@@ -34,7 +35,7 @@ pub(super) struct Container {
 #[derive(Clone)]
 pub(super) struct Blob {
     pub(super) content: Content,
-    pub(super) content_type: String,
+    pub(super) properties: Properties,
     pub(super) metadata: Metadata,
     pub(super) etag: String,
     pub(super) modified: SystemTime,
@@ -89,7 +90,7 @@ impl Blob {
             Content::Block(bytes) => bytes.len(),
             Content::Page { .. } | Content::Append => 0,
         };
-        OVERHEAD + name.len() + content + self.content_type.len() + length(&self.metadata)
+        OVERHEAD + name.len() + content + self.properties.len() + length(&self.metadata)
     }
 }
 
@@ -173,7 +174,7 @@ mod tests {
     fn blob(bytes: usize) -> Blob {
         Blob {
             content: Content::Block(vec![0; bytes]),
-            content_type: String::new(),
+            properties: Properties::default(),
             metadata: Vec::new(),
             etag: String::new(),
             modified: SystemTime::UNIX_EPOCH,

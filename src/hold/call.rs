@@ -6,8 +6,8 @@ use super::carry::{Act, Carrier, Notice, Report, Unreleased};
 use super::{Hold, Settings, Why};
 use crate::clock::Moment;
 use crate::kept::Kept;
-use crate::lease::{LeaseId, Lost, Term};
-use crate::rest::Exchange;
+use crate::lease::{LeaseId, LockState, Lost, Term};
+use crate::rest::{Exchange, Outcome};
 
 /// What a call comes to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -33,10 +33,21 @@ impl<F: Clone> Call<F> {
     }
 
     /// To take up a lease that another process took under `id`, if it still can be renewed. How long it was granted for
-    /// nobody tells, other than that it has an end: then it counts as the shortest.
+    /// nobody tells, so it counts as the shortest there is until [`seen`](Call::seen).
     pub(crate) fn resume(settings: Settings, id: LeaseId) -> Call<F> {
+        let settings = Settings { term: Term::SHORTEST, ..settings };
         let unknown = Kept::new(Moment::NEVER, Moment::NEVER);
         Call::new(Hold::of_lease(settings, id, unknown.valid_until, unknown.ends), unknown)
+    }
+
+    /// What a look showed after the renewal that resumed the lease. While that lease is ours, nobody else's can be seen:
+    /// so it has no end itself if one without an end is seen. Says what it counts as.
+    pub(crate) fn seen(&mut self, now: Moment, outcome: Outcome) -> Term {
+        if outcome != Outcome::Seen(LockState::LeasedForever) || self.kept.left(now).is_zero() {
+            return Term::SHORTEST;
+        }
+        (self.kept.valid_until, self.kept.ends) = (Moment::NEVER, Moment::NEVER);
+        Term::Infinite
     }
 
     /// To renew a lease that is kept like this; or why there is no way to.
@@ -52,14 +63,15 @@ impl<F: Clone> Call<F> {
         if kept.released {
             return None;
         }
-        let mut hold = if kept.let_go || kept.lost.is_some() {
+        let hold = if kept.let_go || kept.lost.is_some() {
             Hold::release_again(settings, id, kept.ends, kept.lost, kept.perhaps_released)
         } else {
             Hold::of_lease(settings, id, kept.valid_until, kept.ends)
         };
-        hold.leave();
         kept.let_go = true;
-        Some(Call::new(hold, *kept))
+        let mut call = Call::new(hold, *kept);
+        call.carrier.leave();
+        Some(call)
     }
 
     fn new(hold: Hold, kept: Kept) -> Call<F> {
@@ -132,7 +144,85 @@ impl<F: Clone> Call<F> {
     }
 }
 
-/// What a lease taken up in another process counts as: one without an end if a look showed that, otherwise the shortest.
-pub(crate) fn resumed_term(is_infinite: bool) -> Term {
-    if is_infinite { Term::Infinite } else { Term::SHORTEST }
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rest::{Applied, Operation};
+    use crate::retry::Policy;
+
+    const S: Duration = Duration::from_secs(1);
+    const NO_ANSWER: Outcome = Outcome::Failed { applied: Applied::Perhaps, retry_after: None };
+
+    fn at(since_start: Duration) -> Moment {
+        Moment::PAST.after(1_000 * S).after(since_start)
+    }
+
+    fn ours() -> LeaseId {
+        LeaseId::parse("00000001-0000-4000-8000-000000000000").unwrap()
+    }
+
+    /// Without a second try.
+    fn settings(term: Term) -> Settings {
+        let policy = Policy { retries: 0, ..Policy::default() };
+        let (first_pause, longest_pause) = (policy.first_pause, policy.longest_pause);
+        Settings { term, renew_every: Duration::ZERO, first_pause, longest_pause, create_container: true, policy }
+    }
+
+    /// Carries a call out at one moment, whose only request has this outcome; says what was sent.
+    fn carry_out(call: &mut Call<u8>, now: Moment, outcome: Outcome) -> Option<Operation> {
+        let mut sent = None;
+        loop {
+            match call.next(now, 0) {
+                Act::Send { operation, .. } => {
+                    assert_eq!(sent.replace(operation), None, "one request");
+                    let error = matches!(outcome, Outcome::Failed { .. }).then_some(7);
+                    call.answered(Exchange { sent: now, outcome, error });
+                }
+                Act::End => return sent,
+                _ => {}
+            }
+        }
+    }
+
+    /// A lease of 30 s, from the start on.
+    fn acquired() -> Kept {
+        let mut call = Call::acquire(settings(Term::DEFAULT), ours());
+        carry_out(&mut call, at(Duration::ZERO), Outcome::Leased(ours()));
+        assert_eq!(*call.verdict(), Verdict::Done);
+        *call.kept()
+    }
+
+    fn renew(kept: &mut Kept, now: Moment, outcome: Outcome) -> Verdict<u8> {
+        let mut call = Call::renew(settings(Term::DEFAULT), ours(), kept).unwrap();
+        carry_out(&mut call, now, outcome);
+        *kept = *call.kept();
+        call.verdict().clone()
+    }
+
+    fn release(kept: &mut Kept, now: Moment, outcome: Outcome) -> Verdict<u8> {
+        let mut call = Call::release(settings(Term::DEFAULT), ours(), kept).unwrap();
+        assert!(kept.left(now).is_zero(), "from here on it is not ours");
+        carry_out(&mut call, now, outcome);
+        *kept = *call.kept();
+        call.verdict().clone()
+    }
+
+    #[test]
+    fn a_renewal_without_an_answer_may_have_made_the_lease_last_anew() {
+        let mut kept = acquired();
+        assert_eq!(renew(&mut kept, at(9 * S), NO_ANSWER), Verdict::Failed(Some(7)));
+        assert_eq!(kept.valid_until, at(Duration::from_millis(27_400)), "but it is ours for as long as it was");
+        assert_eq!(kept.ends, at(39 * S));
+        let failed = Verdict::NotReleased { left: 29 * S, failure: Some(7) };
+        assert_eq!(release(&mut kept, at(10 * S), NO_ANSWER), failed);
+    }
+
+    #[test]
+    fn a_lease_that_was_released_is_not_released_again() {
+        let mut kept = acquired();
+        assert_eq!(release(&mut kept, at(S), NO_ANSWER), Verdict::NotReleased { left: 29 * S, failure: Some(7) });
+        assert_eq!(release(&mut kept, at(2 * S), Outcome::NoLease), Verdict::Done, "the first one has worked");
+        assert!(Call::<u8>::release(settings(Term::DEFAULT), ours(), &mut kept).is_none());
+        assert_eq!(Call::<u8>::renew(settings(Term::DEFAULT), ours(), &kept).unwrap_err(), Lost::Released);
+    }
 }

@@ -109,6 +109,9 @@ impl<F: Clone> Waiter<F> {
             },
             Heard::Report(Report::NotObtained { why, failure }) => self.part(now, Missed::NotObtained { why, failure }),
             Heard::Report(Report::Released(_)) | Heard::End => self.part(now, Missed::Died),
+            Heard::Cancel if matches!(self.wait, Wait::Until(deadline) if now >= deadline) => {
+                self.give_up(now, Why::TimedOut)
+            }
             Heard::Cancel => self.give_up(now, Why::GivenUp),
             Heard::Silence if now < self.until() => Turn::Listen,
             Heard::Silence => self.give_up(now, Why::TimedOut),
@@ -223,5 +226,170 @@ impl Farewell {
     /// How long to wait for the observer, after that.
     pub(crate) fn flush(&self, now: Moment) -> Duration {
         FLUSH.min(self.over.left(now))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const S: Duration = Duration::from_secs(1);
+    const MS: Duration = Duration::from_millis(1);
+
+    fn at(since_start: Duration) -> Moment {
+        Moment::PAST.after(1_000 * S).after(since_start)
+    }
+
+    fn held() -> Result<Moment, Lost> {
+        Ok(at(60 * S))
+    }
+
+    fn missed(why: Why, failure: Option<u8>) -> Missed<u8> {
+        Missed::NotObtained { why, failure }
+    }
+
+    /// A caller who waits, and its clock.
+    struct Play {
+        waiter: Waiter<u8>,
+        now: Moment,
+    }
+
+    impl Play {
+        fn of(wait: Wait) -> Play {
+            Play { waiter: Waiter::new(wait), now: at(Duration::ZERO) }
+        }
+
+        fn hears(&mut self, heard: Heard<u8>) -> Turn<u8> {
+            self.waiter.hear(self.now, heard, held)
+        }
+
+        fn is_told(&mut self, report: Report<u8>) -> Turn<u8> {
+            self.hears(Heard::Report(report))
+        }
+
+        /// Hears nothing for as long as it listens.
+        fn hears_nothing(&mut self) -> Turn<u8> {
+            self.now = self.waiter.until();
+            self.hears(Heard::Silence)
+        }
+    }
+
+    #[test]
+    fn a_grant_is_taken_if_the_lock_is_held() {
+        let mut play = Play::of(Wait::Forever);
+        assert_eq!(play.is_told(Report::Granted), Turn::Take);
+
+        let mut play = Play::of(Wait::Forever);
+        let turn = play.waiter.hear(play.now, Heard::Report(Report::Granted), || Err(Lost::Expired));
+        assert_eq!(turn, Turn::Leave);
+        assert_eq!(play.hears(Heard::End), Turn::Return(Missed::Lost(Lost::Expired)));
+    }
+
+    #[test]
+    fn the_word_of_the_locks_thread_is_waited_for_a_little_beyond_the_deadline() {
+        let mut play = Play::of(Wait::Until(at(9 * S)));
+        assert_eq!(play.waiter.until(), at(9 * S + 50 * MS));
+        play.now = at(9 * S);
+        assert_eq!(play.hears(Heard::Silence), Turn::Listen, "nobody gives up before");
+        assert_eq!(play.hears_nothing(), Turn::Leave);
+    }
+
+    #[test]
+    fn a_caller_who_gives_up_lets_its_thread_undo_what_it_began_for_a_fifth_of_a_second() {
+        for wait in [Wait::Never, Wait::Until(at(9 * S)), Wait::Forever] {
+            let mut play = Play::of(wait);
+            play.now = at(3 * S);
+            assert_eq!(play.hears(Heard::Cancel), Turn::Leave);
+            assert_eq!(play.waiter.until(), at(3 * S + 200 * MS));
+            play.now = at(3 * S + 199 * MS);
+            assert_eq!(play.is_told(Report::Recovered), Turn::Listen);
+            assert_eq!(play.hears_nothing(), Turn::Return(missed(Why::GivenUp, None)));
+        }
+        // Counted from the deadline, and not from when the caller is heard of again.
+        let mut play = Play::of(Wait::Until(at(9 * S)));
+        assert_eq!(play.hears_nothing(), Turn::Leave);
+        assert_eq!(play.waiter.until(), at(9 * S + 200 * MS));
+        assert_eq!(play.hears(Heard::End), Turn::Return(missed(Why::TimedOut, None)));
+    }
+
+    #[test]
+    fn a_wait_ends_with_what_stood_in_its_way_to_the_end() {
+        let mut play = Play::of(Wait::Forever);
+        assert_eq!(play.is_told(Report::Failing(Some(1))), Turn::Listen);
+        assert_eq!(play.is_told(Report::Failing(Some(2))), Turn::Listen);
+        assert_eq!(play.hears(Heard::Cancel), Turn::Leave);
+        assert_eq!(play.hears(Heard::End), Turn::Return(missed(Why::GivenUp, Some(2))));
+
+        let mut play = Play::of(Wait::Forever);
+        assert_eq!(play.is_told(Report::Failing(Some(1))), Turn::Listen);
+        assert_eq!(play.is_told(Report::Recovered), Turn::Listen);
+        assert_eq!(play.hears(Heard::Cancel), Turn::Leave);
+        assert_eq!(play.hears(Heard::End), Turn::Return(missed(Why::GivenUp, None)));
+    }
+
+    #[test]
+    fn the_cause_of_an_end_may_come_after_it_and_changes_nothing_else() {
+        let mut play = Play::of(Wait::Forever);
+        assert_eq!(play.hears(Heard::Cancel), Turn::Leave);
+        assert_eq!(play.is_told(Report::NotObtained { why: Why::GivenUp, failure: Some(2) }), Turn::Listen);
+        assert_eq!(play.is_told(Report::NotObtained { why: Why::Failed, failure: Some(1) }), Turn::Listen);
+        assert_eq!(play.is_told(Report::Granted), Turn::Listen, "it is given back");
+        assert_eq!(play.hears(Heard::End), Turn::Return(missed(Why::GivenUp, Some(2))));
+    }
+
+    #[test]
+    fn a_thread_that_ends_without_a_word_has_died() {
+        let mut play = Play::of(Wait::Forever);
+        assert_eq!(play.hears(Heard::End), Turn::Leave);
+        assert_eq!(play.hears(Heard::End), Turn::Return(Missed::Died));
+    }
+
+    const ATTEMPT: Duration = Duration::from_secs(5);
+    const SILENCE: Heard<u8> = Heard::Silence;
+
+    fn lets_go(standing: Result<Moment, Lost>, way: Way) -> Farewell {
+        Farewell::new(at(Duration::ZERO), standing, &Limits::new(ATTEMPT, 2 * S), way)
+    }
+
+    #[test]
+    fn an_unlock_waits_for_a_renewal_and_a_release_and_a_drop_for_as_long_as_it_was_told() {
+        assert_eq!(lets_go(held(), Way::Unlock).until(), at(16 * S));
+        assert_eq!(lets_go(held(), Way::Drop).until(), at(2 * S));
+    }
+
+    #[test]
+    fn nobody_who_lets_go_waits_for_longer_than_there_is_something_to_release() {
+        assert_eq!(lets_go(Ok(at(S)), Way::Unlock).until(), at(S));
+        assert_eq!(lets_go(Ok(at(S)), Way::Drop).until(), at(S));
+        assert_eq!(lets_go(Err(Lost::Broken), Way::Unlock).until(), at(2 * S));
+        assert_eq!(lets_go(Err(Lost::Broken), Way::Drop).until(), at(2 * S));
+    }
+
+    #[test]
+    fn an_unlock_is_ok_only_if_the_lock_was_held_and_released() {
+        let now = at(S);
+        let released = || Heard::<u8>::Report(Report::Released(Ok(())));
+        let lost = |lost| Some(Err(Unreleased::Lost(lost)));
+        assert_eq!(lets_go(held(), Way::Unlock).hear(now, released()), Some(Ok(())));
+        assert_eq!(lets_go(held(), Way::Unlock).hear::<u8>(now, Heard::End), lost(Lost::RenewalStopped));
+        assert_eq!(lets_go(Err(Lost::Taken), Way::Unlock).hear(now, released()), lost(Lost::Taken));
+        assert_eq!(lets_go(Err(Lost::Taken), Way::Unlock).hear::<u8>(now, Heard::End), lost(Lost::Taken));
+    }
+
+    #[test]
+    fn an_unlock_without_a_word_says_at_its_end_for_how_long_the_lock_may_stay_taken() {
+        let farewell = lets_go(held(), Way::Unlock);
+        assert_eq!(farewell.hear(at(16 * S - MS), SILENCE), None, "nobody gives up before");
+        assert_eq!(farewell.hear(at(S), Heard::<u8>::Report(Report::Recovered)), None);
+        let failed = Some(Err(Unreleased::Failed { left: 44 * S, failure: None }));
+        assert_eq!(farewell.hear(at(16 * S), SILENCE), failed);
+    }
+
+    #[test]
+    fn the_observer_gets_a_fifth_of_a_second_of_what_is_left() {
+        let farewell = lets_go(held(), Way::Drop);
+        assert_eq!(farewell.flush(at(S)), 200 * MS);
+        assert_eq!(farewell.flush(at(2 * S - 50 * MS)), 50 * MS);
+        assert_eq!(farewell.flush(at(3 * S)), Duration::ZERO);
     }
 }

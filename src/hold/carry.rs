@@ -5,12 +5,9 @@ use std::mem;
 use std::time::Duration;
 
 use super::{Hold, Input, Released, Step, Told, Why};
-use crate::clock::Moment;
+use crate::clock::{LONGEST_SLEEP, Moment};
 use crate::lease::{LeaseId, Lost};
 use crate::rest::{Exchange, Operation};
-
-/// No sleep is longer: threads and channels wait on a clock that stands still in suspend.
-pub(crate) const LONGEST_SLEEP: Duration = Duration::from_secs(2);
 
 /// What is to be done next. `F` is a failure, for people.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

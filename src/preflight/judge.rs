@@ -6,6 +6,7 @@ use super::probe::{Finding, Findings, is_of_account};
 use super::report::{Check, Preflight, Status, Subject};
 use crate::error::{Error, ErrorKind};
 use crate::rest::{AccountInfo, Contact, Heard, Outcome, SKEW_REFUSED};
+use crate::transport::proxy::Proxy;
 
 /// A date has whole seconds, and is made before the answer comes.
 const CLOCK_SLACK: Duration = Duration::from_secs(2);
@@ -15,6 +16,8 @@ const TRIES: u32 = 4;
 /// What was asked, and with what.
 pub(super) struct Context<'a> {
     pub(super) origin: &'a str,
+    /// On the way there.
+    pub(super) proxy: Option<&'a Proxy>,
     pub(super) container: &'a str,
     pub(super) credential: String,
     pub(super) is_dated: bool,
@@ -25,6 +28,7 @@ pub(super) struct Context<'a> {
 
 pub(super) fn judge(findings: &Findings, context: &Context<'_>) -> Preflight {
     let checks = vec![
+        proxy(findings, context),
         endpoint(findings, context),
         clock(findings, context),
         credential(findings, context),
@@ -86,6 +90,16 @@ impl Findings {
     }
 }
 
+fn proxy(findings: &Findings, context: &Context<'_>) -> Check {
+    let subject = Subject::Proxy;
+    let Some(proxy) = context.proxy else { return ok(subject, "none: connections are direct") };
+    match findings.look.as_ref().map(|look| (&look.contact, &look.error)) {
+        Some((Contact::Blocked, Some(error))) => failed(subject, error),
+        Some((Contact::Answered(_) | Contact::Unanswered, _)) => ok(subject, proxy.to_string()),
+        _ => not_tried(subject, format!("{proxy}; whether it opens a connection is not known")),
+    }
+}
+
 fn endpoint(findings: &Findings, context: &Context<'_>) -> Check {
     let subject = Subject::Endpoint;
     if let Some(error) = &findings.no_id {
@@ -95,7 +109,7 @@ fn endpoint(findings: &Findings, context: &Context<'_>) -> Check {
     match first {
         _ if findings.is_reached() => ok(subject, format!("{} answers", context.origin)),
         Some((Contact::Unsent, _)) => not_tried(subject, format!("nothing to ask {} with", context.origin)),
-        Some((_, Some(error))) => failed(subject, error),
+        Some((Contact::Answered(_) | Contact::Unanswered, Some(error))) => failed(subject, error),
         _ => not_tried(subject, BEFORE),
     }
 }
@@ -147,7 +161,7 @@ fn credential(findings: &Findings, context: &Context<'_>) -> Check {
         return Check { sentence: text, ..failed(subject, error) };
     }
     let is_accepted = |answer: &Finding| {
-        let tells_nothing = matches!(answer.outcome, Outcome::Refused | Outcome::Failed { .. });
+        let tells_nothing = matches!(answer.outcome, Outcome::Refused | Outcome::Void | Outcome::Failed { .. });
         let is_denied = answer.outcome == Outcome::Denied && !answer.is_denied_with("AuthorizationPermissionMismatch");
         answer.heard().is_some() && !tells_nothing && !is_denied
     };
@@ -329,6 +343,7 @@ mod tests {
             Findings { trips: trips.iter().map(|trip| Duration::from_millis(*trip)).collect(), ..Findings::default() };
         let context = Context {
             origin: "https://me.example",
+            proxy: None,
             container: "locks",
             credential: "an account key".to_owned(),
             is_dated: true,

@@ -42,7 +42,7 @@ impl Finding {
     pub(super) fn heard(&self) -> Option<&Heard> {
         match &self.contact {
             Contact::Answered(heard) => Some(heard).filter(|heard| heard.is_service),
-            Contact::Unsent | Contact::Unanswered => None,
+            Contact::Unsent | Contact::Blocked | Contact::Unanswered => None,
         }
     }
 

@@ -27,6 +27,8 @@ pub struct Check {
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Subject {
+    /// Which proxy is on the way to the service, if there is one, and that it opens a connection.
+    Proxy,
     /// The service answers at its address.
     Endpoint,
     /// This machine's clock agrees with the service's.
@@ -160,6 +162,7 @@ impl fmt::Display for Check {
 impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Subject::Proxy => "proxy",
             Subject::Endpoint => "endpoint",
             Subject::Clock => "clock",
             Subject::Credential => "credential",

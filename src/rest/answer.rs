@@ -1,8 +1,9 @@
 //! Answers as typed outcomes.
 
+use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
 
-use super::request::Operation;
+use super::request::{Operation, REQUEST_ID, RequestId};
 use crate::lease::{LeaseId, LockState};
 use crate::retry;
 use crate::transport::{Because, NoAnswer, Reply};
@@ -37,6 +38,8 @@ pub(crate) enum Outcome {
     Denied,
     /// The request can never succeed.
     Refused,
+    /// A look that was answered with what belongs to another request, and so tells nothing.
+    Void,
     /// No answer, or a passing failure. `applied`: the service may have carried the operation out all the same.
     Failed {
         applied: Applied,
@@ -51,17 +54,33 @@ pub(crate) enum Applied {
     Perhaps,
 }
 
-/// What the answer means. `now` is for a `Retry-After` that is a date.
-pub(crate) fn outcome(operation: Operation, reply: &Reply, now: SystemTime) -> Outcome {
+/// What the answer to the request of that id means. `now` is for a `Retry-After` that is a date.
+pub(crate) fn outcome(operation: Operation, id: Option<&RequestId>, reply: &Reply, now: SystemTime) -> Outcome {
+    if !belongs(id, reply) {
+        return match operation {
+            Operation::Look => Outcome::Void,
+            _ => Outcome::Failed { applied: Applied::Perhaps, retry_after: None },
+        };
+    }
     let code = service_code(reply);
+    let code = code.as_deref();
     let definite = if is_service(reply) { success(operation, reply) } else { None };
     if let Some(outcome) = definite.or_else(|| listed(operation, reply.status, code?)) {
         return outcome;
+    }
+    if is_service(reply) && is_for_good(operation, reply.status, code) {
+        return Outcome::Refused;
     }
     // Carried out for all we know, unless the service says that it was too busy to.
     let too_busy = is_service(reply) && matches!((reply.status, code), (429, _) | (503, Some("ServerBusy")));
     let applied = if too_busy { Applied::No } else { Applied::Perhaps };
     Outcome::Failed { applied, retry_after: retry::retry_after(|name| reply.header(name), now) }
+}
+
+/// Whether it is an answer to that request, and not one that a cache or a proxy kept of another, or that came late. Not
+/// every server repeats the id.
+pub(super) fn belongs(id: Option<&RequestId>, reply: &Reply) -> bool {
+    id.is_none_or(|RequestId(id)| reply.has_no_other(REQUEST_ID, id))
 }
 
 /// Whatever answers without a request id is not the service: a portal, a proxy, some other server on that port.
@@ -74,20 +93,46 @@ pub(super) fn date_of(reply: &Reply) -> Option<SystemTime> {
     httpdate::parse_http_date(reply.header("date")?).ok()
 }
 
-pub(super) fn service_code(reply: &Reply) -> Option<&str> {
-    reply.header("x-ms-error-code").filter(|_| is_service(reply))
+/// The service's own code of an error: from the header, or, as old versions and Azure Stack Hub have none there, from
+/// the body.
+pub(super) fn service_code(reply: &Reply) -> Option<Cow<'_, str>> {
+    if !is_service(reply) || reply.status < 400 {
+        return None;
+    }
+    match reply.header("x-ms-error-code") {
+        Some(code) => Some(Cow::Borrowed(code)),
+        None => in_body(&reply.body(), "Code").map(Cow::Owned),
+    }
+}
+
+/// What an error's body says under that name: an element in XML, a member with a small initial in JSON.
+pub(super) fn in_body(body: &str, name: &str) -> Option<String> {
+    const LONGEST: usize = 300;
+    let text = between(body, &format!("<{name}>"), "<").or_else(|| {
+        let (first, rest) = name.split_at_checked(1)?;
+        let (_, behind) = body.split_once(&format!("\"{}{rest}\"", first.to_ascii_lowercase()))?;
+        let value = behind.trim_start().strip_prefix(':')?.trim_start();
+        between(value, "\"", "\"").filter(|_| value.starts_with('"'))
+    })?;
+    (!text.is_empty() && text.len() <= LONGEST).then(|| text.to_owned())
+}
+
+fn between<'a>(text: &'a str, start: &str, end: &str) -> Option<&'a str> {
+    let (_, rest) = text.split_once(start)?;
+    Some(rest.split_once(end)?.0)
 }
 
 /// The service does not know who asks; not that it knows, and refuses what is asked.
 pub(super) fn is_unauthenticated(reply: &Reply) -> bool {
-    reply.status == 401 || service_code(reply) == Some("AuthenticationFailed")
+    reply.status == 401 || service_code(reply).as_deref() == Some("AuthenticationFailed")
 }
 
 /// What the operation's page promises for a success, and nothing else.
 fn success(operation: Operation, reply: &Reply) -> Option<Outcome> {
     match (operation, reply.status) {
         (Operation::Acquire { .. }, 201) | (Operation::Renew { .. }, 200) => {
-            reply.header("x-ms-lease-id").and_then(LeaseId::parse).map(Outcome::Leased)
+            let id = reply.header("x-ms-lease-id").filter(|id| reply.has_no_other("x-ms-lease-id", id))?;
+            LeaseId::parse(id).map(Outcome::Leased)
         }
         (Operation::Release { .. }, 200) | (Operation::CreateBlob | Operation::CreateContainer, 201) => {
             Some(Outcome::Done)
@@ -138,6 +183,7 @@ fn listed(operation: Operation, status: u16, code: &str) -> Option<Outcome> {
             "AccountRequiresHttps"
             | "EmptyMetadataKey"
             | "InvalidHeaderValue"
+            | "InvalidInput"
             | "InvalidMetadata"
             | "InvalidQueryParameterValue"
             | "InvalidResourceName"
@@ -148,10 +194,18 @@ fn listed(operation: Operation, status: u16, code: &str) -> Option<Outcome> {
             | "OutOfRangeInput"
             | "OutOfRangeQueryParameterValue"
             | "UnsupportedHeader"
+            | "UnsupportedHttpVerb"
             | "UnsupportedQueryParameter",
         ) => Outcome::Refused,
         _ => return None,
     })
+}
+
+/// Whether the service's refusal, of no listed code, cannot pass by waiting: an unsupported verb or operation. The answer
+/// to a look has no body to explain itself in; whoever may not look can still try.
+fn is_for_good(operation: Operation, status: u16, code: Option<&str>) -> bool {
+    let unexplained = operation == Operation::Look && code.is_none();
+    matches!(status, 405 | 501) || unexplained && matches!(status, 400..=499) && !matches!(status, 408 | 429)
 }
 
 /// What follows from the want of an answer.
@@ -184,7 +238,7 @@ mod tests {
             (500, &[ID, (CODE, "ServerBusy")], Applied::Perhaps),
             (200, &[ID, (CODE, "ServerBusy")], Applied::Perhaps),
         ] {
-            let outcome = outcome(Operation::CreateBlob, &Reply::new(status, headers), SystemTime::UNIX_EPOCH);
+            let outcome = outcome(Operation::CreateBlob, None, &Reply::new(status, headers), SystemTime::UNIX_EPOCH);
             assert_eq!(outcome, Outcome::Failed { applied: expected, retry_after: None }, "{status}, {headers:?}");
         }
     }

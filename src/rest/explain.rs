@@ -1,9 +1,10 @@
 //! Answers, and the want of one, in words for a person.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::answer::{date_of, is_service, service_code};
-use super::request::{Address, Operation};
+use super::answer::{belongs, date_of, in_body, is_service, service_code};
+use super::request::{Address, Operation, RequestId};
 use crate::credential::{Credential, NoProof, Proof};
 use crate::error::{Error, ErrorKind, ServiceAnswer};
 use crate::redact::tidy;
@@ -21,14 +22,24 @@ pub(crate) struct Asked<'a> {
     pub(crate) credential: &'a Credential,
     pub(crate) proof: Proof,
     pub(crate) date: SystemTime,
+    pub(crate) id: Option<RequestId>,
     pub(crate) limit: Duration,
 }
 
 /// The request could not be made, for want of a proof.
 pub(super) fn unsent(operation: Operation, address: &Address<'_>, no_proof: NoProof) -> Error {
+    without_proof(address.lock, doing(operation), no_proof)
+}
+
+/// The proof that is at hand still serves, but could not be renewed.
+pub(crate) fn not_renewed(lock: &Arc<str>, no_proof: NoProof) -> Error {
+    without_proof(lock, "renew the credential's token", no_proof)
+}
+
+fn without_proof(lock: &Arc<str>, doing: &'static str, no_proof: NoProof) -> Error {
     let NoProof { hint, source, retry_after } = no_proof;
     let kind = if retry_after.is_some() { ErrorKind::Unavailable } else { ErrorKind::Credential };
-    Error::no_answer(address.lock, kind, doing(operation), hint, source)
+    Error::no_answer(lock, kind, doing, hint, source)
 }
 
 fn doing(operation: Operation) -> &'static str {
@@ -41,6 +52,13 @@ fn doing(operation: Operation) -> &'static str {
         Operation::CreateBlob => "create the lock's blob",
         Operation::CreateContainer => "create the lock's container",
     }
+}
+
+/// What servers of https say to plain http, unless they just close the connection: nginx, Go's and Apache's.
+fn is_of_https_port(reply: &Reply) -> bool {
+    let body = reply.body().to_ascii_lowercase();
+    !is_service(reply)
+        && ["to https port", "to an https server", "ssl-enabled server port"].iter().any(|word| body.contains(word))
 }
 
 impl Asked<'_> {
@@ -57,7 +75,16 @@ impl Asked<'_> {
     /// The error of an answer that is a refusal or a failure.
     pub(super) fn failed(&self, reply: &Reply) -> Error {
         let code = service_code(reply);
-        let (kind, hint) = self.explain(reply, code);
+        let code = code.as_deref();
+        let (kind, hint) = if belongs(self.id.as_ref(), reply) {
+            self.explain(reply, code)
+        } else {
+            let hint = format!(
+                "an answer came that belongs to another request; a proxy or a cache before {} repeats old ones",
+                self.address.origin
+            );
+            (ErrorKind::Unexpected, hint)
+        };
         let answer = ServiceAnswer {
             status: reply.status,
             code: code.map(|code| self.tidy(code)),
@@ -71,11 +98,11 @@ impl Asked<'_> {
         let origin = self.address.origin;
         let hint = match no_answer.because {
             Because::NoSuchHost => format!("the name of {origin} cannot be resolved; check the account's name"),
-            Because::NotHttp => format!("{origin} does not answer as the Blob service does"),
             _ => no_answer.hint(origin, self.limit),
         };
         let kind = match no_answer.because {
             Because::NotHttp => ErrorKind::Unexpected,
+            Because::Tls => ErrorKind::Untrusted,
             _ => ErrorKind::Unavailable,
         };
         Error::no_answer(self.address.lock, kind, doing(self.operation), hint, no_answer.source)
@@ -89,6 +116,10 @@ impl Asked<'_> {
         let foreign =
             || format!("{} does not answer as the Blob service does; is a proxy in between?", self.address.origin);
         match (reply.status, code) {
+            (400, None) if self.address.origin.starts_with("http://") && is_of_https_port(reply) => {
+                let origin = self.address.origin;
+                (ErrorKind::Unexpected, format!("{origin} speaks https, so its URL begins with https://"))
+            }
             (200..408 | 409..429, None) if !is_service(reply) => (ErrorKind::Unexpected, foreign()),
             (_, Some("AuthenticationFailed")) if self.skew(reply).is_some() => {
                 let skew = self.skew(reply).unwrap_or_default();
@@ -151,7 +182,7 @@ impl Asked<'_> {
             }
             (_, Some("ContainerNotFound")) => (
                 ErrorKind::NotFound,
-                format!("there is no container {container:?}; create it, or let the builder do so"),
+                format!("there is no container {container:?}; create it, or have this program do so"),
             ),
             (_, Some("BlobNotFound")) if !matches!(self.operation, Operation::Break { .. }) => {
                 (ErrorKind::Unexpected, "the lock's blob vanishes as soon as it is made".to_owned())
@@ -172,10 +203,29 @@ impl Asked<'_> {
             (_, Some("ServerBusy")) | (429 | 503, _) => {
                 (ErrorKind::Unavailable, "the service is busy or throttles; try again later".to_owned())
             }
+            (405 | 501, _) => (
+                ErrorKind::Unexpected,
+                self.with_reason("the service does not support this request; is it a Blob endpoint?", reply),
+            ),
             (500.., _) | (408, _) => (ErrorKind::Unavailable, "the service failed; try again later".to_owned()),
             (200..300, _) | (_, None) => (ErrorKind::Unexpected, foreign()),
-            (_, Some(_)) => (ErrorKind::Unexpected, "the service refused the request".to_owned()),
+            (_, Some(_)) => (ErrorKind::Unexpected, self.with_reason("the service refused the request", reply)),
         }
+    }
+
+    /// With the service's first sentence, and the header that it is about, where it says so.
+    fn with_reason(&self, hint: &str, reply: &Reply) -> String {
+        let body = reply.body();
+        let mut text = hint.to_owned();
+        if let Some(message) = in_body(&body, "Message") {
+            let first = message.split(['\n', '\r']).next().unwrap_or_default();
+            let sentence = first.split_once(". ").map_or(first, |(sentence, _)| sentence);
+            text.push_str(&format!("; it says: {}", self.tidy(sentence.trim_end_matches('.'))));
+        }
+        if let Some(header) = in_body(&body, "HeaderName") {
+            text.push_str(&format!(" (header `{}`)", self.tidy(&header)));
+        }
+        text
     }
 
     /// What a SAS says of itself, as far as that is why it was refused.

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use crate::clock::{self, Moment};
 use crate::credential::{Credential, NoProof};
 use crate::error::Error;
-use crate::transport::{NoAnswer, Reply, Transport};
+use crate::transport::{Because, NoAnswer, Reply, Transport};
 
 mod account;
 mod answer;
@@ -18,10 +18,11 @@ pub(crate) use account::{AccountInfo, account_info};
 #[cfg(test)]
 pub(crate) use answer::outcome;
 pub(crate) use answer::{Applied, Outcome};
-pub(crate) use explain::SKEW_REFUSED;
+pub(crate) use explain::{SKEW_REFUSED, not_renewed};
 pub(crate) use request::{Address, Operation};
 
 use self::explain::Asked;
+pub(crate) use self::request::RequestId;
 
 /// One attempt: when it was sent, what came of it, and, unless it did what was asked, how to tell a person.
 #[derive(Clone, Debug)]
@@ -36,6 +37,8 @@ pub(crate) struct Exchange<F = Error> {
 pub(crate) enum Contact {
     /// There was no proof to send it with.
     Unsent,
+    /// The proxy on the way let nothing through.
+    Blocked,
     Unanswered,
     Answered(Heard),
 }
@@ -77,7 +80,8 @@ pub(crate) fn attempt_and_listen(
 ) -> (Exchange, Contact) {
     let begun = clock::now();
     let date = clock::wall();
-    let mut request = request::of(operation, address, date);
+    let id = RequestId::random();
+    let mut request = request::of(operation, address, date, id.as_ref());
     let proof = match credential.authorize(&mut request, request::for_proof(limit)) {
         Ok(proof) => proof,
         Err(no_proof) => {
@@ -88,16 +92,23 @@ pub(crate) fn attempt_and_listen(
     let sent = clock::now();
     let waited = sent.since(begun);
     let limit = if waited < AT_HAND { limit } else { limit.saturating_sub(waited) };
-    let asked = Asked { operation, address, credential, proof, date, limit };
+    let asked = Asked { operation, address, credential, proof, date, id, limit };
     let reply = transport.send(&request, limit);
-    let contact = reply.as_ref().map_or(Contact::Unanswered, |reply| {
-        Contact::Answered(Heard {
+    if let Ok(reply) = &reply
+        && !answer::is_service(reply)
+    {
+        reply.distrust();
+    }
+    let contact = match &reply {
+        Ok(reply) => Contact::Answered(Heard {
             took: clock::now().since(sent),
             ours: date,
             theirs: answer::date_of(reply),
             is_service: answer::is_service(reply),
-        })
-    });
+        }),
+        Err(no_answer) if matches!(no_answer.because, Because::Proxy(_)) => Contact::Blocked,
+        Err(_) => Contact::Unanswered,
+    };
     let (outcome, error) = match reply {
         Ok(reply) => read(&asked, &reply),
         Err(no_answer) => missing(&asked, no_answer),
@@ -115,7 +126,11 @@ fn unsent(operation: Operation, address: &Address<'_>, no_proof: NoProof) -> (Ou
 }
 
 pub(crate) fn read(asked: &Asked<'_>, reply: &Reply) -> (Outcome, Option<Error>) {
-    let outcome = match answer::outcome(asked.operation, reply, asked.date) {
+    if !answer::belongs(asked.id.as_ref(), reply) {
+        // It would stay one answer behind.
+        reply.distrust();
+    }
+    let outcome = match answer::outcome(asked.operation, asked.id.as_ref(), reply, asked.date) {
         // Not the last word, if the next attempt has another proof.
         Outcome::Denied if answer::is_unauthenticated(reply) && asked.credential.rejected(&asked.proof) => {
             Outcome::Failed { applied: Applied::No, retry_after: None }

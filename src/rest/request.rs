@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::lease::{LeaseId, Term};
+use crate::random;
 use crate::transport::{Method, Request};
 
 /// What the service can be asked to do. Each is one request.
@@ -27,18 +28,42 @@ pub(crate) struct Address<'a> {
     pub(crate) container_path: &'a str,
     pub(crate) blob_path: &'a str,
     pub(crate) lock: &'a Arc<str>,
+    /// Of the service's interface.
+    pub(crate) version: &'a str,
 }
 
 /// New enough for an error code in every answer, old enough for every emulator. Leases need nothing newer.
-const VERSION: &str = "2021-12-02";
+pub(crate) const VERSION: &str = "2021-12-02";
+/// From this one on all that a lock needs is there.
+pub(crate) const OLDEST_VERSION: &str = "2017-11-09";
+
+/// The name under which a request's id goes out, and comes back with its answer.
+pub(crate) const REQUEST_ID: &str = "x-ms-client-request-id";
+
+/// What tells the answer to one attempt from all others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RequestId(pub(crate) String);
+
+impl RequestId {
+    /// `None` if the system has no random numbers: then any answer counts.
+    pub(crate) fn random() -> Option<RequestId> {
+        let bytes: [u8; 16] = random::bytes().ok()?;
+        Some(RequestId(format!("{:032x}", u128::from_be_bytes(bytes))))
+    }
+}
 
 /// The request for `operation`, without its authorization. Each has its page in the REST reference:
 /// [Lease Blob](https://learn.microsoft.com/rest/api/storageservices/lease-blob),
 /// [Get Blob Properties](https://learn.microsoft.com/rest/api/storageservices/get-blob-properties),
 /// [Put Blob](https://learn.microsoft.com/rest/api/storageservices/put-blob) and
 /// [Create Container](https://learn.microsoft.com/rest/api/storageservices/create-container).
-pub(crate) fn of(operation: Operation, address: &Address<'_>, date: SystemTime) -> Request {
-    let mut headers = vec![("x-ms-date", httpdate::fmt_http_date(date)), ("x-ms-version", VERSION.to_owned())];
+///
+/// It carries `id`, which the service repeats in its answer.
+pub(crate) fn of(operation: Operation, address: &Address<'_>, date: SystemTime, id: Option<&RequestId>) -> Request {
+    let mut headers = vec![("x-ms-date", httpdate::fmt_http_date(date)), ("x-ms-version", address.version.to_owned())];
+    if let Some(RequestId(id)) = id {
+        headers.push((REQUEST_ID, id.clone()));
+    }
     let mut lease = |action: &str| headers.push(("x-ms-lease-action", action.to_owned()));
     let (method, path, query) = match operation {
         Operation::Acquire { id, term } => {
@@ -65,7 +90,11 @@ pub(crate) fn of(operation: Operation, address: &Address<'_>, date: SystemTime) 
             }
             (Method::Put, address.blob_path, "comp=lease")
         }
-        Operation::Look => (Method::Head, address.blob_path, ""),
+        Operation::Look => {
+            // What a cache in between remembers of the lock is of no use.
+            headers.push(("cache-control", "no-cache".to_owned()));
+            (Method::Head, address.blob_path, "")
+        }
         Operation::CreateBlob => {
             headers.push(("x-ms-blob-type", "BlockBlob".to_owned()));
             // Only where there is none: the blob may be somebody's data.
@@ -80,7 +109,7 @@ pub(crate) fn of(operation: Operation, address: &Address<'_>, date: SystemTime) 
 /// The request for [Get Account Information](https://learn.microsoft.com/rest/api/storageservices/get-account-information),
 /// at the lock's blob, which whoever may use no more than that blob may ask, too.
 pub(super) fn of_account(address: &Address<'_>, date: SystemTime) -> Request {
-    let headers = vec![("x-ms-date", httpdate::fmt_http_date(date)), ("x-ms-version", VERSION.to_owned())];
+    let headers = vec![("x-ms-date", httpdate::fmt_http_date(date)), ("x-ms-version", address.version.to_owned())];
     Request::new(Method::Head, address.origin, address.blob_path, "restype=account&comp=properties", headers)
 }
 

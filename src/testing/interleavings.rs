@@ -9,6 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::hint;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -112,6 +113,8 @@ struct Request {
     operation: Operation,
     /// The caller had said by then that it lets go.
     leaving: bool,
+    /// Its guard could still be told of a loss.
+    guarded: bool,
     /// `None` while it is under way.
     outcome: Option<Outcome>,
 }
@@ -137,6 +140,8 @@ impl Request {
 #[derive(Default)]
 struct Record {
     leaving: bool,
+    /// Of the guard, which drops it when it lets go.
+    listener: Option<Receiver<Lost>>,
     requests: Vec<Request>,
 }
 
@@ -170,7 +175,9 @@ impl Line {
     fn attempt(&mut self, operation: Operation) -> Exchange {
         let sent = clock::now();
         let number = self.record(|record| {
-            record.requests.push(Request { operation, leaving: record.leaving, outcome: None });
+            let listener = record.listener.as_ref().map(Receiver::try_recv);
+            let (leaving, guarded) = (record.leaving, listener == Some(Err(TryRecvError::Empty)));
+            record.requests.push(Request { operation, leaving, guarded, outcome: None });
             record.requests.len() - 1
         });
         self.chance.pause();
@@ -222,7 +229,9 @@ impl Client {
 
     fn obtain(&mut self, locker: &Locker, wait: Wait, cancelled: &Receiver<()>) -> Result<LockGuard> {
         let mut line = self.line.take().expect("one wait for each client");
-        locker.obtain_by(move |operation, _| line.attempt(operation), self.id, wait, SOON, cancelled)
+        let obtained = locker.obtain_by(move |operation, _| line.attempt(operation), self.id, wait, SOON, cancelled);
+        self.record().listener = obtained.as_ref().ok().map(LockGuard::lost);
+        obtained
     }
 
     fn lock(&mut self, locker: &Locker) -> LockGuard {
@@ -264,6 +273,7 @@ impl Client {
         let first = requests.iter().position(Request::is_release).unwrap_or(requests.len());
         assert!(requests[first..].iter().all(Request::is_release), "a request after the release");
         assert!(requests[first..].iter().all(|request| request.leaving), "released before it was let go");
+        assert!(!requests[first..].iter().any(|request| request.guarded), "released before its guard was closed");
     }
 }
 
@@ -383,7 +393,7 @@ fn observed(locker: &Locker) -> (Locker, Receiver<Event>) {
     let observer = Observer::start(move |event| drop(sender.send(event))).unwrap();
     let Inner { mutex, settings, drop_limit, .. } = &*locker.0;
     let (mutex, settings, drop_limit) = (mutex.clone(), settings.clone(), *drop_limit);
-    (Locker(Arc::new(Inner { mutex, settings, drop_limit, observer: Some(observer) })), events)
+    (Locker(Arc::new(Inner { mutex, settings, drop_limit, observer: Some(observer), told: AtomicU64::new(0) })), events)
 }
 
 /// The observer was told of no other loss than the listener, and as often.

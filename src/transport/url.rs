@@ -2,15 +2,19 @@
 
 use std::net::IpAddr;
 
+use ureq::http::Uri;
+
 use crate::error::{Error, Result};
-use crate::transport;
 
 /// A URL, taken apart just as far as needed.
 pub(crate) struct Url {
     pub(crate) https: bool,
     /// Scheme and authority.
     pub(crate) origin: String,
-    host: String,
+    /// Without the brackets of an IPv6 address.
+    pub(super) host: String,
+    /// The one that is said, or else the scheme's own.
+    pub(super) port: u16,
     pub(crate) path: String,
 }
 
@@ -25,7 +29,9 @@ impl Url {
             _ => return Err(Error::input("the URL must begin with https:// or http://")),
         };
         if rest.contains(['?', '#']) {
-            return Err(Error::input("the URL must have no query; a SAS token goes into `Credential::sas`"));
+            return Err(Error::input(
+                "the URL must have no query; a SAS token is no part of it, and is given by itself",
+            ));
         }
         let (authority, path) = rest.find('/').map_or((rest, ""), |slash| rest.split_at(slash));
         let (host, port) = match authority.rsplit_once(':') {
@@ -38,14 +44,24 @@ impl Url {
             Some(ip) => ip.parse::<std::net::Ipv6Addr>().is_ok(),
             None => !host.is_empty() && host.bytes().all(name),
         };
-        let port_is_good = port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port != 0));
+        let usual = if https { 443 } else { 80 };
+        let port = port.map_or(Some(usual), |port| port.parse::<u16>().ok().filter(|port| *port != 0));
         let origin = format!("{}://{}", if https { "https" } else { "http" }, authority.to_ascii_lowercase());
-        if !host_is_good || !port_is_good || !transport::is_origin(&origin) {
+        let Some(port) = port.filter(|_| host_is_good && is_origin(&origin)) else {
             return Err(Error::input(
                 "the URL has no valid host and port; it is like https://account.blob.core.windows.net",
             ));
-        }
-        Ok(Url { https, origin, host: bare.unwrap_or(host).to_ascii_lowercase(), path: path.to_owned() })
+        };
+        Ok(Url { https, origin, host: bare.unwrap_or(host).to_ascii_lowercase(), port, path: path.to_owned() })
+    }
+
+    /// In lower case; an IPv6 address without its brackets.
+    pub(crate) fn host(&self) -> &str {
+        &self.host
+    }
+
+    pub(crate) fn scheme(&self) -> &'static str {
+        if self.https { "https" } else { "http" }
     }
 
     pub(crate) fn is_loopback(&self) -> bool {
@@ -79,13 +95,22 @@ impl Url {
 
     /// Whether this build can speak to it.
     pub(crate) fn check_tls(&self) -> Result<()> {
-        if self.https && !transport::HAS_TLS {
+        if self.https && !HAS_TLS {
             return Err(Error::input(
                 "this build of azmutex has no TLS; enable its feature `rustls` or `platform-verifier`",
             ));
         }
         Ok(())
     }
+}
+
+/// Whether https can be spoken: without a TLS feature ureq would connect first, and fail then.
+pub(super) const HAS_TLS: bool = cfg!(any(feature = "rustls", feature = "platform-verifier"));
+
+/// Whether ureq will take this as the beginning of a URL.
+fn is_origin(origin: &str) -> bool {
+    let uri = origin.parse::<Uri>();
+    uri.is_ok_and(|uri| uri.authority().is_some_and(|authority| !authority.host().is_empty()))
 }
 
 /// Empty, or segments that nobody on the way changes.

@@ -60,6 +60,6 @@ fn nothing_listens() {
     let output = soon.output().unwrap();
     assert_eq!(code(&output), 3);
     let start =
-        "azmutex: the lock was not obtained within 1s; the last failure was: lock \"nightly-report\": could not ";
+        "azmutex: lock \"nightly-report\": not obtained within 1s; the last failure was: could not acquire the lease: ";
     assert!(stderr(&output).starts_with(start), "{}", stderr(&output));
 }

@@ -26,6 +26,7 @@ fn all_is_well() {
         let told = told(&output);
         assert_eq!(code(&output), 0, "{told}");
         assert!(told.contains("This program can lock here") && !told.contains("FAILED"), "{told}");
+        assert!(told.contains("ok         proxy       none"), "{told}");
         assert!(told.contains("Storage Blob Data Contributor") && told.contains("sp=rw"), "{told}");
     }
     assert_free(&emulator);

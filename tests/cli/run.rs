@@ -97,8 +97,63 @@ fn somebody_else_has_the_lock() {
     let output = run(&emulator, &["--timeout", "0.7"], &["there-is-no-such-command"]).output().unwrap();
     assert_eq!(code(&output), 3);
     assert!(start.elapsed() >= Duration::from_millis(700));
-    assert_eq!(stderr(&output), "azmutex: the lock was not obtained within 700ms\n");
+    assert_eq!(stderr(&output), format!("azmutex: lock {NAME:?}: not obtained within 700ms\n"));
     guard.unlock().unwrap();
+}
+
+/// The last failure that stood in the way is told with the name of the lock, which is said once.
+#[test]
+fn a_lock_that_could_not_be_asked_for() {
+    let text = "AccountName=acct;AccountKey=AAAA;BlobEndpoint=http://127.0.0.1:1/acct";
+    let mut command = azmutex();
+    command.env("AZURE_STORAGE_CONNECTION_STRING", text);
+    let output = command.args(["run", "--timeout", "0.5", NAME, "--", "there-is-no-such-command"]).output().unwrap();
+    assert_eq!(code(&output), 3, "{}", stderr(&output));
+    let told = stderr(&output);
+    assert!(told.starts_with(&format!("azmutex: lock {NAME:?}: not obtained within 500ms")), "{told}");
+    assert!(told.contains("the last failure was: could not acquire the lease: nothing listens at"), "{told}");
+    assert_eq!(told.matches(NAME).count(), 1, "{told}");
+}
+
+/// Words of an API mean nothing to whoever uses the command line.
+#[test]
+fn no_word_of_an_api_is_told() {
+    let emulator = Emulator::start().unwrap();
+    let guard = locker(&emulator).lock().unwrap();
+    let mut outputs = vec![
+        run(&emulator, &["--timeout", "0"], &["true"]).output().unwrap(),
+        run(&emulator, &["--timeout", "0.2"], &["true"]).output().unwrap(),
+        run(&emulator, &["--lease", "5"], &["true"]).output().unwrap(),
+    ];
+    guard.unlock().unwrap();
+    let key = ("AZURE_STORAGE_KEY", "AAAA");
+    let sas = ("AZURE_STORAGE_SAS_TOKEN", "sv=1&sig=x");
+    let account = ("AZURE_STORAGE_ACCOUNT", "acct");
+    let endpoint = |url| ("AZURE_STORAGE_SERVICE_ENDPOINT", url);
+    let environments: [&[(&str, &str)]; 8] = [
+        &[],
+        &[endpoint("http://storage.invalid"), account, key],
+        &[endpoint("http://storage.invalid"), sas],
+        &[endpoint("https://storage.invalid/?sv=1&sig=x"), sas],
+        &[endpoint("https://acct.blob.core.windows.net/locks"), sas],
+        &[endpoint("https://acct.dfs.core.windows.net"), sas],
+        &[endpoint("acct"), sas],
+        &[account, ("AZURE_STORAGE_SAS_TOKEN", "https://acct.blob.core.windows.net/?sv=1&sig=x")],
+    ];
+    for environment in environments {
+        let mut command = azmutex();
+        command.env("PATH", "").envs(environment.iter().copied());
+        outputs.push(command.args(["run", "--timeout", "0.2", NAME, "--", "true"]).output().unwrap());
+    }
+    let mut wrong = Vec::new();
+    for output in outputs {
+        let told = stderr(&output);
+        let words = ["::", "`lock`", "allow_http", "acquire_infinite", "builder", "Builder"];
+        if told.is_empty() || words.iter().any(|word| told.contains(word)) {
+            wrong.push(format!("{:?} {told}", output.status));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
 #[test]

@@ -586,6 +586,197 @@ fn odd_requests_of_those_who_may_are_refused_by_name() {
     }
 }
 
+/// The header or the parameter that a refusal names.
+fn named(response: &Response) -> Option<String> {
+    let body = String::from_utf8_lossy(&response.body).into_owned();
+    let within = |element: &str| {
+        let (_, rest) = body.split_once(&format!("<{element}>"))?;
+        rest.split_once("</").map(|(name, _)| name.to_owned())
+    };
+    within("HeaderName").or_else(|| within("QueryParameterName"))
+}
+
+#[test]
+fn what_it_does_not_know_is_not_done_by_half() {
+    const BLOCK: (&str, &str) = ("x-ms-blob-type", "BlockBlob");
+    const ACQUIRE: [(&str, &str); 2] = [("x-ms-lease-action", "acquire"), ("x-ms-lease-duration", "15")];
+    const RENEW: [(&str, &str); 2] = [("x-ms-lease-action", "renew"), ("x-ms-lease-id", A)];
+    let tags = ("x-ms-if-tags", "\"owner\" = 'me'");
+    let source = ("x-ms-copy-source", "http://127.0.0.1/devstoreaccount1/locks/job");
+    let emulator = Emulator::start().unwrap();
+    create(&emulator);
+    let state = || {
+        let blob = raw(&emulator, "HEAD", "locks/job", &[], b"");
+        let told = ["etag", "x-ms-lease-state"].map(|name| blob.header(name).map(str::to_owned));
+        let others = ["locks/new", "new?restype=container"].map(|path| raw(&emulator, "HEAD", path, &[], b"").status);
+        (blob.status, told, others)
+    };
+    let before = state();
+    for (method, path, headers, unknown) in [
+        ("PUT", "locks/new", &[BLOCK, source][..], "x-ms-copy-source"),
+        ("PUT", "locks/new", &[source], "x-ms-copy-source"),
+        ("PUT", "locks/new", &[BLOCK, ("Content-MD5", "AAAAAAAAAAAAAAAAAAAAAA==")], "Content-MD5"),
+        ("PUT", "locks/new", &[BLOCK, ("x-ms-blob-content-md5", "AAAA")], "x-ms-blob-content-md5"),
+        ("PUT", "locks/new", &[BLOCK, ("x-ms-content-crc64", "AAAA")], "x-ms-content-crc64"),
+        ("PUT", "locks/new", &[BLOCK, ("x-ms-tags", "owner=me")], "x-ms-tags"),
+        ("PUT", "locks/new", &[BLOCK, ("x-ms-access-tier", "Cool")], "x-ms-access-tier"),
+        ("PUT", "locks/new", &[BLOCK, ("x-ms-blob-sequence-number", "1")], "x-ms-blob-sequence-number"),
+        ("PUT", "locks/new", &[BLOCK, ("x-ms-blob-content-length", "512")], "x-ms-blob-content-length"),
+        ("PUT", "locks/job", &[BLOCK, tags], "x-ms-if-tags"),
+        ("GET", "locks/job", &[tags], "x-ms-if-tags"),
+        ("HEAD", "locks/job", &[tags], "x-ms-if-tags"),
+        ("GET", "locks/job?comp=metadata", &[tags], "x-ms-if-tags"),
+        ("DELETE", "locks/job", &[tags], "x-ms-if-tags"),
+        ("PUT", "locks/job?comp=metadata", &[tags], "x-ms-if-tags"),
+        ("PUT", "locks/job?comp=properties", &[tags], "x-ms-if-tags"),
+        ("PUT", "locks/job?comp=lease", &[ACQUIRE[0], ACQUIRE[1], tags], "x-ms-if-tags"),
+        ("PUT", "locks/job?comp=lease", &[ACQUIRE[0], ACQUIRE[1], ("x-ms-meta-a", "b")], "x-ms-meta-a"),
+        ("PUT", "locks/job?comp=lease", &[ACQUIRE[0], ACQUIRE[1], ("x-ms-lease-id", A)], "x-ms-lease-id"),
+        ("PUT", "locks/job?comp=lease", &[RENEW[0], RENEW[1], ACQUIRE[1]], "x-ms-lease-duration"),
+        ("PUT", "locks/job?comp=properties", &[("x-ms-blob-content-length", "0")], "x-ms-blob-content-length"),
+        ("DELETE", "locks/job", &[("x-ms-delete-snapshots", "only")], "x-ms-delete-snapshots"),
+        ("DELETE", "locks/job?deletetype=permanent", &[], "deletetype"),
+        ("GET", "locks/job", &[("If-Range", "\"0x0\"")], "If-Range"),
+        ("GET", "locks/job", &[("x-ms-range-get-content-md5", "true")], "x-ms-range-get-content-md5"),
+        ("GET", "locks/job", &[("x-ms-of-tomorrow", "1")], "x-ms-of-tomorrow"),
+        ("GET", "locks/job?api-version=2021-12-02", &[], "api-version"),
+        ("GET", "locks/job?rscc=no-cache", &[], "rscc"),
+        ("PUT", "new?restype=container", &[("x-ms-blob-public-access", "blob")], "x-ms-blob-public-access"),
+        ("PUT", "new?restype=container", &[("If-None-Match", "*")], "If-None-Match"),
+        (
+            "DELETE",
+            "locks?restype=container",
+            &[("If-Unmodified-Since", "Mon, 01 Jan 2024 00:00:00 GMT")],
+            "If-Unmodified-Since",
+        ),
+    ] {
+        let response = raw(&emulator, method, path, headers, b"");
+        assert_refused(&response, 501, "NotImplemented");
+        let expected = if method == "HEAD" { None } else { Some(unknown) };
+        assert_eq!(named(&response).as_deref(), expected, "{method} {path}");
+        assert_eq!(state(), before, "{method} {path} with {unknown}: refused, and done all the same");
+    }
+    let response = raw(&emulator, "DELETE", "locks/job", &[("x-ms-delete-snapshots", "all")], b"");
+    assert_refused(&response, 400, "InvalidHeaderValue");
+    let deleted = raw(&emulator, "DELETE", "locks/job", &[("x-ms-delete-snapshots", "include")], b"");
+    assert_eq!(deleted.status, 202, "there are none to delete with it");
+}
+
+#[test]
+fn what_only_clients_and_logs_read_is_no_matter() {
+    let emulator = Emulator::start().unwrap();
+    create(&emulator);
+    let headers = [
+        ("x-ms-client-request-id", "mine"),
+        ("x-ms-return-client-request-id", "true"),
+        ("x-ms-useragent", "browser"),
+        ("Cache-Control", "no-cache"),
+        ("Accept", "application/xml"),
+    ];
+    let response = raw(&emulator, "HEAD", "locks/job?timeout=5", &headers, b"");
+    assert_eq!((response.status, response.header("x-ms-client-request-id")), (200, Some("mine")));
+}
+
+#[test]
+fn http_headers_of_a_blob_are_kept() {
+    const NAMES: [&str; 5] =
+        ["cache-control", "content-disposition", "content-encoding", "content-language", "content-type"];
+    let emulator = Emulator::start().unwrap();
+    create(&emulator);
+    let told_by = |sas: &str| {
+        let response = raw_with(&emulator, sas, "HEAD", "locks/job", &[], b"");
+        assert_eq!(response.status, 200);
+        NAMES.map(|name| response.header(name).map(str::to_owned))
+    };
+    let told = || told_by(&sas::full(sas::ACCOUNT, sas::KEY));
+    let all = |values: [Option<&str>; 5]| values.map(|value| value.map(str::to_owned));
+    let put = |headers: &[(&str, &str)]| {
+        let headers = [&[("x-ms-blob-type", "BlockBlob")], headers].concat();
+        assert_eq!(raw(&emulator, "PUT", "locks/job", &headers, b"{}").status, 201);
+    };
+    let set = |headers: &[(&str, &str)]| {
+        assert_eq!(raw(&emulator, "PUT", "locks/job?comp=properties", headers, b"").status, 200);
+    };
+    let octets = Some("application/octet-stream");
+    put(&[
+        ("Cache-Control", "no-store"),
+        ("Content-Encoding", "br"),
+        ("Content-Language", "de"),
+        ("Content-Type", "a/b"),
+    ]);
+    assert_eq!(told(), all([Some("no-store"), None, Some("br"), Some("de"), Some("a/b")]));
+    put(&[
+        ("Content-Type", "a/b"),
+        ("x-ms-blob-cache-control", "max-age=1"),
+        ("x-ms-blob-content-disposition", "inline"),
+        ("x-ms-blob-content-type", "c/d"),
+    ]);
+    assert_eq!(told(), all([Some("max-age=1"), Some("inline"), None, None, Some("c/d")]));
+    set(&[("x-ms-blob-content-language", "fr"), ("Content-Type", "a/b")]);
+    assert_eq!(told(), all([None, None, None, Some("fr"), octets]), "the others are cleared");
+    assert_eq!(
+        told_by(&sas::with_headers("locks", "no-cache", "e/f")),
+        all([Some("no-cache"), None, None, Some("fr"), Some("e/f")])
+    );
+    put(&[]);
+    assert_eq!(told(), all([None, None, None, None, octets]));
+
+    let page = [("x-ms-blob-type", "PageBlob"), ("x-ms-blob-content-length", "0"), ("x-ms-blob-content-type", "a/b")];
+    assert_eq!(raw(&emulator, "DELETE", "locks/job", &[], b"").status, 202);
+    assert_eq!(raw(&emulator, "PUT", "locks/job", &page, b"").status, 201);
+    let increment = ("x-ms-sequence-number-action", "increment");
+    set(&[increment]);
+    assert_eq!(told(), all([None, None, None, None, Some("a/b")]), "a number alone leaves the rest as it is");
+    set(&[increment, ("x-ms-blob-content-type", "c/d")]);
+    assert_eq!(told(), all([None, None, None, None, Some("c/d")]));
+}
+
+#[test]
+fn a_container_has_no_lease_to_name() {
+    let emulator = Emulator::start().unwrap();
+    create(&emulator);
+    for method in ["DELETE", "GET", "HEAD"] {
+        let response = raw(&emulator, method, "locks?restype=container", &[("x-ms-lease-id", A)], b"");
+        assert_refused(&response, 412, "LeaseNotPresentWithContainerOperation");
+        let response = raw(&emulator, method, "other?restype=container", &[("x-ms-lease-id", A)], b"");
+        assert_refused(&response, 404, "ContainerNotFound");
+        let response = raw(&emulator, method, "locks?restype=container", &[("x-ms-lease-id", "me")], b"");
+        assert_refused(&response, 400, "InvalidHeaderValue");
+    }
+    assert_eq!(raw(&emulator, "HEAD", "locks/job", &[], b"").status, 200);
+}
+
+#[test]
+fn a_deleted_blob_is_gone_for_good() {
+    let emulator = Emulator::start().unwrap();
+    create(&emulator);
+    let response = raw(&emulator, "DELETE", "locks/job", &[], b"");
+    assert_eq!((response.status, response.header("x-ms-delete-type-permanent")), (202, Some("true")));
+}
+
+#[test]
+fn a_raw_plus_in_a_query_is_a_space() {
+    let emulator = Emulator::start().unwrap();
+    create(&emulator);
+    let sas = sas::with_plus(sas::ACCOUNT, sas::KEY);
+    assert_eq!(raw_with(&emulator, &sas, "HEAD", "locks/job", &[], b"").status, 200);
+    let response = raw_with(&emulator, &sas.replace("%2B", "+"), "HEAD", "locks/job", &[], b"");
+    assert_refused(&response, 403, "AuthenticationFailed");
+}
+
+#[test]
+fn the_time_of_a_break_is_told_to_the_nearest_second() {
+    for (passed, told) in [(5_300, 10), (5_600, 9)] {
+        let emulator = Emulator::start().unwrap();
+        create(&emulator);
+        let lease = [("x-ms-lease-action", "acquire"), ("x-ms-lease-duration", "15")];
+        assert_eq!(raw(&emulator, "PUT", "locks/job?comp=lease", &lease, b"").status, 201);
+        emulator.advance(Duration::from_millis(passed));
+        let response = raw(&emulator, "PUT", "locks/job?comp=lease", &[("x-ms-lease-action", "break")], b"");
+        assert_eq!(response.header("x-ms-lease-time"), Some(&*told.to_string()), "after {passed} ms of 15 s");
+    }
+}
+
 #[test]
 fn leases_of_anything_but_blobs_are_not_implemented() {
     let emulator = Emulator::start().unwrap();

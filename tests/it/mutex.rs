@@ -25,7 +25,7 @@ on_both_servers!(
     a_lease_with_an_end_that_is_taken_up_again_counts_as_the_shortest,
     a_lease_that_is_gone_is_not_taken_up_again,
     somebody_elses_lease_is_not_taken_up_and_stays_theirs,
-    a_lease_is_taken_up_with_a_look_and_a_renewal,
+    a_lease_is_taken_up_with_a_renewal_and_a_look,
 );
 
 fn a_lease_is_taken_refused_renewed_and_released(server: &Server) {
@@ -205,12 +205,12 @@ fn somebody_elses_lease_is_not_taken_up_and_stays_theirs(server: &Server) {
     }
 }
 
-fn a_lease_is_taken_up_with_a_look_and_a_renewal(server: &Server) {
+fn a_lease_is_taken_up_with_a_renewal_and_a_look(server: &Server) {
     let (proxy, mutex) = proxied(server, "resume-wire");
     let id = mutex.acquire_infinite().unwrap().id();
     proxy.forget();
     let lease = mutex.resume(id).unwrap();
-    assert_eq!(proxy.operations(), [Operation::Look, Operation::Renew]);
+    assert_eq!(proxy.operations(), [Operation::Renew, Operation::Look]);
     assert_eq!(lease.duration(), None);
 
     // Without the look nobody tells that it has no end.

@@ -1,4 +1,5 @@
-//! Names of every kind, other people's blobs, and credentials that may do little. Scenarios 24 to 26.
+//! Names of every kind, endpoints in every form, other people's blobs, and credentials that may do little. Scenarios 24
+//! to 26, and 36.
 
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ const LEASE: Duration = Duration::from_secs(15);
 
 on_both_servers!(
     every_name_is_a_lock_of_its_own_and_arrives_as_it_is,
+    an_endpoint_in_another_form_is_the_same_lock_or_an_error,
     a_lease_of_another_lock_is_refused,
     somebodys_blob_used_as_a_lock_keeps_its_content_and_metadata,
     shared_access_signatures_of_three_sorts_lock,
@@ -101,6 +103,36 @@ fn every_name_is_a_lock_of_its_own_and_arrives_as_it_is(server: &Server) {
     for (mutex, lease) in &mut leases {
         mutex.release(lease).unwrap();
     }
+}
+
+// Scenario 36.
+fn an_endpoint_in_another_form_is_the_same_lock_or_an_error(server: &Server) {
+    let (name, port) = (unique("endpoint"), server.port());
+    let guard = server.container(&name).locker("job").unwrap().lock().unwrap();
+    let with = |endpoint: &str| {
+        let text = format!("{};BlobEndpoint={endpoint}", without_endpoint(&server.connection_string()));
+        Container::from_connection_string(&text, &name)
+    };
+    for endpoint in [
+        format!("http://127.0.0.1:{port}/{ACCOUNT}"),
+        format!("http://127.0.0.1:{port}/{ACCOUNT}/"),
+        format!("HTTP://LocalHost:{port}/{ACCOUNT}"),
+    ] {
+        let error = with(&endpoint).unwrap().locker("job").unwrap().try_lock().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::WouldBlock, "{endpoint}: {error:?}");
+    }
+    for path in [format!("{ACCOUNT}/{name}"), format!("{ACCOUNT}/{name}/"), name.clone(), String::new()] {
+        let locked = with(&format!("http://127.0.0.1:{port}/{path}"))
+            .and_then(|container| container.locker("job")?.try_lock()?.unlock());
+        let error = locked.expect_err("two locks from one name");
+        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{path}: {error:?}");
+    }
+    guard.unlock().unwrap();
+}
+
+fn without_endpoint(connection_string: &str) -> String {
+    let fields = connection_string.split(';').filter(|field| !field.starts_with("BlobEndpoint="));
+    fields.collect::<Vec<_>>().join(";")
 }
 
 fn a_lease_of_another_lock_is_refused(server: &Server) {

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use azmutex::container::Builder;
 use azmutex::credential::Credential;
-use azmutex::credential::entra::{AccessToken, ServicePrincipal, TokenError, WorkloadIdentity};
+use azmutex::credential::entra::{AccessToken, GitHubActions, ServicePrincipal, TokenError, WorkloadIdentity};
 use azmutex::emulator::Emulator;
 use azmutex::lease::Break;
 use azmutex::retry::Policy;
@@ -21,6 +21,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
+use crate::entra::certificate::{PKCS8, in_one_file};
 use crate::entra::login::TokenFile;
 use crate::hostile::nobody;
 use crate::hostile::reflection::reflections;
@@ -364,6 +365,33 @@ fn a_platform_s_token() {
     let file = TokenFile::new(ASSERTION);
     fails_to_log_in(ASSERTION, |url| {
         WorkloadIdentity::new(TENANT, CLIENT, file.path()).authority(url).build().unwrap()
+    });
+}
+
+#[test]
+fn a_certificate_s_key() {
+    let file = TokenFile::new(&in_one_file());
+    // All but the last line of the key, which is short.
+    let lines = PKCS8.lines().filter(|line| line.len() == 64).collect::<Vec<_>>().concat();
+    fails_to_log_in(&lines, |url| {
+        ServicePrincipal::certificate(TENANT, CLIENT, file.path()).authority(url).build().unwrap()
+    });
+}
+
+#[test]
+fn a_job_s_token() {
+    fails_to_log_in(ASSERTION, |url| {
+        let url = format!("{url}/94//idtoken?api-version=2.0");
+        GitHubActions::new(TENANT, CLIENT, &url, ASSERTION).authority("http://127.0.0.1:1").build().unwrap()
+    });
+}
+
+#[test]
+fn what_vouches_for_a_job() {
+    let github =
+        Peer::start(|_| Reply::Answer(response(200, &[], format!(r#"{{"value":"{ASSERTION}"}}"#).into_bytes())));
+    fails_to_log_in(ASSERTION, |url| {
+        GitHubActions::new(TENANT, CLIENT, &github.url(), TOKEN).authority(url).build().unwrap()
     });
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use azmutex::credential::Credential;
 use azmutex::{Container, ErrorKind};
 
-use crate::support::azurite::{self, azurite_https};
+use crate::support::azurite::{self, azurite_https, azurite_with_an_authority_s_certificate};
 use crate::support::{process, unique};
 
 const KEY: &str = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
@@ -21,10 +21,18 @@ fn a_certificate_that_nobody_vouches_for_ends_the_wait_at_once() {
     let Some(azurite) = azurite_https() else { return };
     let start = Instant::now();
     let error = container(azurite.port()).locker("job").unwrap().lock().unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert_eq!(error.kind(), ErrorKind::Untrusted);
     let text = format!("{error:?}");
     assert!(text.contains("no trusted TLS connection") && text.contains("certificate"), "{text}");
     assert!(start.elapsed() < Duration::from_secs(5), "{text}");
+}
+
+#[test]
+fn an_authority_s_certificate_is_named_as_such() {
+    let Some(azurite) = azurite_with_an_authority_s_certificate() else { return };
+    let error = container(azurite.port()).locker("job").unwrap().lock().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Untrusted, "{error:?}");
+    assert!(error.to_string().contains("its certificate is an authority's own (CA)"), "{error:?}");
 }
 
 /// With the certificate among those that the platform trusts, in a process of its own.

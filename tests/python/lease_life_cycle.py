@@ -18,7 +18,9 @@ from azure.storage.blob import (
     BlobServiceClient,
     ContainerClient,
     ContainerSasPermissions,
+    ContentSettings,
     ResourceTypes,
+    StandardBlobTier,
     generate_account_sas,
     generate_blob_sas,
     generate_container_sas,
@@ -72,6 +74,8 @@ def containers(service):
     check("a container that was created", container.exists())
     check("its metadata", container.get_container_properties().metadata, {"purpose": "locks"})
     refused("its creation again", "409 ContainerAlreadyExists", container.create_container)
+    no_lease = "412 LeaseNotPresentWithContainerOperation"
+    refused("its deletion by a lease", no_lease, container.delete_container, lease=A)
 
 
 def blobs(container):
@@ -87,10 +91,15 @@ def blobs(container):
     check("its name", blob.get_blob_properties().name, "a b/é+%2F")
     refused("an upload over it", "409 BlobAlreadyExists", blob.upload_blob, b"second")
     check("it is as it was", blob.download_blob().readall(), b"first")
-    blob.upload_blob(b"third", overwrite=True)
+    blob.upload_blob(b"third", overwrite=True, content_settings=ContentSettings("text/plain", cache_control="no-store"))
+    settings = blob.get_blob_properties().content_settings
+    check("its headers", (settings.content_type, settings.cache_control), ("text/plain", "no-store"))
+    blob.set_http_headers(ContentSettings(content_language="de"))
+    settings = blob.get_blob_properties().content_settings
+    check("headers set anew", (settings.cache_control, settings.content_language), (None, "de"))
     check("what was put over it", blob.download_blob().readall(), b"third")
     check("the metadata went with the content", blob.get_blob_properties().metadata, {})
-    blob.delete_blob()
+    blob.delete_blob(delete_snapshots="include")
     check("a blob that was deleted", blob.exists(), False)
     blob.upload_blob(b"")
     check("a blob of no content", blob.download_blob().readall(), b"")
@@ -209,6 +218,31 @@ def conditions(container):
     refused("a write if there was one since", "412 ConditionNotMet", blob.set_blob_metadata, {}, **since)
 
 
+def unknown(container):
+    """What would be done by half is not done."""
+    blob = container.get_blob_client("unknown")
+    etag = blob.upload_blob(b"")["etag"]
+    no = "501 NotImplemented"
+    tagged = {"if_tags_match_condition": "owner = 'me'"}
+    again = {"overwrite": True}
+    refused("an upload with tags", no, blob.upload_blob, b"x", tags={"owner": "me"}, **again)
+    refused("an upload to a tier", no, blob.upload_blob, b"x", standard_blob_tier=StandardBlobTier.COOL, **again)
+    refused("an upload with a checksum", no, blob.upload_blob, b"x", validate_content=True, **again)
+    refused("an upload by tags", no, blob.upload_blob, b"x", **again, **tagged)
+    refused("a look by tags", no, blob.get_blob_properties, **tagged)
+    refused("a deletion by tags", no, blob.delete_blob, **tagged)
+    refused("a lease by tags", no, blob.acquire_lease, 15, **tagged)
+    refused("the deletion of snapshots", no, blob.delete_blob, delete_snapshots="only")
+    copy = container.get_blob_client("copy")
+    refused("a copy", no, copy.start_copy_from_url, blob.url)
+    refused("a copy at once", no, copy.start_copy_from_url, blob.url, requires_sync=True)
+    refused("an upload from elsewhere", no, copy.upload_blob_from_url, blob.url)
+    refused("a snapshot", no, blob.create_snapshot)
+    refused("a lease on the container", no, container.acquire_lease, 15)
+    check("the blob is as it was", blob.get_blob_properties().etag, etag)
+    check("and the copy is not there", copy.exists(), False)
+
+
 def signatures(service, container):
     account = {"account_name": service.account_name, "account_key": service.credential.account_key}
     expiry = {"expiry": datetime.now(timezone.utc) + timedelta(hours=1)}
@@ -271,7 +305,7 @@ def main():
     print(f"ok: asked in the version {service.api_version}", flush=True)
     containers(service)
     container = service.get_container_client(CONTAINER)
-    for part in (blobs, leases, breaks, expiry, protection, conditions):
+    for part in (blobs, leases, breaks, expiry, protection, conditions, unknown):
         part(container)
     signatures(service, container)
     the_end(container)

@@ -1,11 +1,19 @@
-//! Mistakes that a lock could have made.
+//! Mistakes that a lock could have made, and what finds each.
+
+use std::fmt;
+
+/// The simulation finds its mistakes within so many runs.
+pub(crate) const RUNS: u32 = 500;
 
 /// One mistake, as changes to the source.
+#[derive(Copy, Clone)]
 pub(crate) struct Flaw {
     pub(crate) name: &'static str,
+    pub(crate) finder: Finder,
     pub(crate) edits: &'static [Edit],
 }
 
+/// A change within a function.
 pub(crate) struct Edit {
     pub(crate) file: &'static str,
     /// Is there just once.
@@ -13,193 +21,46 @@ pub(crate) struct Edit {
     pub(crate) replace: &'static str,
 }
 
-macro_rules! flaws {
-    ($($name:literal { $($file:literal: $find:literal => $replace:literal)* })*) => {
-        pub(crate) const FLAWS: &[Flaw] = &[$(Flaw {
-            name: $name,
-            edits: &[$(Edit { file: $file, find: $find, replace: $replace }),*],
-        }),*];
-    };
+/// What has to find a mistake.
+#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Finder {
+    /// Its first [`RUNS`] runs.
+    Simulation,
+    /// One test of the library, in one go: of one unit, of what happens at the same time, or the model.
+    Test(&'static str),
 }
 
-flaws! {
-    "the deadline counts from the answer" {
-        "hold.rs": "self.granted(seek, now, sent, jitter)" => "self.granted(seek, now, now, jitter)"
-        "hold.rs": "let tenure = self.tenure(sent, jitter);\n                    self.state" =>
-            "let tenure = self.tenure(now, jitter);\n                    self.state"
+impl fmt::Display for Finder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Finder::Simulation => write!(f, "the simulation, in {RUNS} runs"),
+            Finder::Test(name) => write!(f, "{name}"),
+        }
     }
-    "the deadline counts with the configured duration, not the granted one" {
-        "hold.rs": "let tenure = Tenure { valid_until, renew_at: Moment::PAST, failures: 0 };" =>
-            "let tenure = Tenure { valid_until, renew_at: Moment::PAST, failures: 0 };
-             let settings = Settings { term: Term::DEFAULT, ..settings };"
-    }
-    "no margin" {
-        "lease.rs": "self.ends(sent).before(margin.unwrap_or_default())" =>
-            "self.ends(sent).before(margin.filter(|_| false).unwrap_or_default())"
-    }
-    "a margin of two seconds, and none for drift" {
-        "lease.rs": "Duration::from_secs(2) + duration / 50" =>
-            "Duration::from_secs(2)"
-    }
-    "a clock that stops in suspend" {
-        "testing/sim/world.rs": "self.stand_still(who, pause, how);" =>
-            "if trouble == Trouble::Suspend {
-                 self.freeze(who, pause);
-             } else {
-                 self.stand_still(who, pause, how);
-             }"
-    }
-    "a renewal's failure is taken for success" {
-        "hold.rs": "Outcome::Broken => return self.lose(Lost::Broken)," =>
-            "Outcome::Broken => return self.lose(Lost::Broken),
-             Outcome::Failed { .. } => {
-                 let tenure = self.tenure(sent, jitter);
-                 self.state = if self.once { State::Over } else { State::Held(tenure) };
-                 return Step::Tell(Told::Renewed { valid_until: tenure.valid_until, ends: self.ends });
-             }"
-    }
-    "a renewal's failure is taken for a loss" {
-        "hold.rs": "Outcome::Broken => return self.lose(Lost::Broken)," =>
-            "Outcome::Broken => return self.lose(Lost::Broken),
-             Outcome::Failed { .. } => return self.lose(Lost::Taken),"
-    }
-    "a refusal of the credential is taken for a loss" {
-        "hold.rs": "Outcome::Broken => return self.lose(Lost::Broken)," =>
-            "Outcome::Broken => return self.lose(Lost::Broken),
-             Outcome::Denied => return self.lose(Lost::Taken),"
-    }
-    "a renewal under a foreign id is accepted" {
-        "hold.rs": "Outcome::Leased(id) if id == self.id => {" => "Outcome::Leased(_) => {"
-    }
-    "an acquire under a foreign id is accepted" {
-        "hold.rs": "(Ask::Acquire, Outcome::Leased(id)) if id == self.id =>" =>
-            "(Ask::Acquire, Outcome::Leased(_)) =>"
-    }
-    "a renewal that comes after the loss undoes it" {
-        "hold.rs": "if now >= tenure.valid_until {" =>
-            "if now >= tenure.valid_until
-                 && !matches!(input, Input::Answer { outcome: Outcome::Leased(_), .. })
-             {"
-        "standing.rs": "        self.check(now)?;\n" =>
-            "        self.lost = None;\n        let _ = now;\n"
-    }
-    "a renewal that the guard hears of too late undoes the loss" {
-        "standing.rs": "        self.check(now)?;\n" =>
-            "        self.lost = None;\n        let _ = now;\n"
-    }
-    "a new id for each try" {
-        "lease.rs": "    /// Bits to start a pseudo-random sequence with." =>
-            "    pub(crate) fn next(mut self) -> LeaseId {
-                 self.0[15] = self.0[15].wrapping_add(1);
-                 self
-             }
+}
 
-             /// Bits to start a pseudo-random sequence with."
-        "hold.rs": "seek.stage = Stage::Asked(ask);" =>
-            "seek.stage = Stage::Asked(ask);
-             if ask == Ask::Acquire {
-                 self.id = self.id.next();
-             }"
-    }
-    "a mere look after an acquire without an answer" {
-        "hold.rs": "if seek.unsure || seek.blind { Ask::Acquire }" => "if seek.blind { Ask::Acquire }"
-    }
-    "what was begun is not undone" {
-        "hold.rs": "if seek.unsure { State::Releasing(" => "if seek.unsure && self.once { State::Releasing("
-    }
-    "a lock granted to a caller who has left is kept" {
-        "hold.rs": "self.state = State::Releasing(self.release(self.ends, self.settings.policy.retries, true));" =>
-            "self.state = State::Over;"
-    }
-    "a lock that was lost is left to itself" {
-        "hold.rs": "        if self.once { Step::End } else {" => "        if self.once || self.leaving { Step::End } else {"
-        "hold.rs": "        if self.leaving {\n            // One release, so that" =>
-            "        if self.leaving && self.once {\n            // One release, so that"
-    }
-    "a repeated release that finds the lease gone is an error" {
-        "hold.rs": "(_, Some(_)) if self.perhaps_released =>" => "(_, Some(_)) if self.perhaps_released && self.ends == Moment::NEVER =>"
-    }
-    "the release of a lease that ran out is Ok" {
-        "hold.rs": "if now >= tenure.valid_until {" => "if now >= tenure.valid_until && !self.leaving {"
-    }
-    "a repeated release forgets that the lease was lost" {
-        "hold/call.rs": "Hold::release_again(settings, id, kept.ends, kept.lost, kept.perhaps_released)" =>
-            "Hold::release_again(settings, id, kept.ends, None, kept.perhaps_released)"
-    }
-    "a lease that is being broken counts as free" {
-        "lease.rs": "matches!(self, LockState::Leased | LockState::LeasedForever | LockState::Breaking)" =>
-            "matches!(self, LockState::Leased | LockState::LeasedForever)"
-    }
-    "a bare 404 counts as the service's" {
-        "rest/answer.rs": "    let code = service_code(reply);\n    let definite" =>
-            "    let code = service_code(reply);
-             if reply.status == 404 && code.is_none() {
-                 return Outcome::NoBlob;
-             }
-             let definite"
-    }
-    "the release at a loss does not wait for the guard" {
-        "hold.rs": "        if self.leaving {\n            // One release, so that" =>
-            "        if now > Moment::PAST {\n            // One release, so that"
-    }
-    "Retry-After is honoured beyond the deadline" {
-        "hold.rs": "tenure.renew_at = now.after(pause.min(left / 2));" =>
-            "tenure.renew_at = now.after(pause);"
-    }
-    "a release without an answer is forgotten" {
-        "hold.rs": "self.perhaps_released |= applied == Applied::Perhaps;" =>
-            "let _ = applied;"
-    }
-    "a renewal that hangs takes all of the time that is left" {
-        "hold.rs": "attempt_limit.min(tenure.valid_until.left(now) / 2);" =>
-            "attempt_limit.min(tenure.valid_until.left(now));"
-    }
-    "the lock is renewed at the last moment" {
-        "hold.rs": "            renew_at: sent.after(retry::shortened(self.settings.renew_every, 10, jitter))," =>
-            "            renew_at: self.settings.term.valid_until(sent).before(Duration::from_millis((jitter >> 22).into())),"
-    }
-    "a holder is not told at once that its lease was broken" {
-        "hold.rs": "                Outcome::Broken => return self.lose(Lost::Broken),\n" => ""
-    }
-    "a lease that was lost is still held, says its owner" {
-        "hold/call.rs": "        self.kept.lost = Some(lost);\n" => ""
-    }
-    "a lease is renewed after its loss" {
-        "hold/call.rs": "kept.lost.or(kept.let_go.then_some(Lost::Released))" => "kept.let_go.then_some(Lost::Released)"
-    }
-    "the release of what somebody else took is Ok" {
-        "hold.rs": "(_, Some(_)) if self.perhaps_released =>" => "(_, Some(_)) if self.perhaps_released || gone == Some(Lost::Taken) =>"
-    }
-    "unlocking waits for the next renewal" {
-        "hold.rs": "        if self.leaving {\n            self.state = State::Releasing(self.release(self.ends, self.settings.policy.retries, false));" =>
-            "        if self.leaving && now >= tenure.renew_at {\n            self.state = State::Releasing(self.release(self.ends, self.settings.policy.retries, false));"
-    }
-    "a wait reaches past its end" {
-        "hold.rs": "    let until = now.after(pause);\n    match wait {" =>
-            "    let until = now.after(pause);\n    match Some(wait).filter(|_| until < now).unwrap_or(Wait::Forever) {"
-    }
-    "the pauses of a wait grow without a bound" {
-        "hold.rs": "retry::growing(self.settings.first_pause, self.settings.longest_pause, seek.busy, jitter)" =>
-            "retry::growing(self.settings.first_pause, Duration::MAX, seek.busy, jitter)"
-    }
-    "who waits knocks instead of looking" {
-        "hold.rs": "if seek.unsure || seek.blind { Ask::Acquire } else { Ask::Look }" => "Ask::Acquire"
-    }
-    "who may not look gives up" {
-        "hold.rs": "                seek.blind = true;\n" => "                return self.give_up(seek, Why::Failed);\n"
-    }
-    "a wait bears no failure" {
-        "hold.rs": "Wait::Forever => (now.since(since) < policy.patience, pause" => "Wait::Forever => (now < since, pause"
-    }
-    "who does not want to wait tries without end" {
-        "hold.rs": "(seek.failures <= policy.retries && pause <= policy.longest_pause, pause)" =>
-            "(pause <= policy.longest_pause, pause)"
-    }
-    "Retry-After is ignored" {
-        "retry.rs": "own.max(retry_after.unwrap_or_default().min(LONGEST_RETRY_AFTER))" =>
-            "own.max(retry_after.unwrap_or_default().min(Duration::ZERO.min(LONGEST_RETRY_AFTER)))"
-    }
-    "the last reason of a loss is told, not the first" {
-        "standing.rs": "*self.lost.get_or_insert(lost)" => "*self.lost.insert(lost)"
-    }
+/// `"what is wrong" { "file": "what is right" => "what is done instead" }`, found by the simulation; or
+/// `"what is wrong" by "test" { .. }`.
+macro_rules! flaws {
+    ($($name:literal $(by $test:literal)? { $($file:literal: $find:literal => $replace:literal)* })*) => {
+        pub(super) const FLAWS: &[super::Flaw] = &[$(super::Flaw {
+            name: $name,
+            finder: flaws!(@finder $($test)?),
+            edits: &[$(super::Edit { file: $file, find: $find, replace: $replace }),*],
+        }),*];
+    };
+    (@finder) => { super::Finder::Simulation };
+    (@finder $test:literal) => { super::Finder::Test($test) };
+}
+
+mod call;
+mod caller;
+mod carry;
+mod hold;
+mod standing;
+mod threads;
+
+pub(crate) fn all() -> impl Iterator<Item = Flaw> {
+    let areas = [hold::FLAWS, carry::FLAWS, call::FLAWS, caller::FLAWS, standing::FLAWS, threads::FLAWS];
+    areas.into_iter().flatten().copied()
 }

@@ -1,118 +1,68 @@
-//! Has the simulation teeth? A copy of the library is given each mistake that is listed in `flaws.rs`, one after the
-//! other, and the simulation must find it within so many runs.
+//! Have the tests teeth? A copy of the library is built that has all the mistakes of [`flaws`] in it, each turned off.
+//! One after the other they are turned on, and what is named beside each must find it.
 //!
 //! ```sh
-//! cargo test --test teeth
+//! cargo test --test teeth             # all of them
+//! cargo test --test teeth -- renewal  # those whose name has that word
 //! ```
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::disallowed_methods)]
 
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+use std::thread;
+use std::time::Instant;
 
-use flaws::{FLAWS, Flaw};
+use copy::Copy;
+use flaws::{Finder, Flaw};
 
+mod copy;
 mod flaws;
 
-/// Each mistake is found within so many runs.
-const RUNS: u32 = 500;
-
 fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
     // Asked for a list of its tests, as some test runners do, it has none to name.
-    if std::env::args().any(|argument| argument == "--list") {
+    if arguments.iter().any(|argument| argument == "--list") {
         return;
     }
-    let copy = Copy::new();
-    let sound = text(&copy.simulate());
-    assert!(sound.contains("test result: ok"), "it does not pass without a mistake:\n{sound}");
-    println!("without a mistake: {RUNS} runs, no violation");
+    let words: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with("--")).collect();
+    let is_wanted = |flaw: &&Flaw| words.iter().all(|word| flaw.name.contains(*word));
 
-    let mut missed = Vec::new();
-    for flaw in FLAWS {
-        copy.make(flaw);
-        let output = text(&copy.simulate());
-        copy.mend(flaw);
-        match output.lines().find_map(|line| line.trim().strip_prefix("seed ")?.split_once(" violated: ")) {
-            Some((seed, violated)) => {
-                let rule = violated.split(": ").next().unwrap();
-                println!("{}: run {seed} violates \"{rule}\"", flaw.name);
-            }
-            None => {
-                println!("{}: MISSED\n{output}", flaw.name);
-                missed.push(flaw.name);
-            }
+    let started = Instant::now();
+    // All of them are built, so that a filter changes nothing but what is run.
+    let flaws: Vec<Flaw> = flaws::all().collect();
+    let copy = Copy::build(&flaws);
+    println!("{} mistakes planted in {:.1?}", flaws.len(), started.elapsed());
+
+    let wanted: Vec<(usize, &Flaw)> = (1..).zip(&flaws).filter(|(_, flaw)| is_wanted(flaw)).collect();
+    let missed = Mutex::new(Vec::new());
+    // What mostly waits goes on beside what only computes.
+    let (simulated, tested): (Vec<_>, Vec<_>) = wanted.iter().partition(|(_, flaw)| flaw.finder == Finder::Simulation);
+    thread::scope(|scope| {
+        for flaws in [simulated, tested] {
+            scope.spawn(|| search(&copy, flaws, &missed));
         }
-    }
+    });
+    let missed = missed.into_inner().unwrap();
     assert!(missed.is_empty(), "missed: {missed:#?}");
-    println!("{} mistakes, each found within {RUNS} runs", FLAWS.len());
+    println!("{} mistakes, each found, in {:.1?}", wanted.len(), started.elapsed());
 }
 
-/// A copy of the library, in a folder of its own. It shares the target folder, and so what is built of other crates.
-struct Copy {
-    root: PathBuf,
-    copy: PathBuf,
-}
-
-impl Copy {
-    fn new() -> Copy {
-        let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-        let copy = Path::new(env!("CARGO_TARGET_TMPDIR")).join("teeth");
-        let _ = fs::remove_dir_all(&copy);
-        fs::create_dir_all(&copy).unwrap();
-        for name in ["Cargo.lock", "README.md"] {
-            fs::copy(root.join(name), copy.join(name)).unwrap();
-        }
-        copy_folder(&root.join("src"), &copy.join("src"));
-        // Only the library is tested, and what is not there cannot be a target.
-        let manifest = fs::read_to_string(root.join("Cargo.toml")).unwrap();
-        let (before, after) = manifest.split_once("[[test]]").unwrap();
-        let (_, after) = after.split_once("[package.metadata").unwrap();
-        fs::write(copy.join("Cargo.toml"), format!("{before}[package.metadata{after}")).unwrap();
-        Copy { root, copy }
+/// Has each of these mistakes looked for, after everything that looks for them passed without one.
+fn search(copy: &Copy, flaws: Vec<(usize, &Flaw)>, missed: &Mutex<Vec<&str>>) {
+    for finder in flaws.iter().map(|(_, flaw)| flaw.finder).collect::<BTreeSet<_>>() {
+        let begun = Instant::now();
+        let sound = copy.run(None, finder);
+        assert!(sound.passed, "{finder} does not pass without a mistake:\n{}", sound.output);
+        println!("without a mistake: {finder} passes ({:.1?})", begun.elapsed());
     }
-
-    fn make(&self, flaw: &Flaw) {
-        for edit in flaw.edits {
-            let path = self.copy.join("src").join(edit.file);
-            let source = fs::read_to_string(&path).unwrap();
-            let found = source.matches(edit.find).count();
-            assert_eq!(found, 1, "{}: {:?} is {found} times in {}", flaw.name, edit.find, edit.file);
-            fs::write(path, source.replace(edit.find, edit.replace)).unwrap();
-        }
+    for (number, flaw) in flaws {
+        let begun = Instant::now();
+        let run = copy.run(Some(number), flaw.finder);
+        let finding = run.finding().unwrap_or_else(|| {
+            missed.lock().unwrap().push(flaw.name);
+            format!("MISSED by {}\n{}", flaw.finder, run.output)
+        });
+        println!("{}: {finding} ({:.1?})", flaw.name, begun.elapsed());
     }
-
-    fn mend(&self, flaw: &Flaw) {
-        for edit in flaw.edits {
-            let file = Path::new("src").join(edit.file);
-            fs::copy(self.root.join(&file), self.copy.join(&file)).unwrap();
-        }
-    }
-
-    fn simulate(&self) -> Output {
-        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
-        let mut cargo = Command::new(env!("CARGO"));
-        // Each mistake is built anew, and faster so.
-        cargo.args(["--config", "profile.dev.package.azmutex.debug=false"]);
-        cargo.args(["test", "--locked", "--lib", "testing::sim::never_two_holders", "--", "--nocapture"]);
-        cargo.current_dir(&self.copy).env("CARGO_TARGET_DIR", target);
-        cargo.env("AZMUTEX_SIM_RUNS", RUNS.to_string()).env_remove("AZMUTEX_SIM_SEED").env_remove("AZMUTEX_SIM_EVENTS");
-        cargo.output().unwrap()
-    }
-}
-
-fn copy_folder(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy_folder(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), target).unwrap();
-        }
-    }
-}
-
-fn text(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }

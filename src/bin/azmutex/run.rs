@@ -24,7 +24,7 @@ pub(crate) fn run(arguments: Run) -> Result<u8, Failure> {
     let store = if emulator { Store::emulator(&container)? } else { Store::account(&container)? };
     let mut locker = Locker::builder(store.container.mutex(&name)?).lease(Duration::from_secs(lease));
     if verbose {
-        locker = locker.on_event(tell::note);
+        locker = locker.on_event(|event| tell::note(&event));
     }
     let guard = obtain(&locker.build()?, timeout, &wait, &signals)?;
     match Command::start(&command, &guard) {
@@ -52,15 +52,17 @@ fn obtain(
         return Err(end);
     }
     result.map_err(|error| match timeout {
-        Some(timeout) if error.kind() == ErrorKind::TimedOut => timed_out(timeout, error.source()),
+        Some(timeout) if error.kind() == ErrorKind::TimedOut => timed_out(locker.name(), timeout, error.source()),
         _ => error.into(),
     })
 }
 
-fn timed_out(timeout: Duration, last_failure: Option<&dyn Error>) -> Failure {
-    let mut text = format!("the lock was not obtained within {timeout:?}");
-    if let Some(failure) = last_failure {
-        text = format!("{text}; the last failure was: {failure:?}");
+fn timed_out(name: &str, timeout: Duration, last_failure: Option<&dyn Error>) -> Failure {
+    let lock = format!("lock {name:?}: ");
+    let mut text = format!("{lock}not obtained within {timeout:?}");
+    if let Some(failure) = last_failure.map(|failure| format!("{failure:?}")) {
+        // It is about the same lock.
+        text = format!("{text}; the last failure was: {}", failure.strip_prefix(&lock).unwrap_or(&failure));
     }
     Failure::new(exit::NOT_OBTAINED, text)
 }

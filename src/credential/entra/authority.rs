@@ -72,6 +72,15 @@ impl Authority {
         self.endpoint.origin()
     }
 
+    /// Where tokens are asked for.
+    pub(super) fn url(&self) -> String {
+        format!("{}{}", self.origin(), self.path())
+    }
+
+    fn path(&self) -> String {
+        format!("/{}/oauth2/v2.0/token", self.login.tenant)
+    }
+
     /// A token for whoever knows this secret.
     pub(super) fn by_secret(&self, secret: &str) -> Result<AccessToken, TokenError> {
         self.redeem(&[("client_secret", secret)], secret)
@@ -85,13 +94,12 @@ impl Authority {
     }
 
     fn redeem(&self, proof: &[(&str, &str)], secret: &str) -> Result<AccessToken, TokenError> {
-        let path = format!("/{}/oauth2/v2.0/token", self.login.tenant);
         let who = [
             ("client_id", &*self.login.client_id),
             ("grant_type", "client_credentials"),
             ("scope", &*self.login.scope),
         ];
-        self.endpoint.post(&path, form(who.iter().chain(proof)), &[secret])
+        self.endpoint.post(&self.path(), form(who.iter().chain(proof)), &[secret])
     }
 }
 

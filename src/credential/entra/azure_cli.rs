@@ -13,7 +13,7 @@ use super::scope::{SCOPE, check_scope, resource};
 use super::source::{AccessToken, TokenError, TokenSource};
 use crate::clock;
 use crate::credential::Credential;
-use crate::environment::{self, Environment};
+use crate::environment::{self, CLI_SECONDS, Environment};
 use crate::error::{Error, Result};
 use crate::redact::{tidy, without_tokens};
 
@@ -34,14 +34,14 @@ const LIMITS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from
 #[must_use = "settings do nothing until `build`"]
 pub struct AzureCli {
     tenant: Option<String>,
-    limit: Duration,
+    limit: Option<Duration>,
     scope: String,
 }
 
 impl AzureCli {
     /// The account and tenant that the CLI has chosen.
     pub fn new() -> AzureCli {
-        AzureCli { tenant: None, limit: LIMIT, scope: SCOPE.to_owned() }
+        AzureCli { tenant: None, limit: None, scope: SCOPE.to_owned() }
     }
 
     /// A tenant: its id, or one of its domain names. Defaults to the one that the CLI has chosen.
@@ -50,9 +50,10 @@ impl AzureCli {
         self
     }
 
-    /// How long one run of `az` may take, from 1 s to 5 min; after that it is killed. Defaults to 10 s.
+    /// How long one run of `az` may take, from 1 s to 5 min; after that it is killed. Defaults to what the environment
+    /// variable `AZMUTEX_AZ_SECONDS` says, and without it to 10 s.
     pub fn limit(mut self, limit: Duration) -> Self {
-        self.limit = limit;
+        self.limit = Some(limit);
         self
     }
 
@@ -68,12 +69,23 @@ impl AzureCli {
     ///
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if a setting cannot be what was meant.
     pub fn build(self) -> Result<Credential> {
+        self.build_in(&Environment::of_process())
+    }
+
+    pub(in crate::credential) fn build_in(self, environment: &Environment<'_>) -> Result<Credential> {
         self.tenant.as_deref().map_or(Ok(()), check_tenant)?;
         check_scope(&self.scope)?;
-        if !LIMITS.contains(&self.limit) {
-            return Err(Error::input(format!("a run of `az` may take 1 s to 5 min, not {:?}", self.limit)));
+        let given = match self.limit {
+            Some(limit) => Some(limit),
+            None => environment.azure_cli_limit()?,
+        };
+        let limit = given.unwrap_or(LIMIT);
+        if !LIMITS.contains(&limit) {
+            let named = if self.limit.is_none() { format!("{CLI_SECONDS}: ") } else { String::new() };
+            return Err(Error::input(format!("{named}a run of `az` may take 1 s to 5 min, not {limit:?}")));
         }
-        Ok(Credential::entra(Arc::new(self)))
+        let is_set_in_code = self.limit.is_some();
+        Ok(Credential::entra(Arc::new(Source { tenant: self.tenant, scope: self.scope, limit, is_set_in_code })))
     }
 }
 
@@ -88,13 +100,20 @@ impl Credential {
     ///
     /// # Errors
     ///
-    /// None; that `az` is not there is told when it is needed.
+    /// Those of [`AzureCli::build`]; that `az` is not there is told when it is needed.
     pub fn azure_cli() -> Result<Credential> {
         AzureCli::new().build()
     }
 }
 
-impl TokenSource for AzureCli {
+struct Source {
+    tenant: Option<String>,
+    scope: String,
+    limit: Duration,
+    is_set_in_code: bool,
+}
+
+impl TokenSource for Source {
     fn fetch(&self) -> Result<AccessToken, TokenError> {
         let Some(program) = Environment::of_process().azure_cli() else {
             return Err(TokenError::definite("there is no `az` on the PATH; install it, or choose another credential"));
@@ -106,7 +125,11 @@ impl TokenSource for AzureCli {
         let stderr = without_tokens(&String::from_utf8_lossy(&finished.stderr));
         let said = if stderr.trim().is_empty() { String::new() } else { format!(": {}", tidy(stderr.trim(), &[])) };
         match finished.exit {
-            Exit::OutOfTime => Err(TokenError::passing(format!("`az` did not end within {:?}{said}", self.limit))),
+            Exit::OutOfTime => {
+                let limit = self.limit;
+                let more = if self.is_set_in_code { String::new() } else { format!("; {CLI_SECONDS} gives it more") };
+                Err(TokenError::passing(format!("`az` did not end within {limit:?}{said}{more}")))
+            }
             Exit::With(status) if !status.success() => {
                 Err(TokenError::definite(format!("`az` ended with {status}{said}")))
             }
@@ -118,9 +141,13 @@ impl TokenSource for AzureCli {
     fn name(&self) -> String {
         "the Azure CLI".to_owned()
     }
+
+    fn limit(&self) -> Option<Duration> {
+        Some(self.limit)
+    }
 }
 
-impl AzureCli {
+impl Source {
     fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
         command.args(["account", "get-access-token", "--output", "json", "--resource", resource(&self.scope)]);
@@ -153,7 +180,9 @@ mod tests {
 
     #[test]
     fn what_is_run() {
-        let command = AzureCli::new().tenant("t").command(Path::new("/opt/bin/az"));
+        let (tenant, scope) = (Some("t".to_owned()), SCOPE.to_owned());
+        let source = Source { tenant, scope, limit: LIMIT, is_set_in_code: false };
+        let command = source.command(Path::new("/opt/bin/az"));
         let arguments: Vec<_> = command.get_args().map(|argument| argument.to_str().unwrap()).collect();
         assert_eq!(
             arguments.join(" "),

@@ -43,6 +43,15 @@ pub(crate) struct NoToken {
     pub(crate) retry_after: Duration,
 }
 
+/// The token is not renewed, though the one at hand still serves.
+pub(crate) struct Failing {
+    /// Grows with each row of failures: 1 is the first.
+    pub(crate) row: u64,
+    /// How long the token at hand is still good.
+    pub(crate) left: Duration,
+    pub(crate) why: NoToken,
+}
+
 pub(crate) struct TokenCache(Arc<Shared>);
 
 struct Shared {
@@ -75,7 +84,9 @@ impl TokenCache {
                 Lookup::Have(token) => return Ok(token),
                 Lookup::Failed(no_token) => return Err(no_token),
                 Lookup::Wait if now >= end => {
-                    let error = TokenError::passing(format!("it has not answered within {limit:.1?}"));
+                    let most =
+                        self.source().limit().map_or_else(String::new, |most| format!(", and may take {most:?}"));
+                    let error = TokenError::passing(format!("it has not answered within {limit:.1?}{most}"));
                     return Err(NoToken { error, retry_after: Duration::ZERO });
                 }
                 Lookup::Wait => {
@@ -84,6 +95,11 @@ impl TokenCache {
                 }
             }
         }
+    }
+
+    /// Whether the token at hand could not be renewed, when that was tried last. Never waits.
+    pub(crate) fn failing(&self) -> Option<Failing> {
+        self.0.ledger().failing(clock::now())
     }
 
     /// The service rejected `token`. Whether it makes sense to try again with another, which the next
@@ -134,6 +150,8 @@ struct Ledger {
     forced: bool,
     failures: u32,
     failure: Option<TokenError>,
+    /// How many rows of failures there were, the present one included.
+    rows: u64,
     /// No fetch begins before.
     not_before: Moment,
     jitter: Jitter,
@@ -153,6 +171,7 @@ impl Ledger {
             forced: false,
             failures: 0,
             failure: None,
+            rows: 0,
             not_before: Moment::PAST,
             jitter,
         }
@@ -168,6 +187,12 @@ impl Ledger {
         let begin = wanted && !self.fetching && now >= self.not_before;
         self.fetching |= begin;
         begin
+    }
+
+    fn failing(&self, now: Moment) -> Option<Failing> {
+        let (token, failure) = (self.good(now)?, self.failure.as_ref()?);
+        let why = NoToken { error: failure.clone(), retry_after: self.not_before.left(now) };
+        Some(Failing { row: self.rows, left: token.good_until.left(now), why })
     }
 
     fn look_up(&self, now: Moment) -> Lookup {
@@ -192,6 +217,7 @@ impl Ledger {
             }
             Err(error) => {
                 self.failures = self.failures.saturating_add(1);
+                self.rows += u64::from(self.failure.is_none());
                 let left = self.good(now).map_or(Duration::ZERO, |token| token.good_until.left(now));
                 self.not_before = now.after(error.pause(self.failures, left, self.jitter.next()));
                 self.failure = Some(error);
@@ -320,6 +346,35 @@ mod tests {
         ledger.fetched(dead, Ok(token(dead, HOUR)));
         assert!(have(&ledger, dead).is_some());
         assert_eq!((ledger.failures, ledger.not_before), (0, Moment::PAST));
+    }
+
+    #[test]
+    fn a_row_of_failures_is_told_while_the_old_token_serves() {
+        let mut ledger = ledger();
+        assert!(ledger.begin(start()));
+        ledger.fetched(start(), Err(TokenError::passing("down")));
+        assert!(ledger.failing(start()).is_none(), "without a token that is an error of the request's");
+        ledger.not_before = Moment::PAST;
+        assert!(ledger.begin(start()));
+        ledger.fetched(start(), Ok(token(start(), HOUR)));
+        assert!(ledger.failing(start()).is_none());
+        let mut rows = Vec::new();
+        for (minute, fails) in [(30, true), (31, true), (32, false), (50, true), (51, true)] {
+            let now = start().after(minute * 60 * SECOND);
+            ledger.not_before = Moment::PAST;
+            assert!(ledger.begin(now));
+            // The same token, as some sources do.
+            let answer = if fails { Err(TokenError::definite("no")) } else { Ok(token(start(), HOUR)) };
+            ledger.fetched(now, answer);
+            let failing = ledger.failing(now);
+            assert_eq!(failing.is_some(), fails);
+            if let Some(Failing { row, left, why }) = failing {
+                assert_eq!((left, why.error.to_string().as_str()), ((60 - minute) * 60 * SECOND, "no"));
+                rows.push(row);
+            }
+        }
+        assert_eq!(rows, [2, 2, 3, 3]);
+        assert!(ledger.failing(start().after(HOUR)).is_none(), "it has ended");
     }
 
     #[test]

@@ -6,9 +6,12 @@ use std::time::Duration;
 use super::answer::{self, ErrorResponse};
 use super::backoff::Backoff;
 use super::source::{AccessToken, TokenError};
-use crate::clock;
+use crate::clock::{self, Moment};
+use crate::environment::Environment;
 use crate::error::{Error, Result};
+use crate::redact::Secret;
 use crate::retry;
+use crate::transport::proxy::Proxy;
 use crate::transport::url::Url;
 use crate::transport::{Because, Method, Request, Transport};
 
@@ -38,7 +41,8 @@ impl Endpoint {
             return Err(Error::input(format!("{} would be told secrets without TLS; use https", url.origin)));
         }
         url.check_tls()?;
-        Ok(Endpoint::new(url, &Backoff::TOKENS, local))
+        let proxy = Environment::of_process().proxies().on_the_way_to(url)?;
+        Ok(Endpoint::new(url, &Backoff::TOKENS, proxy))
     }
 
     /// One of the platform that this runs on: on this machine, or next to it, where no proxy can reach it or should.
@@ -50,11 +54,11 @@ impl Endpoint {
             )));
         }
         url.check_tls()?;
-        Ok(Endpoint::new(url, backoff, true))
+        Ok(Endpoint::new(url, backoff, None))
     }
 
-    fn new(url: &Url, backoff: &'static Backoff, direct: bool) -> Endpoint {
-        Endpoint { origin: url.origin.clone(), backoff, transport: Transport::new(LIMIT, direct) }
+    fn new(url: &Url, backoff: &'static Backoff, proxy: Option<Proxy>) -> Endpoint {
+        Endpoint { origin: url.origin.clone(), backoff, transport: Transport::new(LIMIT, proxy) }
     }
 
     pub(super) fn origin(&self) -> &str {
@@ -66,7 +70,7 @@ impl Endpoint {
         let headers = vec![("content-type", "application/x-www-form-urlencoded".to_owned())];
         let mut request = Request::new(Method::Post, &self.origin, path, "", headers);
         request.body = form;
-        self.ask(&request, secrets)
+        self.ask(&request, secrets, answer::token)
     }
 
     /// Gets what is at `path`; the `secrets` of the headers are in no error.
@@ -77,10 +81,23 @@ impl Endpoint {
         headers: Vec<(&'static str, String)>,
         secrets: &[&str],
     ) -> Result<AccessToken, TokenError> {
-        self.ask(&Request::new(Method::Get, &self.origin, path, query, headers), secrets)
+        self.ask(&Request::new(Method::Get, &self.origin, path, query, headers), secrets, answer::token)
     }
 
-    fn ask(&self, request: &Request, secrets: &[&str]) -> Result<AccessToken, TokenError> {
+    /// Gets a token about this program from whoever vouches for it, by showing it `token`.
+    pub(super) fn assertion(&self, path: &str, query: &str, token: &Secret) -> Result<Secret, TokenError> {
+        let headers = vec![("authorization", format!("bearer {}", token.reveal()))];
+        let request = Request::new(Method::Get, &self.origin, path, query, headers);
+        self.ask(&request, &[token.reveal()], |body, _| answer::assertion(body))
+    }
+
+    /// `read` gets the token out of a good answer, for which was asked at that time.
+    fn ask<T>(
+        &self,
+        request: &Request,
+        secrets: &[&str],
+        read: impl FnOnce(&[u8], Moment) -> Option<T>,
+    ) -> Result<T, TokenError> {
         let asked = clock::now();
         let reply = match self.transport.send(request, LIMIT) {
             Ok(reply) => reply,
@@ -91,7 +108,7 @@ impl Endpoint {
             }
         };
         if reply.status == 200 {
-            return answer::token(reply.bytes(), asked)
+            return read(reply.bytes(), asked)
                 .ok_or_else(|| self.passing(format!("{} answered with something that is no token", self.origin)));
         }
         let status = reply.status;

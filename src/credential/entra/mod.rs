@@ -18,8 +18,10 @@
 //! ```
 //!
 //! All clones of a credential share one token. It is fetched when it is first needed, and again, on a thread of its
-//! own, at half of its life, while the one at hand goes on serving; failures are repeated with growing pauses. When the
-//! service refuses a token that should be good, one more is fetched at once.
+//! own, at half of its life, while the one at hand goes on serving; failures are repeated with growing pauses. The first
+//! of them is told to each lock that is held or waited for, with the time that the token at hand is still good:
+//! [`Event::CredentialFailing`](crate::event::Event::CredentialFailing). When the service refuses a token that should be
+//! good, one more is fetched at once.
 //!
 //! Tokens and secrets are in no text that this crate makes, and its copies of them are wiped when they are done with.
 //! They go over https or to this machine, and never after a redirect. Only a platform's endpoint for managed identities may be
@@ -30,10 +32,13 @@ mod authority;
 mod azure_cli;
 mod backoff;
 pub(super) mod cache;
+mod certificate;
 mod chain;
 mod command;
 mod endpoint;
+mod github_actions;
 mod managed_identity;
+mod pem;
 mod scope;
 mod service_principal;
 pub(crate) mod source;
@@ -42,6 +47,7 @@ mod workload_identity;
 use std::sync::Arc;
 
 pub use azure_cli::AzureCli;
+pub use github_actions::GitHubActions;
 pub use managed_identity::ManagedIdentity;
 pub use service_principal::ServicePrincipal;
 pub use source::{AccessToken, TokenError, TokenSource};

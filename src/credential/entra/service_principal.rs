@@ -1,17 +1,19 @@
 //! An application of Entra ID that proves itself.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::authority::{Authority, Login};
+use super::certificate::CertificateFile;
 use super::source::{AccessToken, TokenError, TokenSource};
 use crate::credential::Credential;
-use crate::environment::Application;
+use crate::environment::{Application, CLIENT_CERTIFICATE};
 use crate::error::{Error, Result};
-use crate::redact::Secret;
+use crate::redact::{Secret, trim};
 
-/// A service principal: an application that proves itself with a secret, or with an assertion that it, or somebody whom
-/// it trusts, has signed:
+/// A service principal: an application that proves itself with a secret, with a certificate, or with an assertion that
+/// somebody whom it trusts has signed:
 /// [client credentials flow](https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow).
 ///
 /// ```
@@ -33,6 +35,7 @@ pub struct ServicePrincipal {
 
 enum Grant {
     Secret(Secret),
+    Certificate(CertificateFile),
     Assertion(Box<dyn Fn() -> Result<String, TokenError> + Send + Sync>),
 }
 
@@ -47,9 +50,25 @@ impl ServicePrincipal {
         ServicePrincipal { login: Login::of(application), grant: Grant::Secret(secret.clone()) }
     }
 
-    /// The application `client_id` of a tenant, with an assertion: a JWT that is signed with the application's
-    /// [certificate](https://learn.microsoft.com/entra/identity-platform/certificate-credentials), or that is from an
-    /// issuer that the application
+    /// The application `client_id` of a tenant, with one of its
+    /// [certificates](https://learn.microsoft.com/entra/identity-platform/certificate-credentials): a PEM file that has
+    /// the certificate and its RSA key, PKCS #8 or PKCS #1, without a password. A chain of certificates may be in it, and
+    /// is not sent. The file is read when the credential is built, and anew for each token, so that the certificate can
+    /// be replaced while a lock is held.
+    ///
+    /// Of a PFX file, which this crate does not read: `openssl pkcs12 -nodes -in app.pfx -out app.pem`.
+    pub fn certificate(tenant: &str, client_id: &str, file: impl Into<PathBuf>) -> ServicePrincipal {
+        let file = CertificateFile::new(file.into(), "the client certificate");
+        ServicePrincipal { login: Login::new(tenant, client_id), grant: Grant::Certificate(file) }
+    }
+
+    pub(in crate::credential) fn of_certificate(application: &Application, file: PathBuf) -> ServicePrincipal {
+        let file = CertificateFile::new(file, CLIENT_CERTIFICATE);
+        ServicePrincipal { login: Login::of(application), grant: Grant::Certificate(file) }
+    }
+
+    /// The application `client_id` of a tenant, with an assertion: a JWT that the application signed itself, with a key
+    /// that is in no file for example, or that is from an issuer that the application
     /// [trusts](https://learn.microsoft.com/entra/workload-id/workload-identity-federation). `assertion` is called for
     /// each token, on a thread of its own.
     pub fn assertion(
@@ -78,12 +97,18 @@ impl ServicePrincipal {
     /// # Errors
     ///
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if a setting cannot be what was meant, or the authority is
-    /// https and the crate was built without a TLS feature.
+    /// https and the crate was built without a TLS feature. [`Credential`](crate::ErrorKind::Credential) if the
+    /// certificate's file cannot be used.
     pub fn build(self) -> Result<Credential> {
-        if let Grant::Secret(secret) = &self.grant
-            && secret.reveal().is_empty()
-        {
-            return Err(Error::input("the client secret is empty"));
+        match &self.grant {
+            Grant::Secret(secret) if secret.reveal().is_empty() => {
+                return Err(Error::input("the client secret is empty"));
+            }
+            Grant::Secret(secret) if trim(secret.reveal()) != secret.reveal() => {
+                return Err(Error::input("the client secret has white space or a line's end around it"));
+            }
+            Grant::Certificate(file) => drop(file.load().map_err(Error::no_credential)?),
+            Grant::Secret(_) | Grant::Assertion(_) => {}
         }
         let source = Source { authority: self.login.build()?, grant: self.grant };
         Ok(Credential::entra(Arc::new(source)))
@@ -105,6 +130,16 @@ impl Credential {
     /// Those of [`ServicePrincipal::build`].
     pub fn client_secret(tenant: &str, client_id: &str, secret: &str) -> Result<Credential> {
         ServicePrincipal::secret(tenant, client_id, secret).build()
+    }
+
+    /// Entra ID's tokens for the application `client_id` of a tenant, by a certificate and its key in a PEM file. With
+    /// settings: [`ServicePrincipal::certificate`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`ServicePrincipal::build`].
+    pub fn client_certificate(tenant: &str, client_id: &str, file: impl Into<PathBuf>) -> Result<Credential> {
+        ServicePrincipal::certificate(tenant, client_id, file).build()
     }
 
     /// Entra ID's tokens for the application `client_id` of a tenant, by a JWT that `assertion` supplies for each
@@ -131,11 +166,18 @@ impl TokenSource for Source {
     fn fetch(&self) -> Result<AccessToken, TokenError> {
         match &self.grant {
             Grant::Secret(secret) => self.authority.by_secret(secret.reveal()),
+            Grant::Certificate(file) => {
+                // It was good, and may be just about to be replaced.
+                let signer = file.load().map_err(TokenError::passing)?;
+                let assertion = signer.assertion(&self.authority.url(), self.authority.client_id());
+                self.authority.by_assertion(assertion.map_err(TokenError::passing)?.reveal())
+            }
             Grant::Assertion(assertion) => self.authority.by_assertion(Secret::new(assertion()?).reveal()),
         }
     }
 
     fn name(&self) -> String {
-        format!("the service principal {} at {}", self.authority.client_id(), self.authority.origin())
+        let by = if matches!(self.grant, Grant::Certificate(_)) { " with its certificate" } else { "" };
+        format!("the service principal {}{by} at {}", self.authority.client_id(), self.authority.origin())
     }
 }

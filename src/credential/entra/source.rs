@@ -35,6 +35,12 @@ pub trait TokenSource: Send + Sync + 'static {
     fn name(&self) -> String {
         "the program's own source".to_owned()
     }
+
+    /// How long one [`fetch`](TokenSource::fetch) may take, if it is bounded, for the error of whoever does not wait for
+    /// so long. It must not block. Defaults to `None`.
+    fn limit(&self) -> Option<Duration> {
+        None
+    }
 }
 
 impl<F> TokenSource for F

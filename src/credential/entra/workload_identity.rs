@@ -11,16 +11,15 @@ use super::source::{AccessToken, TokenError, TokenSource};
 use crate::credential::Credential;
 use crate::environment::{Application, Environment};
 use crate::error::Result;
-use crate::redact::Secret;
+use crate::redact::{Secret, shown_path, trim};
 
 /// Tokens of real platforms have one or two thousand characters.
 const LONGEST: u64 = 64 * 1024;
 
 /// A workload identity: an application that trusts the tokens which the program's platform puts into a file. In
 /// Kubernetes they come from the cluster
-/// ([AKS](https://learn.microsoft.com/azure/aks/workload-identity-overview)), in a workflow of GitHub's from
-/// [GitHub](https://learn.microsoft.com/entra/workload-id/workload-identity-federation), whose token a step of the
-/// workflow writes to a file. It is read anew for each token, since the platform replaces it.
+/// ([AKS](https://learn.microsoft.com/azure/aks/workload-identity-overview)). It is read anew for each token, since the
+/// platform replaces it. A job of GitHub Actions needs no file: [`GitHubActions`](super::GitHubActions).
 ///
 /// ```
 /// use azmutex::credential::entra::WorkloadIdentity;
@@ -127,16 +126,16 @@ fn read(path: &Path) -> Result<Secret, TokenError> {
     match read {
         Err(error) if error.kind() == ErrorKind::NotFound => Err(TokenError::definite(format!(
             "there is no file {}, which should hold the platform's token",
-            path.display()
+            shown_path(path)
         ))),
         Err(error) => {
-            Err(TokenError::passing(format!("cannot read the platform's token from {}: {error}", path.display())))
+            Err(TokenError::passing(format!("cannot read the platform's token from {}: {error}", shown_path(path))))
         }
         // It may be just about to be replaced.
-        Ok(_) if text.reveal().trim().is_empty() => Err(TokenError::passing(format!(
+        Ok(_) if trim(text.reveal()).is_empty() => Err(TokenError::passing(format!(
             "the file {}, which should hold the platform's token, is empty",
-            path.display()
+            shown_path(path)
         ))),
-        Ok(_) => Ok(Secret::new(text.reveal().trim().to_owned())),
+        Ok(_) => Ok(text.trimmed()),
     }
 }

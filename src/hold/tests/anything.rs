@@ -26,6 +26,8 @@ struct Walk {
     asked: Option<(Operation, Moment, Outcome)>,
     /// An acquire may have been carried out without a word of it to the caller.
     unsure: bool,
+    /// Nothing definite was heard since.
+    unheard: bool,
     standing: Option<Standing<()>>,
     lost: Option<Lost>,
     obtained: bool,
@@ -82,6 +84,7 @@ impl Walk {
             left: None,
             asked: None,
             unsure: false,
+            unheard: false,
             standing,
             lost: None,
             not_obtained: false,
@@ -149,7 +152,7 @@ impl Walk {
             _ => {
                 assert!(self.left.is_none() && !self.obtained && !self.not_obtained);
                 let wait = self.wait.unwrap();
-                assert!(operation != Operation::Look || !self.unsure && wait != Wait::Never);
+                assert!(operation != Operation::Look || !self.unheard && wait != Wait::Never);
                 assert!(operation != Operation::CreateContainer || self.settings.create_container);
                 if let Wait::Until(deadline) = wait {
                     assert!(self.now < deadline && self.now.after(limit) <= deadline);
@@ -167,12 +170,17 @@ impl Walk {
             _ => self.some(100 * S),
         };
         self.now = sent.after(takes);
-        self.unsure |= match outcome {
+        let may_have_worked = match outcome {
             Outcome::Failed { applied: Applied::Perhaps, .. } => matches!(operation, Operation::Acquire { .. }),
             // Even where no lease was asked for.
             Outcome::Leased(_) => true,
             _ => false,
         };
+        self.unsure |= may_have_worked;
+        self.unheard |= may_have_worked;
+        if matches!((operation, outcome), (Operation::Acquire { .. }, Outcome::Busy)) {
+            self.unheard = false;
+        }
         self.asked = Some((operation, sent, outcome));
         Input::Answer { sent, outcome }
     }
@@ -200,6 +208,7 @@ impl Walk {
                 Outcome::NoLease,
                 Outcome::Denied,
                 Outcome::Refused,
+                Outcome::Void,
             ];
             return pick(&mut self.random, &any);
         }

@@ -1,7 +1,7 @@
 //! What is known of a lease after a call about it.
 
 use super::*;
-use crate::hold::call::{self as one, Call, Verdict};
+use crate::hold::call::{Call, Verdict};
 use crate::kept::Kept;
 
 /// Carries a call out on the clock: `answers` come one after the other, each at once.
@@ -109,19 +109,35 @@ fn the_release_of_a_lost_lease_says_so_each_time() {
 
 #[test]
 fn a_lease_of_another_process_counts_from_the_renewal_that_takes_it_up() {
-    let settings = |term| Settings { term, ..settings() };
-    let term = one::resumed_term(false);
-    let call = Call::resume(settings(term), ours());
-    let (kept, verdict, sent) = carry_out(call, at(7 * S), &[Outcome::Leased(ours())]);
+    // However long that one was granted for.
+    let (kept, verdict, sent) = carry_out(Call::resume(settings(), ours()), at(7 * S), &[Outcome::Leased(ours())]);
     assert_eq!((verdict, sent), (Verdict::Done, vec![renew()]));
     assert_eq!(kept, Kept::new(at(7 * S + 12_700 * MS), at(22 * S)), "as the shortest lease there is");
+    for outcome in [Outcome::NotOurs, Outcome::Leased(theirs())] {
+        let call = Call::resume(settings(), ours());
+        assert_eq!(carry_out(call, at(7 * S), &[outcome]).1, Verdict::Lost(Lost::Taken));
+    }
+}
 
-    let term = one::resumed_term(true);
-    let (kept, ..) = carry_out(Call::resume(settings(term), ours()), at(7 * S), &[Outcome::Leased(ours())]);
-    assert_eq!(kept, Kept::new(Moment::NEVER, Moment::NEVER));
+#[test]
+fn a_lease_of_another_process_has_no_end_if_that_is_seen_while_it_is_ours() {
+    let resumed = || {
+        let mut call: Call<u32> = Call::resume(settings(), ours());
+        assert!(matches!(call.next(at(S), 0), Act::Send { .. }));
+        call.answered(Exchange { sent: at(S), outcome: Outcome::Leased(ours()), error: None });
+        while call.next(at(S), 0) != Act::End {}
+        call
+    };
+    let endless = Outcome::Seen(LockState::LeasedForever);
+    let mut call = resumed();
+    assert_eq!(call.seen(at(2 * S), endless), Term::Infinite);
+    assert_eq!(call.kept(), &Kept::new(Moment::NEVER, Moment::NEVER));
 
-    for (outcome, why) in [(Outcome::NotOurs, Lost::Taken), (Outcome::Leased(theirs()), Lost::Taken)] {
-        let call = Call::resume(settings(term), ours());
-        assert_eq!(carry_out(call, at(7 * S), &[outcome]).1, Verdict::Lost(why));
+    // By then it may be somebody else's.
+    let mut late = resumed();
+    assert_eq!(late.seen(at(S + 12_700 * MS), endless), Term::SHORTEST);
+    assert_eq!(late.kept().valid_until, at(S + 12_700 * MS));
+    for outcome in [Outcome::Seen(LockState::Leased), Outcome::Seen(LockState::Expired), Outcome::Denied, NO_ANSWER] {
+        assert_eq!(resumed().seen(at(2 * S), outcome), Term::SHORTEST, "{outcome:?}");
     }
 }

@@ -99,6 +99,14 @@ fn whichever_comes_first_of_time_and_cancel_ends_the_wait() {
 }
 
 #[test]
+fn a_cancel_after_the_deadline_comes_too_late_to_have_ended_the_wait() {
+    let mut wait = Waits::for_(Wait::Until(at(S)));
+    wait.now = at(S);
+    assert_eq!(wait.hears(Heard::Cancel), Turn::Leave);
+    assert_eq!(wait.hears(Heard::End), missed(Why::TimedOut, None));
+}
+
+#[test]
 fn a_failure_that_is_over_is_not_told_of() {
     let mut wait = Waits::for_(Wait::Until(at(S)));
     assert_eq!(wait.is_told(Report::Failing(Some(7))), Turn::Listen);

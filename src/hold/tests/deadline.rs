@@ -12,11 +12,14 @@ fn a_wait_makes_a_last_try_a_quarter_of_a_second_before_its_end() {
                 assert!(until > play.now, "a sleep until now spins");
                 play.now = until;
             }
-            Step::Send { limit, .. } => {
+            Step::Send { operation, limit } => {
                 assert!(play.now.after(limit) <= at(5 * S));
+                // A cache may go on answering an old look.
+                assert_eq!(operation == acquire(), play.now == at(4_750 * MS), "{operation:?} at {:?}", play.now);
                 tries.push(play.now);
                 assert!(tries.len() <= 50, "no pause");
-                play.answers(Outcome::Seen(LockState::Leased));
+                let seen = Outcome::Seen(LockState::Leased);
+                play.answers(if operation == acquire() { Outcome::Busy } else { seen });
             }
             Step::Tell(told) => break told,
             Step::End => panic!("ended without a word"),

@@ -19,23 +19,30 @@ fn a_wait_without_a_deadline_bears_failures_for_the_policys_patience() {
 #[test]
 fn a_proper_answer_starts_the_patience_anew() {
     let mut play = Play::queued(Wait::Forever);
-    for seconds in [25, 50, 75] {
+    play.now = at(5 * S);
+    play.exchange(Operation::Look, NO_ANSWER);
+    play.tells(Told::Retrying);
+    play.now = at(25 * S);
+    play.exchange(Operation::Look, Outcome::Seen(LockState::Leased));
+    play.sleeps();
+    // It is tried once a lease.
+    for seconds in [50, 100] {
         play.now = at(seconds * S);
-        play.exchange(Operation::Look, NO_ANSWER);
+        play.exchange(acquire(), NOT_SENT);
         play.tells(Told::Retrying);
         play.now = at(seconds * S + 20 * S);
-        play.exchange(Operation::Look, Outcome::Seen(LockState::Leased));
+        play.exchange(acquire(), Outcome::Busy);
         play.sleeps();
     }
     // Free, but taken again before we got there.
-    play.now = at(100 * S);
+    play.now = at(125 * S);
     play.exchange(Operation::Look, NO_ANSWER);
     play.tells(Told::Retrying);
-    play.now = at(120 * S);
+    play.now = at(145 * S);
     play.exchange(Operation::Look, Outcome::Seen(LockState::Available));
     play.exchange(acquire(), NOT_SENT);
     play.tells(Told::Retrying);
-    play.now = at(140 * S);
+    play.now = at(165 * S);
     play.exchange(acquire(), NOT_SENT);
     play.tells(Told::Retrying);
 }

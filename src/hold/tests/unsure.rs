@@ -3,19 +3,15 @@
 use super::*;
 
 #[test]
-fn after_an_acquire_without_an_answer_every_look_is_that_acquire() {
+fn after_an_acquire_without_an_answer_every_look_is_that_acquire_until_one_is_answered() {
     let mut play = Play::queued(Wait::Forever);
     play.sleeps();
     play.exchange(Operation::Look, Outcome::Seen(LockState::Expired));
     play.exchange(acquire(), NO_ANSWER);
     play.tells(Told::Retrying);
     play.sleeps();
-    play.exchange(acquire(), Outcome::Busy);
-    play.sleeps();
     play.exchange(acquire(), Outcome::ContainerBeingDeleted);
     play.tells(Told::Retrying);
-    play.sleeps();
-    play.exchange(acquire(), Outcome::Busy);
     play.sleeps();
     play.exchange(acquire(), NOT_SENT);
     play.tells(Told::Retrying);
@@ -23,8 +19,37 @@ fn after_an_acquire_without_an_answer_every_look_is_that_acquire() {
     play.exchange(acquire(), Outcome::NoBlob);
     play.exchange(Operation::CreateBlob, Outcome::Done);
     play.exchange(acquire(), Outcome::Busy);
+    for _ in 0..3 {
+        play.sleeps();
+        play.exchange(Operation::Look, Outcome::Seen(LockState::Leased));
+    }
+    // The first one may still arrive.
+    play.leaves();
+    play.tells(Told::NotObtained(Why::GivenUp));
+    play.exchange(release(), Outcome::NotOurs);
+    play.ends();
+}
+
+#[test]
+fn a_late_acquire_of_our_own_is_found_within_a_lease() {
+    let mut play = Play::queued(Wait::Forever);
     play.sleeps();
+    play.exchange(Operation::Look, Outcome::Seen(LockState::Expired));
+    play.exchange(acquire(), NO_ANSWER);
+    play.tells(Told::Retrying);
+    play.sleeps();
+    let tried = play.now;
+    play.exchange(acquire(), Outcome::Busy);
+    // The one that had no answer arrives, and what is seen is our own.
+    loop {
+        play.sleeps();
+        if play.now >= tried.after(30 * S) {
+            break;
+        }
+        play.exchange(Operation::Look, Outcome::Seen(LockState::Leased));
+    }
     let sent = play.now;
+    assert!(sent <= tried.after(31 * S));
     play.exchange(acquire(), Outcome::Leased(ours()));
     play.tells(granted(sent));
 }

@@ -18,6 +18,41 @@ fn a_wait_knocks_once_and_then_looks() {
     play.tells(granted(sent));
 }
 
+// Scenario 33.
+#[test]
+fn no_look_is_trusted_for_longer_than_a_lease() {
+    let mut play = Play::waiting(Wait::Forever);
+    play.exchange(acquire(), Outcome::Busy);
+    play.tells(Told::Waiting);
+    let mut tried = vec![start()];
+    while tried.len() < 4 {
+        play.sleeps();
+        if play.step() == (Step::Send { operation: Operation::Look, limit: 5 * S }) {
+            play.answers(Outcome::Seen(LockState::Leased));
+        } else {
+            tried.push(play.now);
+            play.answers(Outcome::Busy);
+        }
+    }
+    for pair in tried.windows(2) {
+        let apart = pair[1].since(pair[0]);
+        assert!(apart >= 30 * S && apart <= 31 * S, "{apart:?}");
+    }
+}
+
+#[test]
+fn the_wait_for_a_container_that_is_being_deleted_is_not_everybodys_at_once() {
+    let pause = |jitter| {
+        let mut play = Play::waiting(Wait::Forever);
+        play.jitter = jitter;
+        play.exchange(acquire(), Outcome::ContainerBeingDeleted);
+        play.tells(Told::Retrying);
+        play.sleeps()
+    };
+    assert_eq!(pause(0), S);
+    assert!(pause(u32::MAX) < 501 * MS);
+}
+
 #[test]
 fn the_pauses_of_a_wait_grow_and_lose_up_to_a_half() {
     for jitter in [0, 1, u32::MAX / 2, u32::MAX] {
@@ -77,7 +112,7 @@ fn whoever_is_beaten_to_a_free_lock_looks_on_after_a_pause() {
 
 #[test]
 fn who_may_not_look_asks_by_trying_from_then_on() {
-    for refusal in [Outcome::Denied, Outcome::Refused] {
+    for refusal in [Outcome::Denied, Outcome::Refused, Outcome::Void] {
         let mut play = Play::queued(Wait::Forever);
         play.sleeps();
         play.exchange(Operation::Look, refusal);

@@ -15,7 +15,7 @@ pub(crate) fn any_text(text: &str) {
     assert!(is_same(&parts, &parse(&reversed.join(";"))), "the order counts: {text:?}");
     let spaced = format!("\n;{} ;; ", text.replace(';', " ;\t"));
     assert!(is_same(&parts, &parse(&spaced)), "spaces count: {text:?}");
-    super::container::sound(container::Builder::from_connection_string(text, "locks"));
+    super::container::sound_account(container::Builder::from_connection_string(text, "locks"));
 }
 
 fn is_same(one: &Result<Parts>, other: &Result<Parts>) -> bool {
@@ -50,7 +50,7 @@ mod tests {
         "QueueEndpoint",
         "",
     ];
-    const VALUES: [&str; 14] = [
+    const VALUES: [&str; 18] = [
         "",
         "http",
         "https",
@@ -64,6 +64,10 @@ mod tests {
         "http://127.0.0.1:10000/devstoreaccount1",
         "https://me.blob.core.windows.net",
         "http://10.0.0.5?",
+        "http://10.0.0.5/me/locks",
+        "https://storage.example/me",
+        "https://me.dfs.core.windows.net/locks",
+        "\"",
         "http://[::1]:1/",
     ];
 
@@ -135,7 +139,8 @@ mod tests {
                 Some(key) => Auth::SharedKey { account: self.name.clone(), key: key.clone().into() },
                 None => Auth::Sas(SAS.to_owned().into()),
             };
-            Parts { endpoint: self.endpoint.clone().unwrap_or_else(usual), auth }
+            let account = Some(self.name.clone());
+            Parts { endpoint: self.endpoint.clone().unwrap_or_else(usual), account, auth }
         }
     }
 

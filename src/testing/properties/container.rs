@@ -9,6 +9,7 @@ use crate::container::{Builder, Container};
 use crate::credential::Credential;
 use crate::environment::Environment;
 use crate::error::Result;
+use crate::names;
 
 /// Of settings from anywhere: what cannot be used is refused without showing a secret, and what can be used goes to
 /// the host and the path that were checked.
@@ -30,6 +31,17 @@ pub(crate) fn sound(builder: Result<Builder>) {
     shows_no_secret(&format!("{container:?}").replace(&url, ""));
 }
 
+/// As [`sound`], of settings that name an account and the container `locks` apart: that container is then right below
+/// the account, wherever the account is named.
+pub(crate) fn sound_account(builder: Result<Builder>) {
+    if let Ok(container) = builder.clone().and_then(|builder| builder.allow_http().build()) {
+        let path = container.0.path.strip_suffix("/locks").unwrap();
+        let is_account = path.strip_prefix('/').is_some_and(|account| names::check_account(account).is_ok());
+        assert!(path.is_empty() || is_account, "{container:?}");
+    }
+    sound(builder);
+}
+
 /// Of any text at all.
 pub(crate) fn any_url(text: &str) {
     sound(Ok(Container::builder(text, Credential::sas(SAS).unwrap())));
@@ -40,7 +52,7 @@ pub(crate) fn any_url(text: &str) {
 /// Of any variables.
 pub(crate) fn any_environment(variables: &[(String, OsString)]) {
     let variable = |name: &str| variables.iter().find(|(other, _)| other == name).map(|(_, value)| value.clone());
-    sound(Builder::from_variables(&Environment(&variable), "locks"));
+    sound_account(Builder::from_variables(&Environment(&variable), "locks"));
 }
 
 /// Of any text at all.
@@ -151,7 +163,7 @@ mod tests {
         });
     }
 
-    const VARIABLES: [&str; 15] = [
+    const VARIABLES: [&str; 22] = [
         "AZURE_STORAGE_CONNECTION_STRING",
         "AZURE_STORAGE_ACCOUNT",
         "AZURE_STORAGE_KEY",
@@ -161,14 +173,21 @@ mod tests {
         "AZURE_TENANT_ID",
         "AZURE_CLIENT_ID",
         "AZURE_CLIENT_SECRET",
+        "AZURE_CLIENT_CERTIFICATE_PATH",
+        "AZURE_CLIENT_CERTIFICATE_PASSWORD",
+        "AZURE_USERNAME",
+        "AZURE_PASSWORD",
         "AZURE_FEDERATED_TOKEN_FILE",
+        "ACTIONS_ID_TOKEN_REQUEST_URL",
+        "ACTIONS_ID_TOKEN_REQUEST_TOKEN",
         "AZURE_AUTHORITY_HOST",
         "IDENTITY_ENDPOINT",
         "IDENTITY_HEADER",
         "IDENTITY_SERVER_THUMBPRINT",
+        "MSI_ENDPOINT",
         "AZURE_POD_IDENTITY_AUTHORITY_HOST",
     ];
-    const VALUES: [&str; 12] = [
+    const VALUES: [&str; 16] = [
         "",
         "me",
         "UseDevelopmentStorage=true",
@@ -177,6 +196,10 @@ mod tests {
         "sig=x",
         "AAAA",
         "http://127.0.0.1:10000/me",
+        "http://127.0.0.1:10000/me/locks",
+        "https://me.blob.core.windows.net/locks/",
+        "https://storage.example/me",
+        "http://azurite",
         "prod",
         "ManagedIdentityCredential",
         "WorkloadIdentityCredential",

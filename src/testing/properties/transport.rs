@@ -1,13 +1,15 @@
 //! What holds for every request and every answer on the wire.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ureq::Agent;
+use ureq::config::Config;
 use ureq::http::Uri;
+use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{self as wire, Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout};
 
-use crate::transport::resolver::CachingResolver;
 use crate::transport::{BUFFER, LARGEST_BODY, LARGEST_HEAD, NoAnswer, Reply, Request, Transport, config};
 
 /// What was checked and signed is what ureq takes it for, and it fits in a request's first line.
@@ -27,8 +29,8 @@ pub(crate) fn sent_as_written(origin: &str, path: &str, query: &str) {
 /// What comes of `request` where these bytes are the answer, and then the connection is closed.
 pub(crate) fn answered(request: &Request, bytes: &[u8]) -> Result<Reply, NoAnswer> {
     const LIMIT: Duration = Duration::from_secs(5);
-    let agent = Agent::with_parts(config(LIMIT, true), Canned(bytes.into()), CachingResolver::default());
-    let answer = Transport { agent, limit: LIMIT }.send(request, LIMIT);
+    let agent = Agent::with_parts(config(LIMIT), Canned(bytes.into()), Nowhere);
+    let answer = Transport { agent, limit: LIMIT, proxy: None }.send(request, LIMIT);
     if let Ok(reply) = &answer {
         assert!(reply.body.len() as u64 <= LARGEST_BODY);
         assert!(
@@ -36,6 +38,17 @@ pub(crate) fn answered(request: &Request, bytes: &[u8]) -> Result<Reply, NoAnswe
         );
     }
     answer
+}
+
+#[derive(Debug)]
+struct Nowhere;
+
+impl Resolver for Nowhere {
+    fn resolve(&self, _: &Uri, _: &Config, _: NextTimeout) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        let mut resolved = self.empty();
+        resolved.push(SocketAddr::from(([127, 0, 0, 1], 0)));
+        Ok(resolved)
+    }
 }
 
 #[derive(Debug)]

@@ -11,6 +11,7 @@ use crate::hold::carry::{Act, Carrier, Notice, Report, Unreleased};
 use crate::hold::{Hold, Settings, Wait, Why};
 use crate::kept::Kept;
 use crate::lease::{LeaseId, Lost, Term};
+use crate::question::{Question, Task};
 use crate::random::Jitter;
 use crate::rest::{Applied, Exchange, Operation, Outcome};
 use crate::retry::Policy;
@@ -18,7 +19,7 @@ use crate::standing::{News, Standing};
 use crate::watchdog::LOOK_EVERY;
 
 use super::conduct::Record;
-use super::network::Packet;
+use super::network::{Answered, Packet};
 use super::random::Random;
 use super::rules::{Facts, TOLD_WITHIN};
 use super::service::{Answer, Time};
@@ -46,7 +47,17 @@ pub(super) struct Client {
     pub(super) touched: Time,
     /// Until when it, or a thread of its, did not get the processor.
     pub(super) held_up: Time,
-    claim: Option<Claim>,
+    /// What it left to the process that comes after it.
+    estate: Option<Estate>,
+    pub(super) claim: Option<Claim>,
+    /// What the service has answered it.
+    pub(super) answers: Vec<Answered>,
+}
+
+/// The lease of a process that has ended.
+struct Estate {
+    id: LeaseId,
+    settings: Settings,
 }
 
 /// One use of the lock, from the call to its end.
@@ -63,12 +74,12 @@ pub(super) struct Claim {
     /// The lock was granted.
     granted: bool,
     /// What each of the guard's receivers heard.
-    listeners: Vec<Option<Lost>>,
+    pub(super) listeners: Vec<Option<Lost>>,
     /// What the `Lease` says.
     kept: Option<Kept>,
     pub(super) valid_until: Option<Moment>,
     /// Its caller, while it waits for the lock, and while it waits for the release.
-    waiter: Option<Waiter<Failure>>,
+    pub(super) waiter: Option<Waiter<Failure>>,
     farewell: Option<Farewell>,
     pub(super) way: Way,
     /// Its caller has the guard.
@@ -77,13 +88,14 @@ pub(super) struct Claim {
     pub(super) failed: bool,
     /// The caller has left, or let go of its guard.
     pub(super) left: bool,
+    /// When that was, and until when the lock was ours as far as was known.
+    pub(super) left_at: Option<Moment>,
+    pub(super) left_until: Option<Moment>,
     /// What was said last reaches the caller then.
     hears_at: Time,
     pub(super) lost_told: Option<Lost>,
     /// Whether the lock was held until it was let go, by the client's own clock.
     pub(super) held_at_last: Option<bool>,
-    /// And until when it was at most. A renewal under way may yet move that.
-    pub(super) deadline_at_last: Option<Moment>,
     releases: u32,
 }
 
@@ -91,7 +103,7 @@ pub(super) struct Claim {
 pub(super) struct Run {
     carried: Carried,
     jitter: Jitter,
-    purpose: Purpose,
+    pub(super) purpose: Purpose,
     pub(super) record: Record,
     /// It was told that its caller has left.
     pub(super) left: bool,
@@ -101,19 +113,26 @@ pub(super) struct Run {
     wakes: bool,
     call: Option<(u64, Operation, Moment)>,
     pub(super) last_call: u64,
+    pub(super) last_sent: Moment,
     /// An answer that has come in.
     heard: Option<Exchange<Failure>>,
+    /// What a look showed.
+    seen: Option<Term>,
 }
 
 enum Carried {
     Thread(Carrier<Failure>),
     Call(Call<Failure>),
+    Look(Question<Failure>, Call<Failure>),
 }
 
 #[derive(Copy, Clone, Debug, PartialEq)]
 pub(super) enum Purpose {
     Keep,
     Acquire,
+    /// Before it resumes.
+    Look,
+    Resume,
     Renew,
     Release,
 }
@@ -128,6 +147,8 @@ pub(super) enum Caller {
     Listen,
     Renew,
     Release,
+    /// Ends, and leaves its lease to the process that comes next.
+    Bequeath,
     /// Whichever of them it takes.
     Finish,
 }
@@ -138,7 +159,17 @@ impl Client {
         let drift = random.pick(&[-10_000, 10_000, 0, some]);
         let clock = Clock { offset: random.between(1_000 * S, 1_000_000 * S), drift, missed: Duration::ZERO };
         let never = Duration::ZERO;
-        Client { clock, life: 0, still_until: never, frozen_until: never, touched: never, held_up: never, claim: None }
+        Client {
+            clock,
+            life: 0,
+            still_until: never,
+            frozen_until: never,
+            touched: never,
+            held_up: never,
+            estate: None,
+            claim: None,
+            answers: Vec::new(),
+        }
     }
 
     pub(super) fn claim(&self) -> &Claim {
@@ -155,6 +186,12 @@ impl Client {
 
     pub(super) fn deadline(&self) -> Option<Moment> {
         self.claim.as_ref().and_then(|claim| claim.valid_until)
+    }
+
+    /// By when its holder has been told of the loss at its deadline: what stands still tells nothing.
+    fn told_by(&self) -> Option<Time> {
+        let deadline = self.clock.when(self.deadline()?)?;
+        Some(deadline.max(self.still_until) + TOLD_WITHIN)
     }
 
     /// What the holder would hear if it asked now.
@@ -183,18 +220,24 @@ impl Client {
         self.touched = self.touched.max(time);
     }
 
-    pub(super) fn die(&mut self) {
+    /// `leaves`: the lease that it kept, if it kept one.
+    pub(super) fn die(&mut self, leaves: bool) {
         self.life += 1;
-        self.claim = None;
+        self.estate = self.claim.take().filter(|_| leaves).and_then(Claim::estate);
         self.still_until = Duration::ZERO;
     }
 }
 
 impl Claim {
     fn says_yes(&self, now: Moment) -> bool {
-        let guard = self.granted && self.standing.clone().check(now).is_ok();
+        let guard = self.granted && self.stands(now).is_ok();
         let lease = self.kept.is_some_and(|kept| !kept.left(now).is_zero());
         guard && !self.left || lease
+    }
+
+    fn estate(self) -> Option<Estate> {
+        let is_ours = self.kept.is_some_and(|kept| !kept.let_go && kept.lost.is_none());
+        is_ours.then_some(Estate { id: self.id, settings: self.settings })
     }
 
     pub(super) fn is_guarded(&self) -> bool {
@@ -203,6 +246,11 @@ impl Claim {
 
     pub(super) fn is_obtained(&self) -> bool {
         self.granted || self.kept.is_some()
+    }
+
+    /// What its guard would say, which is not there yet or is not asked any more.
+    pub(super) fn stands(&self, now: Moment) -> Result<Moment, Lost> {
+        self.standing.clone().check(now)
     }
 
     pub(super) fn run(&self) -> &Run {
@@ -220,11 +268,7 @@ impl Claim {
 }
 
 impl Run {
-    fn new(carried: Carried, purpose: Purpose) -> Run {
-        let id = match &carried {
-            Carried::Thread(carrier) => carrier.id(),
-            Carried::Call(call) => call.id(),
-        };
+    fn new(carried: Carried, purpose: Purpose, id: LeaseId) -> Run {
         Run {
             carried,
             jitter: Jitter::new(id.seed()),
@@ -236,7 +280,9 @@ impl Run {
             wakes: false,
             call: None,
             last_call: 0,
+            last_sent: Moment::PAST,
             heard: None,
+            seen: None,
         }
     }
 
@@ -245,6 +291,14 @@ impl Run {
         match &mut self.carried {
             Carried::Thread(carrier) => carrier.next(now, jitter),
             Carried::Call(call) => call.next(now, jitter),
+            Carried::Look(look, resumed) => match look.next(now, jitter) {
+                Task::Send { operation, limit } => Act::Send { operation, limit },
+                Task::Sleep { until } => Act::Sleep { until, for_leave: false },
+                Task::Done(outcome, _) => {
+                    self.seen = Some(resumed.seen(now, outcome));
+                    Act::End
+                }
+            },
         }
     }
 
@@ -252,6 +306,7 @@ impl Run {
         match &mut self.carried {
             Carried::Thread(carrier) => carrier.answered(exchange),
             Carried::Call(call) => call.answered(exchange),
+            Carried::Look(look, _) => look.answered(exchange),
         }
     }
 
@@ -259,6 +314,15 @@ impl Run {
         match &self.carried {
             Carried::Thread(carrier) => carrier.hold().perhaps_released(),
             Carried::Call(call) => call.carrier().hold().perhaps_released(),
+            Carried::Look(..) => false,
+        }
+    }
+
+    /// What a call of `AzureMutex` comes to.
+    pub(super) fn verdict(&self) -> Option<&Verdict<Failure>> {
+        match &self.carried {
+            Carried::Call(call) => Some(call.verdict()),
+            Carried::Thread(_) | Carried::Look(..) => None,
         }
     }
 }
@@ -293,6 +357,13 @@ impl World {
     }
 
     pub(super) fn begin(&mut self, who: usize) {
+        match self.clients[who].estate.take() {
+            Some(estate) => self.resume(who, estate),
+            None => self.seek(who),
+        }
+    }
+
+    fn seek(&mut self, who: usize) {
         let mut settings = settings(&mut self.random);
         let (id, _) = self.new_id();
         let number = self.facts.len();
@@ -301,7 +372,7 @@ impl World {
         let one_shot = self.random.one_in(4);
         if one_shot {
             settings.renew_every = Duration::ZERO;
-            if !self.setting.lawful && self.random.one_in(4) {
+            if !self.setting.lawful && self.random.one_in(3) {
                 settings.term = Term::Infinite;
             }
         }
@@ -315,11 +386,21 @@ impl World {
         };
         self.note(format_args!("client {who} begins claim {number}: one call {one_shot}, {wait:?}, {settings:?}"));
         let run = if one_shot {
-            Run::new(Carried::Call(Call::acquire(settings.clone(), id)), Purpose::Acquire)
+            Run::new(Carried::Call(Call::acquire(settings.clone(), id)), Purpose::Acquire, id)
         } else {
-            Run::new(Carried::Thread(Carrier::new(Hold::keep(settings.clone(), id, wait))), Purpose::Keep)
+            Run::new(Carried::Thread(Carrier::new(Hold::keep(settings.clone(), id, wait))), Purpose::Keep, id)
         };
-        let way = self.random.pick(&[Way::Unlock, Way::Drop]);
+        self.claim(who, number, Estate { id, settings }, wait, run);
+        self.listen(who);
+        if wait != Wait::Never && self.random.one_in(3) {
+            let cancels = self.now + self.random.up_to(60 * S);
+            self.schedule_for(who, cancels, Event::Caller { claim: number, does: Caller::Cancel });
+        }
+        self.go(who);
+    }
+
+    fn claim(&mut self, who: usize, number: usize, Estate { id, settings }: Estate, wait: Wait, run: Run) {
+        let one_shot = run.purpose != Purpose::Keep;
         self.clients[who].claim = Some(Claim {
             number,
             one_shot,
@@ -334,21 +415,40 @@ impl World {
             valid_until: None,
             waiter: (!one_shot).then(|| Waiter::new(wait)),
             farewell: None,
-            way,
+            way: self.random.pick(&[Way::Unlock, Way::Drop]),
             taken: false,
             failed: false,
             left: false,
+            left_at: None,
+            left_until: None,
             hears_at: self.now,
             lost_told: None,
             held_at_last: None,
-            deadline_at_last: None,
             releases: 0,
         });
-        self.listen(who);
-        if wait == Wait::Forever && self.random.one_in(3) {
-            let cancels = self.now + self.random.up_to(60 * S);
-            self.schedule_for(who, cancels, Event::Caller { claim: number, does: Caller::Cancel });
-        }
+    }
+
+    /// Takes up what the process before it left.
+    fn resume(&mut self, who: usize, mut estate: Estate) {
+        let number = self.facts.len();
+        let before = self.owners.insert(estate.id, number).expect("it was somebody's");
+        let Facts { broken, doubled, .. } = self.facts[before];
+        self.facts.push(Facts { broken, doubled, resumed: true, ..Facts::default() });
+        self.note(format_args!("client {who} resumes the lease of claim {before} as claim {number}"));
+        let call = Call::resume(estate.settings.clone(), estate.id);
+        let run = Run::new(Carried::Call(call), Purpose::Resume, estate.id);
+        estate.settings.term = Term::SHORTEST;
+        self.claim(who, number, estate, Wait::Never, run);
+        self.go(who);
+    }
+
+    /// After that, and while it is ours, it looks whether the lease has an end.
+    fn look(&mut self, who: usize, resumed: Call<Failure>) {
+        let left = resumed.kept().left(self.clock(who));
+        let claim = self.clients[who].claim_mut();
+        let limit = claim.settings.policy.attempt_limit.min(left / 2);
+        let look = Question::new(Operation::Look, Policy { retries: 0, attempt_limit: limit, ..Policy::default() });
+        claim.run = Some(Run::new(Carried::Look(look, resumed), Purpose::Look, claim.id));
         self.go(who);
     }
 
@@ -357,15 +457,20 @@ impl World {
         let client = &mut self.clients[who];
         let Some(claim) = client.claim.as_mut().filter(|claim| claim.number == number) else { return };
         match does {
-            Caller::Cancel => self.hear(who, number, Heard::Cancel),
+            Caller::Cancel => {
+                self.hear(who, number, Heard::Cancel);
+                self.check_cancelled(who, number);
+            }
             Caller::Unlock if claim.taken && !claim.left => self.unlock(who),
             Caller::Listen if claim.taken && !claim.left => {
                 claim.standing.listen(local, claim.listeners.len());
                 claim.listeners.push(None);
                 self.deliver(who);
+                self.check_listener(who);
             }
             Caller::Renew if claim.run.is_none() => self.renew(who),
             Caller::Release if claim.run.is_none() => self.release(who),
+            Caller::Bequeath if claim.run.is_none() => self.end_life(who, true),
             Caller::Finish if !claim.one_shot => self.caller(who, number, Caller::Unlock),
             Caller::Finish => self.caller(who, number, Caller::Release),
             _ => {}
@@ -374,7 +479,8 @@ impl World {
 
     /// What the lock's thread says reaches the caller soon, one word after the other.
     fn say(&mut self, who: usize, heard: Heard<Failure>) {
-        let soon = self.now + self.hiccup(who);
+        let rarely = if heard == Heard::Report(Report::Granted) { 100 } else { 5_000 };
+        let soon = self.now + self.stall(who, rarely);
         let claim = self.clients[who].claim_mut();
         claim.hears_at = claim.hears_at.max(soon);
         let (claim, time) = (claim.number, claim.hears_at);
@@ -395,11 +501,18 @@ impl World {
         }
     }
 
+    /// A clock that stood still has not come to the end of the silence.
+    fn listen_on(&mut self, who: usize, is_silence: bool) {
+        if is_silence {
+            self.listen(who);
+        }
+    }
+
     pub(super) fn hear(&mut self, who: usize, number: usize, heard: Heard<Failure>) {
         let local = self.clock(who);
+        let is_silence = heard == Heard::Silence;
         let client = &mut self.clients[who];
         let Some(claim) = client.claim.as_mut().filter(|claim| claim.number == number) else { return };
-        let is_silence = heard == Heard::Silence;
         if let Some(farewell) = &claim.farewell {
             match farewell.hear(local, heard) {
                 Some(result) => {
@@ -407,8 +520,7 @@ impl World {
                     self.check_farewell(who, &result);
                     self.finish(who);
                 }
-                None if is_silence => self.listen(who),
-                None => {}
+                None => self.listen_on(who, is_silence),
             }
             return;
         }
@@ -416,8 +528,7 @@ impl World {
         let turn = waiter.hear(local, heard, || claim.standing.check(local));
         self.deliver(who);
         match turn {
-            Turn::Listen if is_silence => self.listen(who),
-            Turn::Listen => {}
+            Turn::Listen => self.listen_on(who, is_silence),
             Turn::Take => self.take(who),
             Turn::Leave => {
                 self.check_wait(who);
@@ -458,18 +569,19 @@ impl World {
         let claim = self.clients[who].claim_mut();
         let standing = claim.standing.close(local);
         let limits = Limits::new(claim.settings.policy.attempt_limit, DROP_LIMIT);
-        (claim.held_at_last, claim.deadline_at_last) = (Some(standing.is_ok()), claim.valid_until);
+        claim.held_at_last = Some(standing.is_ok());
         claim.farewell = Some(Farewell::new(local, standing, &limits, claim.way));
         self.deliver(who);
+        self.check_closed(who, standing);
         self.leave(who);
         self.listen(who);
     }
 
     fn leave(&mut self, who: usize) {
         self.note(format_args!("the caller of client {who} leaves"));
-        let now = self.now;
+        let (now, local) = (self.now, self.clock(who));
         let claim = self.clients[who].claim_mut();
-        claim.left = true;
+        (claim.left, claim.left_at, claim.left_until) = (true, Some(local), claim.valid_until);
         let number = claim.number;
         let wakes = claim.run.as_ref().is_some_and(|run| run.wakes);
         self.facts[number].left = Some(now);
@@ -490,7 +602,7 @@ impl World {
         let (number, Some(kept)) = (claim.number, claim.kept) else { return };
         match Call::renew(claim.settings.clone(), claim.id, &kept) {
             Ok(call) => {
-                claim.run = Some(Run::new(Carried::Call(call), Purpose::Renew));
+                claim.run = Some(Run::new(Carried::Call(call), Purpose::Renew, claim.id));
                 self.go(who);
             }
             Err(_) => self.plan(who, number),
@@ -509,7 +621,8 @@ impl World {
         self.facts[number].left = Some(self.now);
         match call {
             Some(call) => {
-                self.clients[who].claim_mut().run = Some(Run::new(Carried::Call(call), Purpose::Release));
+                let claim = self.clients[who].claim_mut();
+                claim.run = Some(Run::new(Carried::Call(call), Purpose::Release, claim.id));
                 self.go(who);
             }
             None => self.done(who),
@@ -518,10 +631,27 @@ impl World {
 
     /// What the owner of a `Lease` does next.
     fn plan(&mut self, who: usize, number: usize) {
-        let term = self.clients[who].claim().settings.term.duration().unwrap_or(60 * S);
-        let does = self.random.pick(&[Caller::Renew, Caller::Renew, Caller::Release]);
+        let (term, rarely) = match self.clients[who].claim().settings.term.duration() {
+            Some(term) => (term, 8),
+            // There are so few of them.
+            None => (60 * S, 2),
+        };
+        let mut does = self.random.pick(&[Caller::Renew, Caller::Renew, Caller::Release]);
+        if !self.is_peace() && self.random.one_in(rarely) {
+            does = Caller::Bequeath;
+        }
         let pause = if self.is_peace() { S } else { self.random.up_to(term * 6 / 5) };
         self.schedule_for(who, self.now + pause, Event::Caller { claim: number, does });
+    }
+
+    /// The process is gone, and another one comes.
+    pub(super) fn end_life(&mut self, who: usize, leaves: bool) {
+        if let Some(claim) = self.clients[who].claim_number() {
+            self.facts[claim].left.get_or_insert(self.now);
+        }
+        self.clients[who].die(leaves);
+        let back = self.now + self.random.up_to(30 * S);
+        self.schedule_for(who, back, Event::Begin);
     }
 
     /// The claim is over, and the client goes on to the next.
@@ -555,6 +685,21 @@ impl World {
             self.clients[who].hold_up(until);
         }
         hiccup
+    }
+
+    /// The same, or now and then until the deadline has just passed: whatever is to be done then comes too late.
+    fn stall(&mut self, who: usize, rarely: u32) -> Duration {
+        let client = &self.clients[who];
+        let deadline = client.deadline().and_then(|deadline| client.clock.when(deadline));
+        match deadline {
+            Some(deadline) if !self.setting.calm && !self.is_peace() && self.random.one_in(rarely) => {
+                let until = deadline.max(self.now) + self.random.up_to(2 * S);
+                self.tally.add(Count::Preempted);
+                self.clients[who].hold_up(until);
+                until - self.now
+            }
+            _ => self.hiccup(who),
+        }
     }
 
     /// The thread goes on, soon.
@@ -597,7 +742,8 @@ impl World {
         self.check_act(who, outcome, &act);
         let token = self.fresh();
         self.clients[who].claim_mut().run_mut().token = token;
-        let time = self.now + self.hiccup(who);
+        let rarely = if matches!(act, Act::Lose(_) | Act::Extend { .. }) { 50 } else { 5_000 };
+        let time = self.now + self.stall(who, rarely);
         self.schedule_for(who, time, Event::Act { token, act });
     }
 
@@ -652,13 +798,13 @@ impl World {
     fn called(&mut self, who: usize, call: u64) -> Option<(Operation, Moment)> {
         let run = self.clients[who].claim.as_mut()?.run.as_mut()?;
         let (_, operation, sent) = run.call.take_if(|(number, ..)| *number == call)?;
-        run.last_call = call;
+        (run.last_call, run.last_sent) = (call, sent);
         Some((operation, sent))
     }
 
-    pub(super) fn answered(&mut self, who: usize, call: u64, answer: Answer) {
+    pub(super) fn answered(&mut self, who: usize, call: u64, answer: Answer, of: Option<u64>) {
         if let Some((operation, sent)) = self.called(who, call) {
-            self.came(who, call, sent, answer.read(operation));
+            self.came(who, call, sent, answer.read(operation, call, of));
         }
     }
 
@@ -682,7 +828,10 @@ impl World {
     }
 
     fn sleep(&mut self, who: usize, until: Moment, for_leave: bool) {
-        if for_leave && self.clients[who].claim().left {
+        let claim = self.clients[who].claim();
+        // The caller of a call does not leave.
+        let for_leave = for_leave && !claim.one_shot;
+        if for_leave && claim.left {
             return self.go(who);
         }
         let until = self.clients[who].clock.when(until).unwrap_or(Duration::MAX);
@@ -712,7 +861,7 @@ impl World {
             claim.valid_until = Some(valid_until);
             return;
         }
-        let said_no = claim.standing.clone().check(local).is_err();
+        let said_no = claim.stands(local).is_err();
         let extended = claim.standing.extend(local, valid_until, ends);
         if let Carried::Thread(carrier) = &mut claim.run_mut().carried {
             carrier.extended(local, extended);
@@ -773,7 +922,7 @@ impl World {
         let local = self.clock(who);
         let claim = self.clients[who].claim_mut();
         // A caller who gave up has no guard to ask.
-        let ours = claim.granted && claim.standing.clone().check(local).is_ok();
+        let ours = claim.granted && claim.stands(local).is_ok();
         let held = *claim.held_at_last.get_or_insert(ours);
         // The guard knows by itself that it was lost.
         if claim.one_shot || held {
@@ -789,11 +938,29 @@ impl World {
     }
 
     fn end(&mut self, who: usize) {
-        let purpose = self.clients[who].claim().run().purpose;
-        if let Carried::Call(call) = &self.clients[who].claim().run().carried {
-            // Only what was granted becomes a `Lease`.
-            let kept = Some(*call.kept()).filter(|_| purpose != Purpose::Acquire || *call.verdict() == Verdict::Done);
-            self.clients[who].claim_mut().kept = kept;
+        let local = self.clock(who);
+        let run = self.clients[who].claim().run();
+        let (purpose, seen) = (run.purpose, run.seen);
+        let mut resumed = None;
+        match &run.carried {
+            Carried::Call(call) if purpose == Purpose::Resume => {
+                resumed = Some(call.clone()).filter(|call| *call.verdict() == Verdict::Done);
+                self.check_verdict(who);
+            }
+            Carried::Call(call) => {
+                // Only what was granted becomes a `Lease`.
+                let kept =
+                    Some(*call.kept()).filter(|_| purpose != Purpose::Acquire || *call.verdict() == Verdict::Done);
+                self.clients[who].claim_mut().kept = kept;
+                self.check_verdict(who);
+            }
+            Carried::Look(_, resumed) => {
+                let kept = *resumed.kept();
+                let claim = self.clients[who].claim_mut();
+                (claim.kept, claim.valid_until) = (Some(kept), Some(kept.valid_until));
+                claim.settings.term = seen.expect("it looked");
+            }
+            Carried::Thread(_) => {}
         }
         self.check_end(who, purpose);
         self.check_parting(who);
@@ -806,9 +973,9 @@ impl World {
                 self.check_is_lost(who);
                 self.plan(who, number);
             }
-            (Purpose::Release, Some(_)) => {
+            (Purpose::Release, Some(kept)) => {
                 let again = claim.releases < 3;
-                if again && self.random.one_in(2) {
+                if again && (!kept.released || self.random.one_in(2)) {
                     self.tally.add(Count::ReleasedAgain);
                     let then = self.now + self.random.up_to(20 * S);
                     return self.schedule_for(who, then, Event::Caller { claim: number, does: Caller::Release });
@@ -816,6 +983,18 @@ impl World {
                 self.done(who);
             }
             (Purpose::Acquire, Some(_)) => self.plan(who, number),
+            (Purpose::Look, _) => {
+                let is_infinite = claim.settings.term == Term::Infinite;
+                self.tally.add(if is_infinite { Count::ResumedInfinite } else { Count::Resumed });
+                self.plan(who, number);
+            }
+            (Purpose::Resume, _) => match resumed.filter(|call| !call.kept().left(local).is_zero()) {
+                Some(call) => self.look(who, call),
+                None => {
+                    self.tally.add(Count::NotResumed);
+                    self.done(who);
+                }
+            },
             (Purpose::Keep, _) => {
                 self.say(who, Heard::End);
                 self.finish(who);
@@ -852,24 +1031,15 @@ impl World {
 
     /// Sees to it that the loss has been told.
     pub(super) fn overdue(&mut self, who: usize, number: usize) {
-        let local = self.clock(who);
         let client = &self.clients[who];
         let claim = client.claim.as_ref().filter(|claim| claim.number == number);
         if claim.is_none_or(|claim| claim.left || claim.lost_told.is_some()) {
             return;
         }
-        match client.deadline() {
-            // It was moved, or the clock was behind.
-            Some(deadline) if deadline > local => {
-                if let Some(end) = client.clock.when(deadline) {
-                    self.schedule_for(who, end + TOLD_WITHIN, Event::Overdue { claim: number });
-                }
-            }
-            // It has just gone on.
-            _ if self.now < client.still_until + TOLD_WITHIN => {
-                self.schedule_for(who, client.still_until + TOLD_WITHIN, Event::Overdue { claim: number });
-            }
-            deadline => self.breach("a loss is told in time", format_args!("client {who}: due {deadline:?}")),
+        match client.told_by() {
+            // The deadline was moved, the clock was behind, or nothing could be told.
+            Some(time) if time > self.now => self.schedule_for(who, time, Event::Overdue { claim: number }),
+            due => self.breach("a loss is told in time", format_args!("client {who}: due {due:?}")),
         }
     }
 
@@ -912,11 +1082,9 @@ impl World {
             Lost::BlobDeleted => Count::LostBlob,
             _ => Count::LostContainer,
         });
-        let client = &self.clients[who];
-        let deadline = client.deadline().and_then(|moment| client.clock.when(moment));
-        let in_time = deadline.map_or(Duration::MAX, |end| end.max(client.still_until) + TOLD_WITHIN);
-        if self.now > in_time {
-            self.breach("a loss is told in time", format_args!("client {who}: due {deadline:?}"));
+        let due = self.clients[who].told_by();
+        if due.is_some_and(|due| self.now > due) {
+            self.breach("a loss is told in time", format_args!("client {who}: due {due:?}"));
         }
         self.check_lost(who, lost);
     }

@@ -6,21 +6,27 @@
 use std::time::Duration;
 
 use crate::clock::Moment;
-use crate::hold::caller::Missed;
+use crate::hold::call::Verdict;
+use crate::hold::caller::{Missed, Way};
 use crate::hold::carry::{Act, Notice, Report, Unreleased};
 use crate::hold::{Wait, Why};
-use crate::lease::Lost;
+use crate::lease::{Lost, Term};
 use crate::rest::{Applied, Exchange, Operation, Outcome};
 
-use super::client::{Claim, Failure};
+use super::client::{Claim, Failure, Purpose};
 use super::rules::is_locked;
 use super::world::World;
-use crate::hold::caller::Way;
 
 const MS: Duration = Duration::from_millis(1);
 /// What is promised of a wait that has ended, and a little for the caller's own thread.
 const RETURNS_WITHIN: Duration = Duration::from_millis(255);
 const S: Duration = Duration::from_secs(1);
+/// Of 15 s, less the margin.
+const COUNTS_AS: Duration = Duration::from_millis(12_700);
+/// Threads sleep on a clock that stands still in suspend.
+const LONGEST_SLEEP: Duration = Duration::from_secs(2);
+/// For less time than that nothing is asked.
+const SHORTEST_LIMIT: Duration = Duration::from_millis(5);
 /// No service is heeded for longer when it asks to be left alone.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60);
 
@@ -34,6 +40,8 @@ pub(super) struct Record {
     pub(super) unsure: bool,
     /// A look was refused.
     blind: bool,
+    /// When an acquire was decided on last.
+    tried: Option<Moment>,
     /// How many failures were borne.
     setbacks: u32,
     failing_since: Option<Moment>,
@@ -45,6 +53,10 @@ pub(super) struct Record {
     error: Option<Failure>,
     /// The failure that is in the way, as far as it was told.
     failing: Option<Failure>,
+    /// By which it was told that it does not get the lock, or did not renew it.
+    failed: Option<Failure>,
+    /// It was told that somebody has the lock.
+    busy: bool,
     /// The observer was told how the release ended.
     end_noticed: bool,
 }
@@ -52,7 +64,7 @@ pub(super) struct Record {
 impl Record {
     /// Whether to look before the next try.
     pub(super) fn saw_it_locked(&self) -> bool {
-        let busy = self.heard == Some(Outcome::Busy) && !self.unsure && !self.blind;
+        let busy = self.heard == Some(Outcome::Busy) && !self.blind;
         busy || self.heard.is_some_and(is_locked)
     }
 }
@@ -101,7 +113,9 @@ impl World {
         match record.asked {
             Some(Operation::Acquire { .. }) => record.unsure |= perhaps,
             Some(Operation::Release { .. }) => self.facts[claim.number].perhaps_released |= perhaps,
-            Some(Operation::Look) => record.blind |= matches!(outcome, Outcome::Denied | Outcome::Refused),
+            Some(Operation::Look) => {
+                record.blind |= matches!(outcome, Outcome::Denied | Outcome::Refused | Outcome::Void)
+            }
             _ => {}
         }
         match outcome {
@@ -123,7 +137,10 @@ impl World {
         self.check_passed_on(who, heard, act);
         match act {
             Act::Send { operation, .. } => self.check_sending(who, *operation),
-            Act::Sleep { until, .. } => self.check_sleep(who, *until),
+            Act::Sleep { until, for_leave } => {
+                self.check_sleep(who, *until);
+                self.check_wakeful(who, *until, *for_leave);
+            }
             _ => self.check_telling(who, act),
         }
     }
@@ -143,11 +160,20 @@ impl World {
         let claim = self.clients[who].claim_mut();
         let is_over = claim.lost_told.is_some() || claim.valid_until.is_some_and(|end| end <= local);
         let does_not_wait = claim.wait == Wait::Never && !claim.is_guarded();
+        let term = claim.settings.term.duration().unwrap_or(Duration::MAX);
+        let last_try = matches!(claim.wait, Wait::Until(end) if local >= end.before(250 * MS));
         let record = &mut claim.run_mut().record;
         record.sleeps_since = None;
         let again = record.asked.replace(operation) == Some(operation);
         let too_early = again && record.not_before.is_some_and(|time| local < time);
+        // No read is trusted for longer than a lease, nor in the last try.
+        let may_knock = record.tried.is_none_or(|time| last_try || local >= time.after(term));
+        let knocks = record.saw_it_locked() && !may_knock;
+        if let Operation::Acquire { .. } = operation {
+            record.tried = Some(local);
+        }
         let breach = match operation {
+            Operation::Acquire { .. } if knocks => Some("nobody knocks at a locked door"),
             Operation::Renew { .. } if is_over => Some("what is lost is not renewed"),
             _ if does_not_wait && record.setbacks > claim.settings.policy.retries => {
                 Some("who does not wait soon gives up")
@@ -171,6 +197,7 @@ impl World {
         let record = &claim.run().record;
         let longest = match claim.wait {
             _ if claim.is_obtained() || claim.failed || claim.left => return,
+            Wait::Until(deadline) if deadline.left(local) < SHORTEST_LIMIT => return,
             _ if record.heard == Some(Outcome::Busy) || record.saw_it_locked() => claim.settings.longest_pause,
             Wait::Never => claim.settings.policy.longest_pause,
             _ => return,
@@ -178,6 +205,20 @@ impl World {
         if until > since.after(longest) {
             let text = format_args!("client {who}: {until:?} is later than {longest:?}");
             self.breach("who waits looks again soon", text);
+        }
+    }
+
+    fn check_wakeful(&mut self, who: usize, until: Moment, for_leave: bool) {
+        let local = self.clock(who);
+        let run = self.clients[who].claim().run();
+        let breach = match run.purpose {
+            Purpose::Look => None,
+            _ if until > local.after(LONGEST_SLEEP) => Some("nobody sleeps for long without a look at the clock"),
+            Purpose::Keep if run.left && for_leave => Some("nobody waits for a caller who has left"),
+            _ => None,
+        };
+        if let Some(rule) = breach {
+            self.breach(rule, format_args!("client {who}: {until:?}, for leave {for_leave}"));
         }
     }
 
@@ -211,16 +252,17 @@ impl World {
     pub(super) fn check_notice(&mut self, who: usize, notice: &Notice<Failure>) {
         let local = self.clock(who);
         let claim = self.clients[who].claim_mut();
-        let (valid_until, is_lease, term) = (claim.valid_until, claim.one_shot, claim.settings.term.duration());
+        let (valid_until, is_lease) = (claim.valid_until, claim.one_shot);
+        let sent = claim.run().last_sent;
         let record = &mut claim.run_mut().record;
         let breach = match notice {
             Notice::Retrying(failure) | Notice::RenewalFailed { failure, .. } => {
+                record.failed = *failure;
                 (*failure != record.error).then_some("the failure that is told is the last one")
             }
             Notice::Acquired { .. } if is_lease => None,
             Notice::Acquired { left } | Notice::Renewed { left } => {
-                let is_so =
-                    valid_until.is_some_and(|end| end.left(local) <= *left) && term.is_some_and(|term| *left < term);
+                let is_so = valid_until.is_some_and(|end| end.left(local) <= *left && *left < end.since(sent));
                 (!is_so).then_some("what the observer is told is so")
             }
             Notice::Released | Notice::ReleaseFailed(_) => {
@@ -248,11 +290,16 @@ impl World {
                 (*failure != record.failing).then_some("the failure that is told is the last one")
             }
             Report::NotObtained { why: Why::Failed, failure } => {
+                record.failed = *failure;
                 (*failure != record.error).then_some("the failure that is told is the last one")
             }
             Report::Granted => (!guarded).then_some("a grant is told when the lock is held"),
             Report::Released(_) => (!record.end_noticed).then_some("the observer hears of the end first"),
-            Report::Recovered | Report::NotObtained { why: Why::Busy, .. } => None,
+            Report::NotObtained { why: Why::Busy, .. } => {
+                record.busy = true;
+                None
+            }
+            Report::Recovered => None,
         };
         if let Some(rule) = breach {
             self.breach(rule, format_args!("client {who}: {report:?}"));
@@ -274,10 +321,35 @@ impl World {
         }
     }
 
+    /// After the caller of a wait has cancelled it.
+    pub(super) fn check_cancelled(&mut self, who: usize, number: usize) {
+        let claim = self.clients[who].claim.as_ref().filter(|claim| claim.number == number);
+        if claim.is_some_and(|claim| claim.waiter.is_some() && !claim.left) {
+            self.breach("who cancels waits no more", format_args!("client {who}"));
+        }
+    }
+
+    /// After the holder has asked for another receiver.
+    pub(super) fn check_listener(&mut self, who: usize) {
+        let claim = self.clients[who].claim();
+        if claim.lost_told.is_some() && claim.listeners.contains(&None) {
+            self.breach("a loss is told to all who listen", format_args!("client {who}, who listened late"));
+        }
+    }
+
+    /// When the holder lets go.
+    pub(super) fn check_closed(&mut self, who: usize, standing: Result<Moment, Lost>) {
+        let told = self.clients[who].claim().lost_told;
+        if standing.is_err() && told != standing.err() {
+            self.breach("a loss is told, and its first reason stays", format_args!("client {who}: {standing:?}"));
+        }
+    }
+
     /// When the caller of a wait gets the lock.
     pub(super) fn check_take(&mut self, who: usize) {
+        let local = self.clock(who);
         let claim = self.clients[who].claim();
-        if !claim.is_guarded() || claim.left || claim.failed {
+        if !claim.is_guarded() || claim.left || claim.failed || claim.stands(local).is_err() {
             self.breach("who has the guard was granted the lock", format_args!("client {who}"));
         }
     }
@@ -287,19 +359,16 @@ impl World {
         let local = self.clock(who);
         let client = &self.clients[who];
         let claim = client.claim();
-        let Some(left) = self.facts[claim.number].left else { return };
-        // The clock of a machine that was frozen is behind.
-        let recently = client.held_up + MS * 300 >= self.now || !self.setting.lawful;
-        let since_deadline = match claim.wait {
-            Wait::Until(deadline) => local.since(deadline),
-            Wait::Never | Wait::Forever => Duration::ZERO,
+        let Some(left) = claim.left_at else { return };
+        let recently = client.held_up + MS * 300 >= self.now;
+        let over = match claim.wait {
+            Wait::Until(deadline) => left.min(deadline),
+            Wait::Never | Wait::Forever => left,
         };
         let breach = match missed {
             Missed::Died => Some("no thread dies"),
             _ if recently => None,
-            _ if since_deadline > RETURNS_WITHIN || self.now > left + RETURNS_WITHIN * 101 / 100 => {
-                Some("who has waited for long enough soon returns")
-            }
+            _ if local.since(over) > RETURNS_WITHIN => Some("who has waited for long enough soon returns"),
             Missed::NotObtained { why: Why::TimedOut, .. } if !matches!(claim.wait, Wait::Until(end) if end <= local) => {
                 Some("nobody gives up too early")
             }
@@ -312,29 +381,27 @@ impl World {
 
     /// When an unlock or a drop returns.
     pub(super) fn check_farewell(&mut self, who: usize, result: &Result<(), Unreleased<Failure>>) {
+        let local = self.clock(who);
         let client = &self.clients[who];
         let claim = client.claim();
-        let Some(left) = self.facts[claim.number].left else { return };
+        let Some(left) = claim.left_at else { return };
         let limit = match claim.way {
             Way::Unlock => claim.settings.policy.attempt_limit * 3 + S,
             Way::Drop => 2 * S,
         };
         // The lease's end, by its own rule.
         let margin = claim.settings.term.duration().map(|term| 2 * S + term / 50).unwrap_or_default();
-        let end = claim.deadline_at_last.and_then(|moment| client.clock.when(moment.after(margin)));
+        let end = claim.left_until.map(|moment| moment.after(margin));
         let held = claim.held_at_last == Some(true);
-        // Clocks drift.
-        let [least, most] = [99, 101].map(|percent| {
-            let over = left + limit * percent / 100;
-            over.min(end.filter(|_| held).unwrap_or(Duration::MAX))
-        });
-        // The clock of a machine that was frozen is behind.
-        let recently = client.held_up + MS * 300 >= self.now || !self.setting.lawful;
+        // What is lost is not worth a long wait.
+        let limit = if held { limit } else { limit.min(2 * S) };
+        let over = left.after(limit).min(end.filter(|_| held).unwrap_or(Moment::NEVER));
+        let recently = client.held_up + MS * 300 >= self.now;
         let breach = match result {
             Ok(()) if !held => Some("unlock is Ok only if held"),
             Err(Unreleased::Lost(Lost::RenewalStopped)) => Some("no thread dies"),
-            _ if self.now > most + MS * 5 && !recently => Some("who lets go soon returns"),
-            Err(Unreleased::Failed { failure: None, .. }) if self.now + MS * 5 < least && !recently => {
+            _ if local > over.after(MS * 5) && !recently => Some("who lets go soon returns"),
+            Err(Unreleased::Failed { failure: None, .. }) if local < over && !recently => {
                 Some("nobody gives up too early")
             }
             _ => None,
@@ -356,11 +423,46 @@ impl World {
         }
     }
 
+    /// When a call of `AzureMutex` returns.
+    pub(super) fn check_verdict(&mut self, who: usize) {
+        let claim = self.clients[who].claim();
+        let (run, record) = (claim.run(), &claim.run().record);
+        let released = run.purpose == Purpose::Release;
+        let leased = matches!(record.heard, Some(Outcome::Leased(_)));
+        let renewed = leased && matches!(run.purpose, Purpose::Renew | Purpose::Resume);
+        let verdict = run.verdict().expect("it was a call");
+        let is_so = match verdict {
+            Verdict::Done => released || leased,
+            Verdict::Busy => record.busy,
+            Verdict::Lost(lost) => released || claim.lost_told == Some(*lost),
+            Verdict::NotReleased { .. } => released,
+            Verdict::Failed(_) if released || renewed || record.busy => false,
+            Verdict::Failed(failure) => *failure == record.failed,
+        };
+        if !is_so {
+            let verdict = verdict.clone();
+            self.breach("a call says what came of it", format_args!("client {who}: {verdict:?}"));
+        }
+    }
+
+    /// When a lease that another process took is renewed.
+    pub(super) fn check_resumed(&mut self, who: usize, valid_until: Moment) {
+        let claim = self.clients[who].claim();
+        let is_fixed = self.facts[claim.number].resumed && claim.settings.term != Term::Infinite;
+        let counted = valid_until.since(claim.run().last_sent);
+        if is_fixed && counted > COUNTS_AS {
+            self.breach("a lease taken up again counts as the shortest", format_args!("client {who}: {counted:?}"));
+        }
+    }
+
     /// After a loss was told.
     pub(super) fn check_is_lost(&mut self, who: usize) {
         let client = &self.clients[who];
-        if client.claim().lost_told.is_some() && client.says_yes(self.now) {
-            self.breach("what is lost stays lost", format_args!("client {who}"));
+        let claim = client.claim();
+        let Some(first) = claim.lost_told else { return };
+        let stands = if claim.is_guarded() { claim.stands(self.clock(who)) } else { Err(first) };
+        if client.says_yes(self.now) || stands != Err(first) {
+            self.breach("what is lost stays lost", format_args!("client {who}: {first:?}, {stands:?}"));
         }
     }
 

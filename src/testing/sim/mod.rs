@@ -96,7 +96,7 @@ fn simulate(extent: &Extent) -> Result<Tally, u64> {
     }
 }
 
-// Scenario 2.
+// Scenario 2, 32, 33.
 #[test]
 #[allow(clippy::disallowed_methods)]
 fn never_two_holders() {

@@ -59,8 +59,12 @@ struct Client {
     unlocked: bool,
     release_sent: bool,
     saw_it_locked: bool,
+    /// When it sent an acquire last.
+    tried: Moment,
     /// A request of its was carried out twice.
     doubled: bool,
+    /// An acquire of its was carried out late.
+    landed_late: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -150,7 +154,9 @@ impl Client {
             unlocked: false,
             release_sent: false,
             saw_it_locked: false,
+            tried: Moment::PAST,
             doubled: false,
+            landed_late: false,
         }
     }
 
@@ -272,6 +278,7 @@ impl State {
     }
 
     fn send(&mut self, client: usize, operation: Operation) {
+        let now = self.local(client);
         let this = &mut self.clients[client];
         let order = match operation {
             Operation::Acquire { .. } => Order::Acquire,
@@ -282,7 +289,10 @@ impl State {
         };
         match order {
             Order::Acquire | Order::Renew if this.release_sent => self.broken = Some("nothing follows the release"),
-            Order::Acquire if this.saw_it_locked => self.broken = Some("nobody knocks at a locked door"),
+            // No read is trusted for longer than a lease.
+            Order::Acquire if this.saw_it_locked && now < this.tried.after(15 * S) => {
+                self.broken = Some("nobody knocks at a locked door")
+            }
             Order::Release if this.granted && !this.left => {
                 self.broken = Some("no release before the guard is dropped");
             }
@@ -290,6 +300,9 @@ impl State {
         }
         let this = &mut self.clients[client];
         this.release_sent |= order == Order::Release;
+        if order == Order::Acquire {
+            this.tried = now;
+        }
         this.saw_it_locked = false;
         self.packets.push(Packet { client, operation: order, late: false });
         self.packets.sort();
@@ -308,10 +321,12 @@ impl State {
         let waits =
             matches!(self.clients[packet.client].does, Does::Calls { operation: asked, .. } if asked == operation);
         let own = matches!(self.service.lease, Lease::Leased { id: of, .. } if of == id);
-        if operation == Operation::Look && own && waits && !packet.late && !self.clients[packet.client].doubled {
+        let Client { doubled, landed_late, .. } = self.clients[packet.client];
+        if operation == Operation::Look && own && waits && !packet.late && !doubled && !landed_late {
             self.broken = Some("nobody waits for its own lease");
         }
-        self.service.handle(self.now, operation, lasts).read(operation)
+        self.clients[packet.client].landed_late |= packet.late && packet.operation == Order::Acquire;
+        self.service.handle(self.now, operation, lasts).read(operation, 0, Some(0))
     }
 
     /// The client gets an answer, if it still waits for it.

@@ -25,10 +25,24 @@ pub(super) struct Packet {
     pub(super) call: u64,
     pub(super) operation: Operation,
     carried_out: bool,
-    /// What the client gets to read, if not the service's word.
+    /// What the client gets to read, if not the service's word on this call.
     instead: Option<Answer>,
+    /// The call that the answer says it is for, if it says that.
+    of: Option<u64>,
     /// How long the answer takes, if it arrives.
     back: Option<Duration>,
+}
+
+/// An answer that a client got, or could have got.
+#[derive(Copy, Clone, Debug)]
+pub(super) struct Answered {
+    call: u64,
+    operation: Operation,
+    answer: Answer,
+}
+
+fn same_kind(one: Operation, other: Operation) -> bool {
+    std::mem::discriminant(&one) == std::mem::discriminant(&other)
 }
 
 /// A time of trouble for some clients.
@@ -55,6 +69,7 @@ enum Fault {
     Throttled,
     Portal,
     Denied,
+    Replayed,
     Misdirected,
 }
 
@@ -72,6 +87,8 @@ const FAULTS: &[Fault] = &[
     Fault::Throttled,
     Fault::Portal,
     Fault::Denied,
+    Fault::Replayed,
+    Fault::Replayed,
     Fault::Misdirected,
 ];
 
@@ -103,7 +120,7 @@ impl World {
             return Fault::None;
         }
         // There are so many of the others.
-        let rarely = if matches!(operation, Operation::Release { .. }) { 10 } else { 200 };
+        let rarely = if matches!(operation, Operation::Release { .. }) { 5 } else { 200 };
         let now = self.now;
         let met = self.storms.iter().find(|storm| storm.until > now && storm.clients >> who & 1 == 1);
         match met.map(|storm| storm.fault) {
@@ -126,6 +143,7 @@ impl World {
             operation,
             carried_out: true,
             instead: None,
+            of: Some(call),
             back: Some(self.random.between(MS / 5, 30 * MS)),
         };
         let mut out = self.random.between(MS / 5, 30 * MS);
@@ -203,6 +221,17 @@ impl World {
                 packet.instead = Some(Answer::Refusal(403, "AuthenticationFailed"));
                 Some(Count::Denied)
             }
+            Fault::Replayed => {
+                // By a proxy that remembers, or a copy of an answer that comes late on a connection used again.
+                let kept = self.random.one_in(2);
+                let like = |answered: &&Answered| !kept || same_kind(answered.operation, operation);
+                match self.clients[who].answers.iter().rev().find(like) {
+                    Some(answered) => (packet.instead, packet.of) = (Some(answered.answer), Some(answered.call)),
+                    None => packet.back = None,
+                }
+                packet.carried_out = self.random.one_in(2);
+                Some(Count::Replayed)
+            }
             Fault::Misdirected => {
                 packet.carried_out = self.random.one_in(2);
                 let (foreign, _) = self.new_id();
@@ -241,11 +270,23 @@ impl World {
             self.note(format_args!("service: {operation:?} of client {who}, call {call}: {answer:?}"));
             self.check_handled(&packet, before, answer);
         }
-        if let Some(back) = packet.back {
-            let answer = packet.instead.unwrap_or(answer);
-            if self.clients[who].life == life {
-                self.schedule_for(who, self.now + back, Event::Answered { call, answer });
+        let Some(back) = packet.back.filter(|_| self.clients[who].life == life) else { return };
+        let (mut answer, mut of) = (packet.instead.unwrap_or(answer), packet.of);
+        if matches!(answer, Answer::Foreign(_)) {
+            of = None;
+        }
+        if of == Some(call) {
+            self.clients[who].answers.push(Answered { call, operation, answer });
+        }
+        if operation == Operation::Look && self.setting.cached >> who & 1 == 1 {
+            if matches!(answer, Answer::Seen(status) if status.is_locked()) {
+                self.remembered.entry(who).or_insert(answer);
+            }
+            if let Some(old) = self.remembered.get(&who) {
+                (answer, of) = (*old, None);
+                self.tally.add(Count::Remembered);
             }
         }
+        self.schedule_for(who, self.now + back, Event::Answered { call, answer, of });
     }
 }

@@ -39,8 +39,14 @@ impl fmt::Display for Violation {
 #[derive(Debug, Default)]
 pub(super) struct Facts {
     pub(super) broken: bool,
+    /// Another process had its lease before.
+    pub(super) resumed: bool,
     /// A request of its was carried out twice.
     pub(super) doubled: bool,
+    /// An acquire of its was carried out after it had been given up.
+    pub(super) landed_late: bool,
+    /// Since when it has looked at its own lease in vain.
+    pub(super) in_vain_since: Option<Time>,
     /// It got an answer that was for somebody else.
     pub(super) misled: bool,
     /// An acquire was sent.
@@ -50,7 +56,7 @@ pub(super) struct Facts {
     /// A release had no answer, and may have been carried out.
     pub(super) perhaps_released: bool,
     /// The calls that got or renewed the lease, and until when.
-    leased: Vec<(u64, Time)>,
+    pub(super) leased: Vec<(u64, Time)>,
     /// Since when its client wants it no more, or is dead.
     pub(super) left: Option<Time>,
     pub(super) ended: bool,
@@ -81,9 +87,6 @@ impl World {
             Operation::Acquire { .. } | Operation::Renew { .. } if leaving => {
                 self.breach("who has left asks for nothing", format_args!("client {who}: {operation:?}"));
             }
-            Operation::Acquire { .. } if claim.run().record.saw_it_locked() => {
-                self.breach("nobody knocks at a locked door", format_args!("client {who}"));
-            }
             Operation::Release { .. } if claim.is_guarded() && !claim.left => {
                 self.breach("no release before the guard is dropped", format_args!("client {who}"));
             }
@@ -94,15 +97,17 @@ impl World {
     /// When the service carries out a request.
     pub(super) fn check_handled(&mut self, packet: &Packet, before: Lease, answer: Answer) {
         let Packet { who, claim, operation, .. } = *packet;
-        let own = |id: LeaseId| self.owners[&id] == claim;
         let in_vain = match (operation, before) {
-            (Operation::Look, Lease::Leased { id, .. }) => own(id),
-            (Operation::Acquire { id: new, .. }, Lease::Leased { id, .. }) => own(id) && id != new,
+            (Operation::Look, Lease::Leased { id, .. }) => self.owners[&id] == claim && !self.facts[claim].resumed,
+            (Operation::Acquire { id: new, .. }, Lease::Leased { id, .. }) => self.owners[&id] == claim && id != new,
             _ => false,
         };
-        if in_vain && self.clients[who].waits_for(packet) && !self.facts[claim].doubled {
-            return self.breach("nobody waits for its own lease", format_args!("client {who}: {operation:?}"));
+        if in_vain && self.clients[who].waits_for(packet) {
+            self.check_in_vain(packet);
+        } else if !in_vain {
+            self.facts[claim].in_vain_since = None;
         }
+        let own = |id: LeaseId| self.owners[&id] == claim;
         match (operation, answer) {
             (Operation::Acquire { .. } | Operation::Renew { .. }, Answer::Leased(id)) if own(id) => {
                 self.check_leased(packet, before);
@@ -115,6 +120,23 @@ impl World {
         }
     }
 
+    /// A client waits for its own lease. It may come about by an acquire that was carried out after it had been given up,
+    /// and after a later one had been answered; the next acquire finds that.
+    fn check_in_vain(&mut self, packet: &Packet) {
+        let Packet { who, claim, operation, .. } = *packet;
+        let facts = &mut self.facts[claim];
+        let since = *facts.in_vain_since.get_or_insert(self.now);
+        let settings = &self.clients[who].claim().settings;
+        let longest = settings.term.duration().unwrap_or_default() * 101 / 100
+            + settings.longest_pause
+            + settings.policy.attempt_limit;
+        let excused = facts.doubled || facts.landed_late;
+        let in_time = self.now <= since + longest + QUIET || self.clients[who].touched >= since;
+        if !excused || !facts.doubled && !in_time {
+            self.breach("nobody waits for its own lease", format_args!("client {who}: {operation:?}"));
+        }
+    }
+
     /// The service gave the lease to the sender of this packet, or prolonged it.
     fn check_leased(&mut self, packet: &Packet, before: Lease) {
         let Packet { who, claim, operation, .. } = *packet;
@@ -122,6 +144,7 @@ impl World {
         let facts = &mut self.facts[claim];
         facts.leased.push((packet.call, until));
         let acquired = matches!(operation, Operation::Acquire { .. });
+        facts.landed_late |= acquired && !self.clients[who].waits_for(packet);
         if facts.ended && acquired && !facts.release_sent && !facts.doubled {
             return self.breach("what was begun is undone", format_args!("the lease stays with client {who}"));
         }
@@ -156,7 +179,8 @@ impl World {
         // The last ones come first; the same call may have been carried out twice.
         let leased = self.facts[claim].leased.iter().rev();
         let mut by_call = leased.filter(|(by, _)| *by == call).map(|(_, until)| *until);
-        if !by_call.any(|until| end <= until || !self.setting.lawful) {
+        // Whatever others do to a lease, that is what it was when it was given.
+        if !by_call.any(|until| end <= until || self.tally.of(Count::Frozen) > 0) {
             let text = format_args!("client {who} by call {call} until {end:?}");
             self.breach("a yes is covered by the service", text);
         }
@@ -164,6 +188,7 @@ impl World {
             self.breach("never two holders", format_args!("clients {other} and {who}"));
         }
         self.check_rhythm(who, valid_until);
+        self.check_resumed(who, valid_until);
     }
 
     fn client_facts(&self, who: usize, valid_until: Moment) -> Client {
@@ -181,7 +206,10 @@ impl World {
                 let deadline = client.deadline().and_then(|moment| client.clock.when(moment));
                 client.claim().one_shot || deadline.is_none_or(|end| client.touched + QUIET >= end)
             }
-            Lost::Taken => self.facts[claim].misled || !self.setting.lawful,
+            Lost::Taken => {
+                let resumes = self.clients[who].claim().run().purpose == Purpose::Resume;
+                self.facts[claim].misled || resumes || !self.setting.lawful
+            }
             _ => self.has_happened(claim, lost),
         };
         if !reason {
@@ -235,7 +263,12 @@ impl World {
         self.service.settle(self.now);
         let claim = self.clients[who].claim();
         let facts = &mut self.facts[claim.number];
-        facts.ended |= !(purpose == Purpose::Acquire && claim.is_obtained() || purpose == Purpose::Renew);
+        facts.ended |= match purpose {
+            Purpose::Acquire => !claim.is_obtained(),
+            // What cannot be taken up again is left as it is.
+            Purpose::Look | Purpose::Resume | Purpose::Renew => false,
+            Purpose::Keep | Purpose::Release => true,
+        };
         let has_it = matches!(self.service.lease, Lease::Leased { id, .. } if self.owners[&id] == claim.number);
         let left_behind = facts.ended && has_it && !facts.doubled;
         // Who has left lets a lease run out that is nearly over.

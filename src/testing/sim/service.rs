@@ -4,7 +4,7 @@
 use std::time::{Duration, SystemTime};
 
 use crate::lease::{LeaseId, LockState, Term};
-use crate::rest::{self, Operation, Outcome};
+use crate::rest::{self, Operation, Outcome, RequestId};
 use crate::transport::Reply;
 
 /// True time, counted from the start of a run.
@@ -184,14 +184,16 @@ impl Service {
 }
 
 impl Answer {
-    /// What the crate makes of it when it comes as an answer to `operation`.
-    pub(super) fn read(self, operation: Operation) -> Outcome {
-        rest::outcome(operation, &self.reply(operation), SystemTime::UNIX_EPOCH)
+    /// What the crate makes of it when it comes as an answer to `operation`, asked by `call`; and says that it is for
+    /// the call `of`, if it says that.
+    pub(super) fn read(self, operation: Operation, call: u64, of: Option<u64>) -> Outcome {
+        let id = RequestId(call.to_string());
+        rest::outcome(operation, Some(&id), &self.reply(operation, of), SystemTime::UNIX_EPOCH)
     }
 
-    fn reply(self, operation: Operation) -> Reply {
+    fn reply(self, operation: Operation, of: Option<u64>) -> Reply {
         const REQUEST_ID: (&str, &str) = ("x-ms-request-id", "d8d2d0a9-aef7-4f67-b8c8-1e85e079147c");
-        match self {
+        let mut reply = match self {
             Answer::Leased(id) => {
                 let status = if matches!(operation, Operation::Acquire { .. }) { 201 } else { 200 };
                 Reply::new(status, &[REQUEST_ID, ("x-ms-lease-id", &id.to_string())])
@@ -218,7 +220,11 @@ impl Answer {
                 Reply::new(status, &[REQUEST_ID, ("x-ms-error-code", code), ("retry-after", &seconds)])
             }
             Answer::Foreign(status) => Reply::new(status, &[]),
+        };
+        if let Some(of) = of {
+            reply.set("x-ms-client-request-id", &of.to_string());
         }
+        reply
     }
 }
 
@@ -269,7 +275,7 @@ mod tests {
                     break;
                 }
                 compared += 1;
-                match (expected.read(operation), outcome) {
+                match (expected.read(operation, 0, None), outcome) {
                     // Whole seconds, and both have their own idea of how little time has passed.
                     (Outcome::Breaking(expected), Outcome::Breaking(left)) => {
                         assert!(expected.abs_diff(left) <= S, "{expected:?}, {left:?}");

@@ -29,6 +29,8 @@ tally! {
     Throttled "503, with or without Retry-After"
     Portal "bare 404 or 200 of somebody else"
     Denied "403, credential not accepted"
+    Replayed "answer to an earlier call"
+    Remembered "look answered by a cache"
     Misdirected "success under a foreign lease id"
     Stopped "process stopped and continued"
     Suspended "machine suspended and resumed"
@@ -63,6 +65,9 @@ tally! {
     UnlockFailed "unlock without an answer"
     UnlockedAfterSilence "release repeated, and found done"
     ReleasedAgain "release called again"
+    Resumed "lease of a process that has ended taken up again by its id"
+    ResumedInfinite "lease without an end taken up again by its id"
+    NotResumed "lease not taken up again: gone, or no answer"
 
     AcquireAgain "acquire repeated under its id"
     AcquireAfterEnd "acquire carried out after its client had given up"

@@ -30,6 +30,8 @@ pub(super) struct Setting {
     pub(super) lawful: bool,
     /// Nothing goes wrong at all.
     pub(super) calm: bool,
+    /// Which clients look at the lock through a cache that goes on answering what it saw first.
+    pub(super) cached: u32,
     /// When the trouble ends.
     pub(super) peace_at: Time,
 }
@@ -53,6 +55,8 @@ pub(super) struct World {
     pub(super) trace: Option<Vec<String>>,
     /// Somebody got the lock after the trouble had ended.
     pub(super) revived: bool,
+    /// The answer that each client's cache goes on giving.
+    pub(super) remembered: HashMap<usize, Answer>,
     /// The other region's copy, which lags behind.
     copy: Service,
     queue: BinaryHeap<Reverse<Scheduled>>,
@@ -78,6 +82,8 @@ pub(super) enum Event {
     Answered {
         call: u64,
         answer: Answer,
+        /// The call that it says it is for, if it says that.
+        of: Option<u64>,
     },
     Refused {
         call: u64,
@@ -168,8 +174,10 @@ impl Eq for Scheduled {}
 impl World {
     pub(super) fn new(seed: u64, traced: bool) -> World {
         let mut random = Random::new(seed);
-        let setting =
-            Setting { lawful: seed % 4 != 3, calm: seed.is_multiple_of(16), peace_at: random.between(60 * S, 900 * S) };
+        let calm = seed.is_multiple_of(16);
+        let peace_at = random.between(60 * S, 900 * S);
+        let cached = if calm { 0 } else { random.pick(&[0, 0, 0, 0x55, u32::MAX]) };
+        let setting = Setting { lawful: seed % 4 != 3, calm, cached, peace_at };
         let mut service = Service::new();
         service.revives_for_strangers = random.one_in(3);
         if random.one_in(2) {
@@ -193,6 +201,7 @@ impl World {
             tally: Tally::new(),
             trace: traced.then(Vec::new),
             revived: false,
+            remembered: HashMap::new(),
             copy,
             queue: BinaryHeap::new(),
             serial: 0,
@@ -251,7 +260,7 @@ impl World {
             Event::Decide { token } => self.decide(who, token),
             Event::Act { token, act } => self.act(who, token, act),
             Event::Hear { claim, heard } => self.hear(who, claim, heard),
-            Event::Answered { call, answer } => self.answered(who, call, answer),
+            Event::Answered { call, answer, of } => self.answered(who, call, answer, of),
             Event::Refused { call } => self.refused(who, call),
             Event::GivesUp { call } => self.gives_up(who, call),
             Event::Caller { claim, does } => self.caller(who, claim, does),
@@ -372,12 +381,8 @@ impl World {
         }
         self.note(format_args!("client {who} is killed"));
         self.tally.add(Count::Crashed);
-        if let Some(claim) = self.clients[who].claim_number() {
-            self.facts[claim].left.get_or_insert(self.now);
-        }
-        self.clients[who].die();
-        let back = self.now + self.random.up_to(30 * S);
-        self.schedule_for(who, back, Event::Begin);
+        let leaves = self.random.one_in(2);
+        self.end_life(who, leaves);
     }
 
     pub(super) fn break_lease(&mut self, period: Option<u8>) {

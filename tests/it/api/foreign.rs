@@ -25,6 +25,7 @@ fn a_foreign_type_is_found_wherever_it_is_public() {
         ("pub type Sender = ureq::Agent;", "ureq"),
         ("pub const SENT: Option<ureq::Agent> = None;", "ureq"),
         ("pub struct Ours; impl From<ureq::Error> for Ours {}", "ureq"),
+        ("pub struct Ours; impl From<Ours> for ureq::Error {}", "ureq"),
         ("pub struct Ours; impl std::str::FromStr for Ours { type Err = ureq::Error; fn from_str() {} }", "ureq"),
         ("#[derive(Clone, clap::Args)] #[non_exhaustive] pub struct Ours;", "clap"),
         ("pub use ureq::Agent;", "ureq"),

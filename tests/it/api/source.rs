@@ -74,12 +74,16 @@ pub(super) fn foreign(files: &[File], dependencies: &BTreeSet<String>) -> BTreeS
     let ours: BTreeSet<&str> = ours.map(String::as_str).collect();
     let mut foreign = BTreeSet::new();
     for file in files {
+        let is_ours = |path: &Vec<&str>| {
+            path.last().is_some_and(|name| ours.contains(name)) && file.foreign(path, &ours, dependencies).is_none()
+        };
+        let is_of_a_crate =
+            |path: &Vec<&str>| file.foreign(path, &ours, dependencies).is_some_and(|name| dependencies.contains(&name));
+        // A header is of a type of ours; or of a foreign one, with ours in the name of the trait.
         let is_public = |header: &&Vec<String>| {
             let subject = header.iter().rposition(|token| token == "for").map_or(0, |at| at + 1);
-            let is_ours = |path: &Vec<&str>| {
-                path.last().is_some_and(|name| ours.contains(name)) && file.foreign(path, &ours, dependencies).is_none()
-            };
-            paths(&header[subject..]).iter().any(is_ours)
+            let (of, subject) = (paths(&header[..subject]), paths(&header[subject..]));
+            subject.iter().any(is_ours) || subject.iter().any(is_of_a_crate) && of.iter().any(is_ours)
         };
         for signature in file.signatures.iter().chain(file.headers.iter().filter(is_public)) {
             foreign.extend(paths(signature).iter().filter_map(|path| file.foreign(path, &ours, dependencies)));

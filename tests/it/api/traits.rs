@@ -75,6 +75,7 @@ fn all() -> Vec<(&'static str, Vec<&'static str>)> {
         all,
         lacking![
             azmutex::credential::entra::AccessToken,
+            azmutex::credential::entra::GitHubActions,
             azmutex::credential::entra::AzureCli,
             azmutex::credential::entra::ManagedIdentity,
             azmutex::credential::entra::ServicePrincipal,

@@ -28,7 +28,7 @@ const ROWS: [&[&str]; 17] = [
     &["lease.rs", "kept.rs"],
     &["error.rs"],
     &["lost.rs", "redact.rs"],
-    &["clock.rs", "random.rs"],
+    &["clock.rs", "process.rs", "random.rs"],
     &["sync.rs"],
 ];
 

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use azmutex::credential::Credential;
 use azmutex::credential::entra::{AccessToken, TokenError, TokenSource};
-use azmutex::crossbeam_channel::unbounded;
+use azmutex::crossbeam_channel::{Receiver, unbounded};
 use azmutex::event::Event;
-use azmutex::{ErrorKind, LockGuard};
+use azmutex::{ErrorKind, LockGuard, Locker};
 
 use super::{LEASE, SECOND, Tokens, authority, by_secret, container, eager, json, mutex, refusal, unauthenticated};
 use crate::service::{well, within};
@@ -90,6 +90,67 @@ fn an_outage_of_the_token_endpoint_that_outlasts_the_token_but_not_the_lease_is_
     thread::sleep(5 * SECOND);
     assert!(guard.remaining() > LEASE - 5 * SECOND, "it is renewed again: {:?}", guard.remaining());
     guard.unlock().unwrap();
+}
+
+/// A lock, and each time that it tells of its credential: when, and what.
+fn listening(storage: &Peer, credential: Credential, lock: &str) -> (Locker, Receiver<(Instant, String)>) {
+    let (tell, told) = unbounded();
+    let tell = move |event: Event| {
+        let line = event.to_string();
+        if line.contains("the token at hand is good for") {
+            let _ = tell.send((Instant::now(), line));
+        }
+    };
+    let locker = quick(&container(storage, credential, eager()), lock).renew_every(SECOND / 5).on_event(tell);
+    (locker.build().unwrap(), told)
+}
+
+#[test]
+fn the_first_renewal_of_a_token_that_fails_is_told_to_each_lock_once() {
+    const LIFE: Duration = Duration::from_secs(10);
+    let tokens = Tokens::default();
+    // Somebody has the lock that is waited for, and keeps it.
+    let storage = Peer::start(|received| {
+        let request = &received.request;
+        match request.operation() {
+            Operation::Acquire if request.path().ends_with("/taken") => service_error(409, "LeaseAlreadyPresent"),
+            Operation::Look => answer(200, &[("x-ms-lease-state", "leased"), ("x-ms-lease-status", "locked")]),
+            _ => well(received),
+        }
+    });
+    let (source, begin) = (tokens, Instant::now());
+    // It works at first, then not, then again, and then it refuses for good.
+    let authority = authority(move |_| match begin.elapsed().as_secs() {
+        0..4 | 7..11 => source.answer(LIFE),
+        4..7 => json(503, r#"{"error":"temporarily_unavailable"}"#),
+        _ => refusal(401, "invalid_client", 7_000_222, "The provided client secret keys are expired."),
+    });
+    let credential = by_secret(&authority);
+    let (held, of_held) = listening(&storage, credential.clone(), "held");
+    let (other, of_other) = listening(&storage, credential.clone(), "other");
+    let (waiting, of_waiting) = listening(&storage, credential.clone(), "taken");
+    let guards = [held.lock().unwrap(), other.lock().unwrap()];
+    // By then, the second token is still good.
+    let end = begin + 15 * SECOND;
+    let left = move || end.saturating_duration_since(Instant::now());
+    let waiter = thread::spawn(move || waiting.lock_timeout(left()).map(drop));
+    thread::sleep(left());
+    drop(guards);
+    assert_eq!(waiter.join().unwrap().unwrap_err().kind(), ErrorKind::TimedOut);
+    for (lock, told) in [("held", of_held), ("other", of_other), ("taken", of_waiting)] {
+        let told: Vec<_> = told.try_iter().map(|(at, line)| (at - begin, line)).collect();
+        assert_eq!(told.len(), 2, "{lock}: {told:?}");
+        // The token at hand was fetched at the beginning, and its successor at 7 to 9 s.
+        for ((at, line), (since, word)) in told.iter().zip([(5, "temporarily_unavailable"), (12, "AADSTS7000222")]) {
+            assert!(*at >= since * SECOND - SECOND / 2 && *at < (since + 4) * SECOND, "{at:?}: {line}");
+            let (_, left) = line.split_once("is good for ").unwrap();
+            let left: u32 = left.split_once("s, trying").unwrap().0.parse().unwrap();
+            assert!((2..=5).contains(&left), "{line}");
+            for word in [lock, word, "no token from the service principal"] {
+                assert!(line.contains(word), "{word}: {line}");
+            }
+        }
+    }
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use azmutex::credential::entra::AzureCli;
 use rustix::process::WaitOptions;
 
-use super::child::take_the_lock;
+use super::child::{take_the_lock, tell};
 use super::{SECOND, TENANT, Tokens, eager};
 use crate::support::peer::Peer;
 use crate::support::process::{Again, again, variable};
@@ -24,13 +24,16 @@ fn child() {
         thread::spawn(reap);
     }
     let mut cli = AzureCli::new();
-    if variable("AZMUTEX_TEST_HASTE").is_some() {
+    if variable("AZMUTEX_TEST_HASTE").is_some() && variable("AZMUTEX_AZ_SECONDS").is_none() {
         cli = cli.limit(SECOND);
     }
     if let Some(tenant) = variable("AZMUTEX_TEST_TENANT") {
         cli = cli.tenant(&tenant);
     }
-    take_the_lock(&storage, cli.build().unwrap(), eager());
+    match cli.build() {
+        Ok(credential) => take_the_lock(&storage, credential, eager()),
+        Err(error) => tell(Err(error)),
+    }
 }
 
 /// What the first process of a container does: it asks for the end of any child, and so takes it from whoever waits
@@ -68,7 +71,7 @@ impl Az {
     }
 
     /// What it wrote into this file, beside itself.
-    fn wrote(&self, file: &str) -> String {
+    pub(super) fn wrote(&self, file: &str) -> String {
         fs::read_to_string(self.0.join(file)).unwrap_or_default()
     }
 }
@@ -145,6 +148,30 @@ fn a_cli_that_hangs_is_ended_and_its_last_words_are_told() {
     let beats = az.wrote("beats");
     thread::sleep(SECOND / 2);
     assert!(!beats.is_empty() && az.wrote("beats") == beats, "what it started goes on");
+}
+
+#[test]
+fn the_environment_says_how_long_the_cli_may_take() {
+    let storage = Tokens::default().storage();
+    let az = Az::new("echo 'Waiting for the broker' >&2; /bin/sleep 60");
+    let said = |seconds: &str| locking(&storage, az.path()).env("AZMUTEX_AZ_SECONDS", seconds).last_word();
+    let told = said("1");
+    assert!(told.starts_with("Unavailable: ") && told.contains("did not end within 1s"), "{told}");
+    assert!(told.contains("Waiting for the broker") && told.contains("AZMUTEX_AZ_SECONDS"), "{told}");
+    for wrong in ["0", "301", "-1", "1.5", "10s", "soon"] {
+        let told = said(wrong);
+        assert!(told.starts_with("InvalidInput: ") && told.contains("AZMUTEX_AZ_SECONDS"), "{wrong}: {told}");
+    }
+}
+
+/// Whoever wants the lock waits for a shorter time than `az` has.
+#[test]
+fn a_slow_cli_is_told_with_how_long_it_was_given() {
+    let storage = Tokens::default().storage();
+    let az = Az::new("/bin/sleep 60");
+    let child = locking(&storage, az.path()).env("AZMUTEX_TEST_HASTE", "1").env("AZMUTEX_AZ_SECONDS", "25");
+    let said = child.last_word();
+    assert!(said.starts_with("Unavailable: ") && said.contains(", and may take 25s"), "{said}");
 }
 
 #[test]

@@ -206,6 +206,30 @@ fn app_token(tokens: &Tokens, life: Duration) -> Reply {
 }
 
 #[test]
+fn a_token_s_end_is_read_in_every_form() {
+    let end = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap() + 3600 * SECOND;
+    for form in [
+        end.as_secs().to_string(),
+        format!("{}.0", end.as_secs()),
+        format!(r#""{}""#, end.as_secs()),
+        format!(r#""{:.3}""#, end.as_secs_f64()),
+        r#""1/31/2999 23:59:59 +00:00""#.to_owned(),
+        r#""1/31/2999 11:59:59 PM +00:00""#.to_owned(),
+        r#""2999-01-31T23:59:59Z""#.to_owned(),
+    ] {
+        let tokens = Tokens::default();
+        let storage = tokens.storage();
+        let answer = form.clone();
+        let app = app(move |_| {
+            let token = tokens.issue(3600 * SECOND);
+            json(200, &format!(r#"{{"access_token":"{token}","expires_on":{answer},"token_type":"Bearer"}}"#))
+        });
+        let child = in_app(locking(&storage), &app).env("AZMUTEX_TEST_HASTE", "1");
+        assert_eq!(child.last_word(), "locked", "{form}");
+    }
+}
+
+#[test]
 fn what_an_app_s_endpoint_refuses_is_told_without_its_secret() {
     let storage = Tokens::default().storage();
     for (status, body, kind) in [

@@ -1,12 +1,16 @@
 //! Locks with the tokens of Entra ID, against doubles of its endpoints and of the storage service.
 
 mod cache;
+#[cfg(unix)]
+pub(crate) mod certificate;
 mod child;
 #[cfg(unix)]
 pub(crate) mod cli;
 mod end_to_end;
 #[cfg(unix)]
 mod environment;
+#[cfg(unix)]
+mod github;
 mod identity;
 pub(crate) mod login;
 

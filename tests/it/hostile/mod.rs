@@ -6,6 +6,7 @@ mod excess;
 mod malformed;
 pub(crate) mod reflection;
 mod silence;
+mod words;
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};

@@ -1,5 +1,6 @@
 //! What only the real service answers, played by a scripted server, and what every request carries.
 
+mod belonging;
 mod creation;
 mod holding;
 mod operator;

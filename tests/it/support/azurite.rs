@@ -53,6 +53,16 @@ pub fn azurite_https() -> Option<&'static Azurite> {
     )
 }
 
+/// One whose certificate is an authority's, as `openssl req -x509` makes them by itself.
+pub fn azurite_with_an_authority_s_certificate() -> Option<&'static Azurite> {
+    static AZURITE: OnceLock<Result<Azurite, String>> = OnceLock::new();
+    let [certificate, key] = [
+        concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/support/tls/authority.pem"),
+        concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/support/tls/authority-key.pem"),
+    ];
+    started(&AZURITE, &["--cert", certificate, "--key", key])
+}
+
 fn started(azurite: &'static OnceLock<Result<Azurite, String>>, options: &[&str]) -> Option<&'static Azurite> {
     let azurite = azurite.get_or_init(|| {
         let azurite = start(options);

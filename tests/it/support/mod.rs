@@ -12,6 +12,7 @@ pub mod peer;
 pub mod process;
 pub mod proxy;
 pub mod sas;
+pub mod script;
 pub mod server;
 pub mod skipped;
 

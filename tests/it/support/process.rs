@@ -88,7 +88,9 @@ impl Again {
         for (name, _) in env::vars_os() {
             let name = name.to_string_lossy().into_owned();
             let upper = name.to_ascii_uppercase();
-            if ["AZURE_", "IDENTITY_", "IMDS_", "MSI_"].iter().any(|prefix| upper.starts_with(prefix))
+            if ["AZURE_", "IDENTITY_", "IMDS_", "MSI_", "ACTIONS_ID_", "AZMUTEX_AZ_"]
+                .iter()
+                .any(|prefix| upper.starts_with(prefix))
                 || upper.ends_with("_PROXY")
             {
                 self.0.env_remove(name);

@@ -17,6 +17,13 @@ pub fn full(account: &str, key: &str) -> String {
     of_account(account, key, "rwdlac", "sco", FAR)
 }
 
+/// The same, with a plus sign in the signature.
+pub fn with_plus(account: &str, key: &str) -> String {
+    let dates = (2030..2099).map(|year| format!("{year}-01-01T00:00:00Z"));
+    let mut all = dates.map(|expiry| of_account(account, key, "rwdlac", "sco", &expiry));
+    all.find(|sas| sas.contains("%2B")).expect("most signatures have one")
+}
+
 /// A query for the account with these permissions on these types of resource.
 pub fn of_account(account: &str, key: &str, permissions: &str, types: &str, expiry: &str) -> String {
     let text = format!("{account}\n{permissions}\nb\n{types}\n\n{expiry}\n\n\n{VERSION}\n\n");
@@ -29,6 +36,14 @@ pub fn of_container(account: &str, key: &str, container: &str, permissions: &str
     let resource = format!("/blob/{account}/{container}");
     let text = format!("{permissions}\n\n{expiry}\n{resource}\n\n\n\n{VERSION}\nc\n\n\n\n\n\n\n");
     query(&[("sr", "c"), ("sp", permissions), ("se", expiry)], key, &text)
+}
+
+/// A query to read what is in one container, with answers that have these headers.
+pub fn with_headers(container: &str, cache_control: &str, content_type: &str) -> String {
+    let resource = format!("/blob/{ACCOUNT}/{container}");
+    let text = format!("r\n\n{FAR}\n{resource}\n\n\n\n{VERSION}\nc\n\n\n{cache_control}\n\n\n\n{content_type}");
+    let headers = [("rscc", cache_control), ("rsct", content_type)];
+    query(&[&[("sr", "c"), ("sp", "r"), ("se", FAR)], &headers[..]].concat(), KEY, &text)
 }
 
 /// A query for one blob with these permissions, for the time between these dates.

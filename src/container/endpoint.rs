@@ -1,0 +1,138 @@
+//! Where a URL of the Blob service names the account and the container. The service does not tell of a mistake here: an
+//! endpoint that ends in the container's name makes `locks/locks/job` of the lock `job`, which is another lock than that
+//! of everybody who left the container's name out.
+
+use crate::error::{Error, Result};
+use crate::names;
+use crate::transport::url::Url;
+
+/// Where the account's name is.
+#[derive(Copy, Clone, PartialEq, Eq)]
+enum Style {
+    /// In the host, as in `account.blob.core.windows.net`.
+    Host,
+    /// In the path: an IP address, `localhost` or a single label has no room for it.
+    Path,
+    /// In neither, if the host is the account's alone, or in the path.
+    Custom,
+}
+
+/// The services beside Blob, in the words of their vendor.
+const OTHERS: [(&str, &str); 5] =
+    [("dfs", "Data Lake Storage"), ("file", "File"), ("queue", "Queue"), ("table", "Table"), ("web", "static website")];
+const SECONDARY: &str = "-secondary";
+
+/// A host's labels, and which of them names the service, if one does: of `account.blob.core.windows.net`, with a DNS
+/// zone or `privatelink` in between,
+/// [storage account endpoints](https://learn.microsoft.com/azure/storage/common/storage-account-overview#storage-account-endpoints),
+/// and with other names to the right in other clouds and on Azure Stack Hub.
+fn labels(host: &str) -> (Vec<&str>, Option<usize>) {
+    let labels: Vec<&str> = host.trim_end_matches('.').split('.').collect();
+    let is_zone = |label: &str| {
+        label.strip_prefix('z').is_some_and(|zone| !zone.is_empty() && zone.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    let service = if labels.get(1).is_some_and(|label| *label == "privatelink" || is_zone(label)) { 2 } else { 1 };
+    let is_service = |label: &&str| *label == "blob" || OTHERS.iter().any(|(name, _)| name == label);
+    // In a Kubernetes cluster the second label is a namespace, whose name means nothing.
+    let is_cluster = labels.get(2) == Some(&"svc");
+    let has_service = labels.get(service).is_some_and(is_service) && labels.len() > service + 1 && !is_cluster;
+    (labels, has_service.then_some(service))
+}
+
+fn style(url: &Url) -> Style {
+    match labels(url.host()) {
+        _ if url.is_path_style() => Style::Path,
+        (_, Some(_)) => Style::Host,
+        (_, None) => Style::Custom,
+    }
+}
+
+/// Refuses hosts on which there are no locks, with the one on which there are.
+pub(super) fn check_host(url: &Url) -> Result<()> {
+    let (mut labels, Some(service)) = labels(url.host()) else { return Ok(()) };
+    let other = OTHERS.iter().find(|(name, _)| *name == labels[service]);
+    let secondary = labels[0].strip_suffix(SECONDARY);
+    let what = match (other, secondary) {
+        (Some((_, other)), _) => format!("of the account's {other} service, not of its Blob service"),
+        (None, Some(_)) => "the account's secondary endpoint, which is read-only and cannot hold locks".to_owned(),
+        (None, None) => return Ok(()),
+    };
+    labels[service] = "blob";
+    labels[0] = secondary.unwrap_or(labels[0]);
+    if labels[1] == "privatelink" || other.is_some_and(|(name, _)| *name == "web") && labels[service + 1] == "core" {
+        // Of the public zones, only a website's host has one in its name.
+        labels.drain(1..service);
+    }
+    Err(Error::input(format!("{} is {what}; use {}://{}", url.origin, url.scheme(), labels.join("."))))
+}
+
+/// The path of an endpoint, which is the account's URL, and of an `account` if it is known by name. A lock in
+/// `container` would be below it.
+pub(super) fn base_of_endpoint<'a>(url: &'a Url, account: Option<&str>, container: &str) -> Result<&'a str> {
+    let base = url.path.trim_end_matches('/');
+    let segments: Vec<&str> = base.split('/').skip(1).collect();
+    let is_account = |segment: &str| account.is_none_or(|account| account == segment);
+    let origin = &url.origin;
+    let wrong = match (style(url), &segments[..]) {
+        (Style::Host | Style::Custom, []) => return Ok(base),
+        (Style::Path, [segment]) if segment.ends_with(SECONDARY) => {
+            return Err(secondary_account(url, segment));
+        }
+        (Style::Path, [segment]) if is_account(segment) && names::check_account(segment).is_ok() => {
+            if account.is_some() || *segment != container {
+                return Ok(base);
+            }
+            "ends in the container's name, which is named apart, and has no account"
+        }
+        (Style::Custom, [segment]) if account == Some(segment) => return Ok(base),
+        (_, [.., last]) if *last == container => "ends in the container's name, which is named apart",
+        (Style::Path, []) => "has no path, which should be the account's name",
+        (Style::Path, [_]) => "has another path than the account's name",
+        (Style::Path, _) => "has a path that goes on after the account's name",
+        (Style::Host, _) => "has a path, with the account in the host's name already",
+        (Style::Custom, _) if account.is_none() => {
+            "has a path, which could only be the account's name, and no account is named"
+        }
+        (Style::Custom, _) => "has another path than the account's name",
+    };
+    let like = match style(url) {
+        // What was given for a name may be anything.
+        Style::Path => {
+            let account = account.filter(|account| names::check_account(account).is_ok());
+            format!("{origin}/{}", account.unwrap_or("account"))
+        }
+        Style::Host | Style::Custom => origin.clone(),
+    };
+    Err(Error::input(format!("the account's endpoint at {origin} {wrong}; it should be like {like}")))
+}
+
+/// The path of a container's URL, taken apart: what is before the container, and its name.
+pub(super) fn base_of_container(url: &Url) -> Result<(&str, &str)> {
+    let path = url.path.trim_end_matches('/');
+    let (base, name) = path.rsplit_once('/').unwrap_or(("", path));
+    let origin = &url.origin;
+    match (style(url), base.rsplit('/').next().unwrap_or_default()) {
+        (_, _) if name.is_empty() => {
+            Err(Error::input(format!("the URL names no container; it is like {origin}/locks")))
+        }
+        (Style::Path, "") => Err(Error::input(format!(
+            "the URL names no container after the account; it is like {origin}/account/locks"
+        ))),
+        (Style::Path, segment) if segment.ends_with(SECONDARY) => Err(secondary_account(url, segment)),
+        (Style::Host, segment) if !segment.is_empty() => Err(Error::input(format!(
+            "the URL has more than a container in its path, with the account in the host's name; it is like \
+             {origin}/locks"
+        ))),
+        _ => Ok((base, name)),
+    }
+}
+
+/// As emulators call it.
+fn secondary_account(url: &Url, segment: &str) -> Error {
+    let account = segment.trim_end_matches(SECONDARY);
+    let right =
+        names::check_account(account).map_or_else(|_| url.origin.clone(), |()| format!("{}/{account}", url.origin));
+    Error::input(format!(
+        "the URL is of the account's secondary endpoint, which is read-only and cannot hold locks; use {right}"
+    ))
+}
