@@ -1,9 +1,7 @@
-//! The sign to stop.
+//! The sign to stop. The tests' own servers use this file, too.
 
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-
-use super::locked::locked;
 
 /// A stop sign that ends waits at once.
 #[derive(Default)]
@@ -14,20 +12,21 @@ pub(super) struct Stop {
 
 impl Stop {
     pub(super) fn stop(&self) {
-        *locked(&self.stopped) = true;
+        *self.stopped() = true;
         self.changed.notify_all();
     }
 
     pub(super) fn is_stopped(&self) -> bool {
-        *locked(&self.stopped)
+        *self.stopped()
     }
 
     /// Waits for `time`; `true` when stopped before its end.
     pub(super) fn wait(&self, time: Duration) -> bool {
-        let (stopped, _) = self
-            .changed
-            .wait_timeout_while(locked(&self.stopped), time, |stopped| !*stopped)
-            .unwrap_or_else(PoisonError::into_inner);
-        *stopped
+        let waited = self.changed.wait_timeout_while(self.stopped(), time, |stopped| !*stopped);
+        *waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    fn stopped(&self) -> MutexGuard<'_, bool> {
+        self.stopped.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

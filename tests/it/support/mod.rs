@@ -15,14 +15,16 @@ pub mod sas;
 pub mod script;
 pub mod server;
 pub mod skipped;
+#[path = "../../../src/emulator/stop.rs"]
+mod stop;
 
 use std::env;
 use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use azmutex::{Container, Error, Locker, locker};
+use stop::Stop;
 
 /// A name that no other test, process or run uses, fit to be the name of a container.
 pub fn unique(prefix: &str) -> String {
@@ -70,30 +72,4 @@ pub fn prints(error: &Error) -> String {
         source = cause.source();
     }
     text
-}
-
-/// A stop sign that ends waits at once.
-#[derive(Default)]
-struct Stop {
-    stopped: Mutex<bool>,
-    changed: Condvar,
-}
-
-impl Stop {
-    fn stop(&self) {
-        *self.stopped.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        self.changed.notify_all();
-    }
-
-    fn is_stopped(&self) -> bool {
-        *self.stopped.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Waits for `time`; `true` when stopped before its end.
-    fn wait(&self, time: Duration) -> bool {
-        let stopped = self.stopped.lock().unwrap_or_else(PoisonError::into_inner);
-        let (stopped, _) =
-            self.changed.wait_timeout_while(stopped, time, |stopped| !*stopped).unwrap_or_else(PoisonError::into_inner);
-        *stopped
-    }
 }
