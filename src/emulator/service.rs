@@ -1,4 +1,5 @@
-//! The operations of the Blob service that locks use.
+//! The operations of the Blob service that locks use, each with what it refuses. Which headers and parameters each knows
+//! is in `known`.
 
 use std::io;
 use std::net::IpAddr;

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use super::probe::{Finding, Findings, is_of_account};
 use super::report::{Check, Preflight, Status, Subject};
 use crate::error::{Error, ErrorKind};
-use crate::rest::{AccountInfo, Contact, Heard, Outcome, SKEW_REFUSED};
+use crate::rest::{AccountInfo, Contact, Heard, Outcome, ROLE, SKEW_REFUSED};
 use crate::transport::proxy::Proxy;
 
 /// A date has whole seconds, and is made before the answer comes.
@@ -318,7 +318,7 @@ fn least_role(makes_container: bool) -> String {
     let place = if makes_container { "account" } else { "container" };
     let action = if makes_container { format!(", and the action {BASE}/write") } else { String::new() };
     format!(
-        "`Storage Blob Data Contributor` on the {place}, or one of your own with the data actions {BASE}/blobs/write \
+        "`{ROLE}` on the {place}, or one of your own with the data actions {BASE}/blobs/write \
          and {BASE}/blobs/read{action}"
     )
 }

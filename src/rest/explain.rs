@@ -12,6 +12,8 @@ use crate::transport::{Because, NoAnswer, Reply};
 
 /// The service refuses dates that are further off than this.
 pub(crate) const SKEW_REFUSED: Duration = Duration::from_secs(15 * 60);
+/// The least of the service's own roles that has all the rights of a lock.
+pub(crate) const ROLE: &str = "Storage Blob Data Contributor";
 /// Room for the time between the making of our date and the service's.
 const SKEW_SLACK: Duration = Duration::from_secs(60);
 
@@ -147,7 +149,7 @@ impl Asked<'_> {
             (_, Some("AuthorizationPermissionMismatch")) if self.credential.is_token() => (
                 ErrorKind::PermissionDenied,
                 format!(
-                    "the identity lacks the right to {}; give it the role `Storage Blob Data Contributor` for this \
+                    "the identity lacks the right to {}; give it the role `{ROLE}` for this \
                      container or account, and some minutes until that counts",
                     self.right()
                 ),

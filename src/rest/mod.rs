@@ -18,7 +18,7 @@ pub(crate) use account::{AccountInfo, account_info};
 #[cfg(test)]
 pub(crate) use answer::outcome;
 pub(crate) use answer::{Applied, Outcome};
-pub(crate) use explain::{SKEW_REFUSED, not_renewed};
+pub(crate) use explain::{ROLE, SKEW_REFUSED, not_renewed};
 pub(crate) use request::{Address, Operation};
 
 use self::explain::Asked;
