@@ -12,7 +12,7 @@ use crate::hold::carry::Act;
 use crate::lease::{Break, Lease, LeaseId, LockState, LockStatus, Lost, Term};
 use crate::question::{Question, Task};
 use crate::random::Jitter;
-use crate::rest::{Exchange, Operation, Outcome};
+use crate::rest::{Contact, Exchange, Operation, Outcome};
 
 /// One named lock: the lease of one blob. Each method talks to the service, and nothing runs behind it.
 ///
@@ -123,7 +123,8 @@ impl AzureMutex {
     ///
     /// Renewing keeps the duration that was granted, and nothing tells what that was, other than a look that the lease has
     /// no end. So it counts as 15 s, the shortest there is, here and at each [`renew`](AzureMutex::renew), though the
-    /// service may keep it for up to 60 s; and so does one without an end if the look fails or is not allowed.
+    /// service may keep it for up to 60 s; and so does one without an end if the look fails, is not allowed, or is answered
+    /// without the id of its request.
     ///
     /// **Two processes that use one lease id both hold the lock**, and nothing that this crate promises holds for them.
     /// The process that took the lease must have died without a call of [`release`](AzureMutex::release): a release of
@@ -150,8 +151,11 @@ impl AzureMutex {
             return Err(Error::lost(&self.place.lock, Lost::Expired));
         }
         // One look, and none that outlasts the lease.
-        let look = self.attempt(Operation::Look, self.container.policy().attempt_limit.min(left / 2));
-        let term = call.seen(clock::now(), look.outcome);
+        let limit = self.container.policy().attempt_limit.min(left / 2);
+        let (look, contact) = self.container.attempt_and_listen(&self.place, Operation::Look, limit);
+        // What a cache kept of an earlier lease must not make this one last for ever.
+        let is_certain = matches!(contact, Contact::Answered(heard) if heard.is_echoed);
+        let term = call.seen(clock::now(), if is_certain { look.outcome } else { Outcome::Void });
         Ok(self.lease(&call, term))
     }
 

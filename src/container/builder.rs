@@ -334,7 +334,7 @@ fn check_version(version: &str) -> Result<()> {
     )))
 }
 
-/// A path-style account, or the prefix of a gateway. It is sent and signed as it stands.
+/// An account in the path. It is sent and signed as it stands.
 fn check_base_path(path: &str) -> Result<()> {
     if url::is_good_path(path) {
         return Ok(());
@@ -366,10 +366,28 @@ mod tests {
             ("HTTPS://Me.Blob.Core.Windows.Net:443/locks", "https://me.blob.core.windows.net:443/locks"),
             ("http://127.0.0.1:10000/devstoreaccount1/locks", "http://127.0.0.1:10000/devstoreaccount1/locks"),
             ("http://[::1]:10000/devstoreaccount1/locks", "http://[::1]:10000/devstoreaccount1/locks"),
-            ("https://10.0.0.5/gate/me/locks", "https://10.0.0.5/gate/me/locks"),
+            ("https://10.0.0.5/me/locks", "https://10.0.0.5/me/locks"),
+            ("https://azurite.default.svc/me/locks", "https://azurite.default.svc/me/locks"),
+            ("https://locks.example/locks", "https://locks.example/locks"),
         ];
         for (given, expected) in good {
             assert_eq!(url_of(given).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn a_url_with_more_than_a_container_is_refused_lest_one_name_be_two_locks() {
+        for bad in [
+            "http://127.0.0.1:10000/me/locks/locks",
+            "http://127.0.0.1:10000/me/locks/job",
+            "http://127.0.0.1:10000/locks/locks",
+            "http://10.0.0.5/gate/me/locks",
+            "http://azurite.default.svc/me-secondary/locks",
+            "http://locks.example/locks/locks",
+            "http://locks.example/me/locks/job",
+            "http://me.blob.core.windows.net/locks/locks",
+        ] {
+            assert_eq!(url_of(bad).unwrap_err().kind(), ErrorKind::InvalidInput, "{bad}");
         }
     }
 

@@ -47,6 +47,12 @@ fn style(url: &Url) -> Style {
     }
 }
 
+/// Whether a host that begins with an account's name begins with this one's.
+fn is_of_account(url: &Url, account: &str) -> bool {
+    let (labels, _) = labels(url.host());
+    labels.first().is_some_and(|first| first.strip_suffix(SECONDARY).unwrap_or(first).eq_ignore_ascii_case(account))
+}
+
 /// Refuses hosts on which there are no locks, with the one on which there are.
 pub(super) fn check_host(url: &Url) -> Result<()> {
     let (mut labels, Some(service)) = labels(url.host()) else { return Ok(()) };
@@ -74,6 +80,11 @@ pub(super) fn base_of_endpoint<'a>(url: &'a Url, account: Option<&str>, containe
     let is_account = |segment: &str| account.is_none_or(|account| account == segment);
     let origin = &url.origin;
     let wrong = match (style(url), &segments[..]) {
+        (Style::Host, []) if account.is_some_and(|account| !is_of_account(url, account)) => {
+            return Err(Error::input(format!(
+                "the endpoint {origin} is not of the account that is named beside it; leave one of them out"
+            )));
+        }
         (Style::Host | Style::Custom, []) => return Ok(base),
         (Style::Path, [segment]) if segment.ends_with(SECONDARY) => {
             return Err(secondary_account(url, segment));
@@ -110,21 +121,29 @@ pub(super) fn base_of_endpoint<'a>(url: &'a Url, account: Option<&str>, containe
 pub(super) fn base_of_container(url: &Url) -> Result<(&str, &str)> {
     let path = url.path.trim_end_matches('/');
     let (base, name) = path.rsplit_once('/').unwrap_or(("", path));
+    let segments: Vec<&str> = base.split('/').skip(1).collect();
     let origin = &url.origin;
-    match (style(url), base.rsplit('/').next().unwrap_or_default()) {
-        (_, _) if name.is_empty() => {
-            Err(Error::input(format!("the URL names no container; it is like {origin}/locks")))
+    let wrong = match (style(url), &segments[..]) {
+        (_, _) if name.is_empty() => format!("names no container; it is like {origin}/locks"),
+        (Style::Path | Style::Custom, [segment]) if segment.ends_with(SECONDARY) => {
+            return Err(secondary_account(url, segment));
         }
-        (Style::Path, "") => Err(Error::input(format!(
-            "the URL names no container after the account; it is like {origin}/account/locks"
-        ))),
-        (Style::Path, segment) if segment.ends_with(SECONDARY) => Err(secondary_account(url, segment)),
-        (Style::Host, segment) if !segment.is_empty() => Err(Error::input(format!(
-            "the URL has more than a container in its path, with the account in the host's name; it is like \
-             {origin}/locks"
-        ))),
-        _ => Ok((base, name)),
-    }
+        (Style::Path, [segment]) if *segment != name => return Ok((base, name)),
+        (Style::Path, []) => format!("names no container after the account; it is like {origin}/account/locks"),
+        (Style::Path, _) => {
+            format!("has more than an account and a container in its path; it is like {origin}/account/locks")
+        }
+        (Style::Host | Style::Custom, []) => return Ok((base, name)),
+        // Only an account can be meant, as of an emulator.
+        (Style::Custom, [segment]) if *segment != name && names::check_account(segment).is_ok() => {
+            return Ok((base, name));
+        }
+        (Style::Host, _) => format!(
+            "has more than a container in its path, with the account in the host's name; it is like {origin}/locks"
+        ),
+        (Style::Custom, _) => format!("has more than a container in its path; it is like {origin}/locks"),
+    };
+    Err(Error::input(format!("the URL {wrong}")))
 }
 
 /// As emulators call it.

@@ -68,6 +68,9 @@ pub(crate) fn outcome(operation: Operation, id: Option<&RequestId>, reply: &Repl
     if let Some(outcome) = definite.or_else(|| listed(operation, reply.status, code?)) {
         return outcome;
     }
+    if is_service(reply) && operation == Operation::Look && reply.status == 404 && code.is_none() {
+        return Outcome::NoBlob;
+    }
     if is_service(reply) && is_for_good(operation, reply.status, code) {
         return Outcome::Refused;
     }
@@ -81,6 +84,11 @@ pub(crate) fn outcome(operation: Operation, id: Option<&RequestId>, reply: &Repl
 /// every server repeats the id.
 pub(super) fn belongs(id: Option<&RequestId>, reply: &Reply) -> bool {
     id.is_none_or(|RequestId(id)| reply.has_no_other(REQUEST_ID, id))
+}
+
+/// Whether it says itself that it is the answer to that request.
+pub(super) fn echoes(id: Option<&RequestId>, reply: &Reply) -> bool {
+    belongs(id, reply) && id.is_some() && reply.header(REQUEST_ID).is_some()
 }
 
 /// Whatever answers without a request id is not the service: a portal, a proxy, some other server on that port.

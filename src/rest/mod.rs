@@ -53,6 +53,8 @@ pub(crate) struct Heard {
     pub(crate) theirs: Option<SystemTime>,
     /// The service answered, and not whatever is in its place.
     pub(crate) is_service: bool,
+    /// It repeated the request's id, so nothing in between answered with what it kept.
+    pub(crate) is_echoed: bool,
 }
 
 /// Less than this is no time to be taken off a limit: a proof that was at hand.
@@ -105,6 +107,7 @@ pub(crate) fn attempt_and_listen(
             ours: date,
             theirs: answer::date_of(reply),
             is_service: answer::is_service(reply),
+            is_echoed: answer::echoes(asked.id.as_ref(), reply),
         }),
         Err(no_answer) if matches!(no_answer.because, Because::Proxy(_)) => Contact::Blocked,
         Err(_) => Contact::Unanswered,

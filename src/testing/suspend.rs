@@ -282,8 +282,16 @@ fn a_wait_for_the_loss_ends_by_the_same_clock() {
     let Some(rig) = Rig::alone(a_wait_for_the_loss_ends_by_the_same_clock) else { return };
     let guard = rig.lock();
     thread::scope(|scope| {
-        let waiter = scope.spawn(|| (guard.wait_lost(8 * SECOND), clock::now()));
-        sleep(100 * MS);
+        let (begins, begun) = bounded(1);
+        let waiter = scope.spawn({
+            let guard = &guard;
+            move || {
+                begins.send(()).unwrap();
+                (guard.wait_lost(8 * SECOND), clock::now())
+            }
+        });
+        begun.recv().unwrap();
+        sleep(300 * MS);
         rig.suspend(8 * SECOND);
         let resumed = clock::now();
         let (lost, ended) = waiter.join().unwrap();

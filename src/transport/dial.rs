@@ -26,18 +26,27 @@ pub(super) fn dial(
                 told(address, true);
                 return Ok((stream, address));
             }
-            Err(error) if is_of_address(error.kind()) => {
+            // The machine's own: another address would not help.
+            Err(error) if is_want(&error) => return Err(error),
+            Err(error) => {
                 told(address, false);
-                last = error;
+                // An odd address says less than one that was asked.
+                if is_of_peer(error.kind()) || !is_of_peer(last.kind()) || i == 0 {
+                    last = error;
+                }
             }
-            // The machine's own, such as the want of a descriptor: another address would not help.
-            Err(error) => return Err(error),
         }
     }
     Err(last)
 }
 
-fn is_of_address(kind: ErrorKind) -> bool {
+/// Of descriptors or memory.
+fn is_want(error: &Error) -> bool {
+    let descriptors: &[i32] = if cfg!(windows) { &[10024] } else { &[23, 24] };
+    error.kind() == ErrorKind::OutOfMemory || error.raw_os_error().is_some_and(|code| descriptors.contains(&code))
+}
+
+fn is_of_peer(kind: ErrorKind) -> bool {
     matches!(
         kind,
         ErrorKind::ConnectionRefused

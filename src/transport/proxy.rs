@@ -75,6 +75,11 @@ impl Proxy {
             _ => return Err(wrong("no proxy that azmutex can use; it can use one like http://proxy:3128")),
         };
         let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        if rest[authority.len()..].contains('@') {
+            return Err(wrong(
+                "a proxy whose name or password has a `/`, `?` or `#` in it; write them as %2F, %3F and %23",
+            ));
+        }
         let (user, address) = authority.rsplit_once('@').map_or((None, authority), |(user, rest)| (Some(user), rest));
         let has_port = address.rsplit_once(':').is_some_and(|(_, port)| !port.ends_with(']'));
         let port = if has_port { String::new() } else { format!(":{usual_port}") };

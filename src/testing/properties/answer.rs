@@ -119,6 +119,7 @@ fn is_the_services_word(operation: Operation, outcome: Outcome, reply: &Reply) {
         Outcome::Failed { applied: Applied::No, .. } => assert!(matches!(reply.status, 429 | 503), "{}", reply.status),
         // The verb or the operation is not supported; or a look was refused, which has no body to say why.
         Outcome::Refused if matches!(reply.status, 405 | 501) => {}
+        Outcome::NoBlob if operation == Operation::Look && !is_explained => assert_eq!(reply.status, 404),
         Outcome::Refused if operation == Operation::Look && !is_explained => {
             assert!((400..500).contains(&reply.status), "{}", reply.status);
         }

@@ -227,8 +227,15 @@ fn a_look_that_is_refused_without_a_word_means_acquiring() {
         });
         let locker = impatient(&peer);
         within(4 * LEASE, "the wait", move || locker.lock()).unwrap().unlock().unwrap();
-        assert_eq!(peer.count(Operation::Look), 1, "{status}");
+        // What is missing is looked for again.
+        assert_eq!(peer.count(Operation::Look), if status == 404 { 2 } else { 1 }, "{status}");
     }
+}
+
+#[test]
+fn a_missing_lock_is_missing_though_an_old_service_says_so_without_a_code() {
+    let peer = Peer::start(|_| answer(404, &[]));
+    assert_eq!(mutex(&peer).inspect().unwrap().state(), LockState::Missing);
 }
 
 #[test]
