@@ -47,7 +47,7 @@ impl Network {
     /// A way to the store on which this network's ills happen.
     pub(crate) fn way_to(self: &Arc<Network>, port: u16) -> FaultProxy {
         let network = Arc::clone(self);
-        FaultProxy::choosing(port, move |operation| network.choose(operation))
+        FaultProxy::choosing(port, move |operation, _| network.choose(operation))
     }
 
     /// No more ills.
