@@ -1,7 +1,8 @@
 //! Chaos with real processes on Azurite, through proxies that misbehave.
 //!
 //! Contenders take locks, work under them and write down what they were told, while a driver kills (-9), stops and
-//! continues them, cuts them off, delays, loses and repeats their requests, and breaks their leases without force.
+//! continues them, cuts them off, delays, loses and repeats their requests, gives them old answers and answers twice,
+//! and breaks their leases without force.
 //! Then all of that ends, for some seconds of calm; then half of them are asked to end, and the others killed. A run
 //! is one or more such rounds. In none of them may there be
 //!

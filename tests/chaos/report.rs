@@ -69,6 +69,7 @@ fn found(tally: &Tally) -> Vec<(String, String)> {
         ("updates of a number in a file", tally.written_to_files),
         ("updates of a number in the locked blob's metadata", tally.written_to_blobs),
         ("writes of an earlier holder that the store refused", tally.refused_by_store),
+        ("copies of answers that came where the next answer was due", tally.crossed),
         ("holds", tally.holds),
         ("of those, after another process's", tally.hand_overs),
     ] {

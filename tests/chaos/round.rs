@@ -384,6 +384,8 @@ impl<'a> Round<'a> {
             }
             self.tally().add(&records, calm);
         }
+        let crossed: usize = self.seats.iter().map(|seat| seat.way.crossed()).sum();
+        self.tally().crossed += crossed as u64;
         for words in found {
             self.violation(words);
         }

@@ -33,10 +33,13 @@ pub(crate) enum Deed {
     Repeat,
     FailBefore,
     FailAfter,
+    Replay,
+    LateCopy,
+    StaleLook,
 }
 
 /// In the order in which they are reported.
-pub(crate) const DEEDS: [(Deed, &str); 24] = [
+pub(crate) const DEEDS: [(Deed, &str); 27] = [
     (Deed::KillHolder, "a holder killed with `kill -9`"),
     (Deed::KillOther, "another process killed with `kill -9`"),
     (Deed::StopShort, "a holder stopped for less than half its lease"),
@@ -61,6 +64,9 @@ pub(crate) const DEEDS: [(Deed, &str); 24] = [
     (Deed::Repeat, "a request delivered twice"),
     (Deed::FailBefore, "503 instead of carrying out"),
     (Deed::FailAfter, "500 after carrying out"),
+    (Deed::Replay, "a request answered with the answer to an earlier one"),
+    (Deed::LateCopy, "an answer followed by a copy of it, up to 2 s later"),
+    (Deed::StaleLook, "a look answered with an old one, as by a cache"),
 ];
 
 #[derive(Debug, Default)]
@@ -80,6 +86,8 @@ pub(crate) struct Tally {
     pub(crate) written_to_files: u64,
     pub(crate) written_to_blobs: u64,
     pub(crate) refused_by_store: u64,
+    /// Copies of answers that came where the answer to the next request was due.
+    pub(crate) crossed: u64,
     /// From letting go to the next holder's first yes, with somebody waiting and no faults.
     pub(crate) longest_hand_over: Duration,
     /// From the death of the holder, with the faults that there are.
@@ -153,6 +161,7 @@ impl Tally {
             ("a loss in the middle of a hold", !self.losses.is_empty()),
             ("an update of a file", self.written_to_files > 0),
             ("an update of a blob", self.written_to_blobs > 0),
+            ("a copy of an answer where the next was due", self.crossed > 0),
             // No lease is renewed later than with two thirds of its time left.
             ("the lease of a dead holder, in force", self.longest_orphan > Duration::from_secs(5)),
         ];

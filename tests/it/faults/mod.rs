@@ -1,5 +1,5 @@
-//! The lock over a network that misbehaves: scenarios 6 to 8 and 12 to 19 through the fault proxy to a server, and
-//! waits through outages.
+//! The lock over a network that misbehaves: scenarios 6 to 8, 12 to 19, 32 and 33 through the fault proxy to a server,
+//! and waits through outages.
 //!
 //! They take their time on either server: a holder's deadline is its own clock's, which no server moves. So `it` runs
 //! them on the emulator, and the target `slow` on Azurite.
@@ -11,6 +11,7 @@ mod after_the_grant;
 mod late_answers;
 mod lost_grants;
 mod lost_releases;
+mod old_answers;
 mod outages;
 mod panics;
 mod passing_failures;

@@ -25,6 +25,8 @@ pub struct Received {
 pub enum Reply {
     /// Framed rightly for its request; the connection is kept unless either side says `close`.
     Answer(Response),
+    /// The same, and then a copy of it: as soon as the next request is there, at the latest after the time.
+    Twice(Response, Duration),
     /// The bytes as they are, then the connection is closed.
     Raw(Vec<u8>),
     /// The bytes as they are, then silence.
@@ -130,6 +132,12 @@ impl Peer {
         self.shared.log().received.clear();
     }
 
+    /// How many copies of answers were written when the next request was there, so that they were to be read as its
+    /// answer.
+    pub fn crossed(&self) -> usize {
+        self.shared.crossed.load(Ordering::Relaxed)
+    }
+
     /// How many connections were ever accepted.
     pub fn connections(&self) -> usize {
         self.shared.connections.load(Ordering::Relaxed)
@@ -166,6 +174,7 @@ struct Shared {
     open: Mutex<HashMap<usize, Arc<TcpStream>>>,
     closed: Condvar,
     connections: AtomicUsize,
+    crossed: AtomicUsize,
     panicked: AtomicBool,
 }
 
@@ -237,7 +246,7 @@ fn serve(
             shared.panicked.store(true, Ordering::Relaxed);
             break;
         };
-        if !give(reply, &received.request, stream, &shared.stop)? {
+        if !give(reply, &received.request, stream, shared)? {
             break;
         }
     }
@@ -245,11 +254,30 @@ fn serve(
 }
 
 /// Whether the connection goes on.
-fn give(reply: Reply, request: &Request, mut stream: &TcpStream, stop: &Stop) -> io::Result<bool> {
+fn give(reply: Reply, request: &Request, mut stream: &TcpStream, shared: &Shared) -> io::Result<bool> {
     match reply {
         Reply::Answer(response) => {
             stream.write_all(&response.to_bytes(&request.method))?;
             return Ok(!request.closes() && !response.closes());
+        }
+        Reply::Twice(response, time) => {
+            let bytes = response.to_bytes(&request.method);
+            stream.write_all(&bytes)?;
+            if request.closes() || response.closes() {
+                return Ok(false);
+            }
+            stream.set_read_timeout(Some(time))?;
+            match stream.peek(&mut [0]) {
+                Ok(0) => return Ok(false),
+                Ok(_) => {
+                    shared.crossed.fetch_add(1, Ordering::Relaxed);
+                }
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {}
+                Err(error) => return Err(error),
+            }
+            stream.set_read_timeout(None)?;
+            stream.write_all(&bytes)?;
+            return Ok(true);
         }
         Reply::Raw(bytes) => stream.write_all(&bytes)?,
         Reply::RawKeep(bytes) => {
@@ -259,14 +287,14 @@ fn give(reply: Reply, request: &Request, mut stream: &TcpStream, stop: &Stop) ->
         Reply::Trickle { bytes, every } => {
             for byte in bytes {
                 stream.write_all(&[byte])?;
-                if stop.wait(every) {
+                if shared.stop.wait(every) {
                     break;
                 }
             }
         }
         Reply::Endless { head, chunk } => {
             stream.write_all(&head)?;
-            while !stop.is_stopped() {
+            while !shared.stop.is_stopped() {
                 stream.write_all(&chunk)?;
             }
         }
@@ -274,8 +302,8 @@ fn give(reply: Reply, request: &Request, mut stream: &TcpStream, stop: &Stop) ->
         Reply::Close => {}
         Reply::Reset => rustix::net::sockopt::set_socket_linger(stream, Some(Duration::ZERO))?,
         Reply::After(time, reply) => {
-            if !stop.wait(time) {
-                return give(*reply, request, stream, stop);
+            if !shared.stop.wait(time) {
+                return give(*reply, request, stream, shared);
             }
         }
     }

@@ -33,6 +33,49 @@ pub enum Fault {
     RepeatFirst,
     /// RST at once, forwarded after the time.
     Late(Duration),
+    /// Answered with what an earlier request of the operation was answered with, its `x-ms-client-request-id` included.
+    Replay {
+        forwarded: bool,
+    },
+    /// Answered, and then once more with a copy: as soon as the connection's next request is there, at the latest after
+    /// the time.
+    LateCopy(Duration),
+    /// A look is answered as by a cache, with an old answer that says "leased" and has no `x-ms-client-request-id`.
+    /// Where there is none yet, and for all other operations, this does nothing.
+    StaleLook,
+}
+
+const REQUEST_ID: &str = "x-ms-client-request-id";
+
+/// What the proxy could answer with again.
+#[derive(Default)]
+pub struct Kept {
+    answers: HashMap<Operation, Response>,
+    leased: Option<Response>,
+}
+
+impl Kept {
+    /// Whether [`Fault::Replay`] has something to answer with.
+    pub fn has_answer_to(&self, operation: Operation) -> bool {
+        self.answers.contains_key(&operation)
+    }
+
+    /// Whether [`Fault::StaleLook`] has.
+    pub fn has_leased(&self) -> bool {
+        self.leased.is_some()
+    }
+
+    /// An answer without an id could belong to any request.
+    fn keep(&mut self, operation: Operation, response: &Response) {
+        if operation == Operation::Look && response.header("x-ms-lease-state") == Some("leased") {
+            let mut leased = response.clone();
+            leased.headers.retain(|(name, _)| !name.eq_ignore_ascii_case(REQUEST_ID));
+            self.leased = Some(leased);
+        }
+        if response.header(REQUEST_ID).is_some() {
+            self.answers.insert(operation, response.clone());
+        }
+    }
 }
 
 /// A request that came to the proxy.
@@ -60,11 +103,14 @@ pub struct FaultProxy {
 
 impl FaultProxy {
     pub fn to(upstream: u16) -> FaultProxy {
-        FaultProxy::choosing(upstream, |_| None)
+        FaultProxy::choosing(upstream, |_, _| None)
     }
 
     /// With a fault for each request that `choose` has one for. Those of [`Self::next`] and [`Self::always`] go first.
-    pub fn choosing(upstream: u16, choose: impl Fn(Operation) -> Option<Fault> + Send + Sync + 'static) -> FaultProxy {
+    pub fn choosing(
+        upstream: u16,
+        choose: impl Fn(Operation, &Kept) -> Option<Fault> + Send + Sync + 'static,
+    ) -> FaultProxy {
         let shared = Arc::new(Shared {
             upstream,
             choose: Box::new(choose),
@@ -119,6 +165,11 @@ impl FaultProxy {
         self.shared.state().count(operation)
     }
 
+    /// How many copies of [`Fault::LateCopy`] were to be read as the answer to the next request.
+    pub fn crossed(&self) -> usize {
+        self.peer.crossed()
+    }
+
     pub fn connections(&self) -> usize {
         self.peer.connections()
     }
@@ -155,9 +206,11 @@ impl Drop for FaultProxy {
     }
 }
 
+type Choose = dyn Fn(Operation, &Kept) -> Option<Fault> + Send + Sync;
+
 struct Shared {
     upstream: u16,
-    choose: Box<dyn Fn(Operation) -> Option<Fault> + Send + Sync>,
+    choose: Box<Choose>,
     state: Mutex<State>,
     changed: Condvar,
     stop: Stop,
@@ -168,6 +221,7 @@ struct State {
     next: HashMap<Operation, VecDeque<Fault>>,
     always: HashMap<Option<Operation>, Fault>,
     log: BTreeMap<usize, Entry>,
+    kept: Kept,
 }
 
 impl State {
@@ -192,7 +246,7 @@ impl Shared {
         let operation = request.operation();
         let lease_id = request.header("x-ms-lease-id").or_else(|| request.header("x-ms-proposed-lease-id"));
         let mut state = self.state();
-        let fault = state.fault(operation).or_else(|| (self.choose)(operation));
+        let fault = state.fault(operation).or_else(|| (self.choose)(operation, &state.kept));
         let entry = Entry {
             at: received.at,
             answered: None,
@@ -231,6 +285,7 @@ impl Shared {
         let Some(response) = answer else {
             return Reply::Reset;
         };
+        self.state().kept.keep(received.request.operation(), &response);
         self.update(received.number, |entry| {
             entry.answered = Some(Instant::now());
             entry.status.get_or_insert(response.status);
@@ -290,6 +345,23 @@ fn handle(shared: &Arc<Shared>, received: &Received) -> Reply {
                 }
             });
             return Reply::Reset;
+        }
+        Some(Fault::Replay { forwarded }) => {
+            let old = shared.state().kept.answers.get(&received.request.operation()).cloned();
+            let new = if forwarded || old.is_none() { shared.apply(received) } else { None };
+            old.or(new)
+        }
+        Some(Fault::LateCopy(time)) => {
+            let answer = shared.apply(received);
+            return match shared.give(received, answer) {
+                Reply::Answer(response) => Reply::Twice(response, time),
+                other => other,
+            };
+        }
+        Some(Fault::StaleLook) => {
+            let is_look = received.request.operation() == Operation::Look;
+            let old = shared.state().kept.leased.clone().filter(|_| is_look);
+            old.or_else(|| shared.apply(received))
         }
     };
     shared.give(received, answer)
