@@ -221,7 +221,7 @@ mod tests {
     #[test]
     fn the_deadline_counts_from_the_sending_of_the_renewal_and_not_from_its_answer() {
         let (sent, sendings) = unbounded();
-        let (worker, watch) = started(move |operation| {
+        let (worker, watch) = started_with(SECOND / 2, move |operation| {
             let _ = sent.send(clock::now());
             clock::sleep(Duration::from_millis(20));
             obliging(operation)
@@ -252,7 +252,7 @@ mod tests {
         while operations.try_recv().is_ok() {}
         clock::sleep(Duration::from_millis(300));
         // One was under way, perhaps, and the next one has no use.
-        let renewals = operations.try_iter().count();
+        let renewals = std::iter::from_fn(|| operations.try_recv().ok()).count();
         assert!(renewals <= 2, "{renewals}");
         worker.leave();
         assert!(matches!(worker.reports.recv_timeout(PATIENCE), Ok(Report::Released(Err(Unreleased::Lost(_))))));

@@ -116,21 +116,26 @@ impl Copy {
 }
 
 impl Run {
-    /// How the mistake was found, if it was.
-    pub(crate) fn finding(&self) -> Option<String> {
+    /// How `finder` found the mistake, if it did.
+    pub(crate) fn finding(&self, finder: Finder) -> Option<String> {
         if self.passed || !self.ended {
             return None;
         }
-        let mut lines = self.output.lines().map(str::trim);
-        let violation = lines.clone().find_map(|line| line.strip_prefix("seed ")?.split_once(" violated: "));
-        if let Some((seed, violated)) = violation {
-            let rule = violated.split(": ").next().unwrap();
-            return Some(format!("run {seed} violates \"{rule}\""));
+        let lines: Vec<&str> = self.output.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        match finder {
+            Finder::Simulation => {
+                let violation = lines.iter().find_map(|line| line.strip_prefix("seed ")?.split_once(" violated: "));
+                let (seed, violated) = violation?;
+                let rule = violated.split(": ").next().unwrap();
+                Some(format!("run {seed} violates \"{rule}\""))
+            }
+            Finder::Test(_) => {
+                // The words of a panic come after its place.
+                let place = lines.iter().rposition(|line| line.contains("panicked at"))?;
+                let words = lines.get(place + 1).copied().unwrap_or_default();
+                Some(format!("{finder} says {:?}", words.chars().take(80).collect::<String>()))
+            }
         }
-        // The words of a panic come after its place.
-        lines.find(|line| line.contains("panicked at"))?;
-        let words = lines.find(|line| !line.is_empty()).unwrap_or_default();
-        Some(format!("found: {}", words.chars().take(100).collect::<String>()))
     }
 }
 

@@ -59,7 +59,7 @@ fn search(copy: &Copy, flaws: Vec<(usize, &Flaw)>, missed: &Mutex<Vec<&str>>) {
     for (number, flaw) in flaws {
         let begun = Instant::now();
         let run = copy.run(Some(number), flaw.finder);
-        let finding = run.finding().unwrap_or_else(|| {
+        let finding = run.finding(flaw.finder).unwrap_or_else(|| {
             missed.lock().unwrap().push(flaw.name);
             format!("MISSED by {}\n{}", flaw.finder, run.output)
         });

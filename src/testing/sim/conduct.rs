@@ -25,8 +25,6 @@ const S: Duration = Duration::from_secs(1);
 const COUNTS_AS: Duration = Duration::from_millis(12_700);
 /// Threads sleep on a clock that stands still in suspend.
 const LONGEST_SLEEP: Duration = Duration::from_secs(2);
-/// For less time than that nothing is asked.
-const SHORTEST_LIMIT: Duration = Duration::from_millis(5);
 /// No service is heeded for longer when it asks to be left alone.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60);
 
@@ -193,11 +191,10 @@ impl World {
         let claim = self.clients[who].claim_mut();
         let sleeps_since = &mut claim.run_mut().record.sleeps_since;
         let since = sleeps_since.unwrap_or(local);
-        *sleeps_since = Some(since).filter(|_| until == local.after(2 * S));
+        *sleeps_since = Some(since).filter(|_| until == local.after(LONGEST_SLEEP));
         let record = &claim.run().record;
         let longest = match claim.wait {
             _ if claim.is_obtained() || claim.failed || claim.left => return,
-            Wait::Until(deadline) if deadline.left(local) < SHORTEST_LIMIT => return,
             _ if record.heard == Some(Outcome::Busy) || record.saw_it_locked() => claim.settings.longest_pause,
             Wait::Never => claim.settings.policy.longest_pause,
             _ => return,

@@ -8,7 +8,7 @@ flaws! {
         "hold/call.rs": "self.kept.perhaps_released = self.carrier.hold().perhaps_released();" => ""
     }
     "a renewal without an answer does not move the lease's end"
-        by "hold::call::tests::a_renewal_without_an_answer_may_have_made_the_lease_last_anew" {
+        by "hold::tests::call::a_renewal_moves_the_deadline_or_says_why_not" {
         "hold/call.rs": "                self.kept.ends = self.carrier.hold().ends();\n" => ""
     }
     "a lease that was released is released again" {
@@ -22,13 +22,13 @@ flaws! {
         "hold/call.rs": "                self.verdict = Verdict::Done;\n            }\n            Act::Lose" =>
             "                if matches!(self.verdict, Verdict::Failed(None)) {\n                    self.verdict = Verdict::Done;\n                }\n            }\n            Act::Lose"
     }
-    "a lease that is taken up again is ours before it is renewed" {
-        "hold/call.rs": "        Call::new(Hold::of_lease(settings, id, unknown.valid_until, unknown.ends), unknown)" =>
-            "        let hold = Hold::of_lease(settings, id, unknown.valid_until, unknown.ends);
-             Call { verdict: Verdict::Done, ..Call::new(hold, unknown) }"
-        "hold/call.rs": "Act::Notify(Notice::RenewalFailed { failure, .. }) => self.verdict = Verdict::Failed(failure.clone())," =>
-            "Act::Notify(Notice::RenewalFailed { failure, .. }) if self.kept.ends != Moment::NEVER => self.verdict = Verdict::Failed(failure.clone()),
-             Act::Notify(Notice::RenewalFailed { .. }) => {}"
+    "a lease without an end, or taken up again, is ours though its renewal failed" {
+        "hold/call.rs": "=> self.verdict = Verdict::Failed(failure.clone()),\n            Act::Report" =>
+            "=> {
+                 let may_be_ours = self.kept.ends == Moment::NEVER;
+                 self.verdict = if may_be_ours { Verdict::Done } else { Verdict::Failed(failure.clone()) };
+             }
+             Act::Report"
     }
     "a lease that is taken up again counts as one of 30 s" {
         "hold/call.rs": "Settings { term: Term::SHORTEST, ..settings }" => "Settings { term: Term::DEFAULT, ..settings }"

@@ -2,11 +2,11 @@
 
 flaws! {
     "a wait ends before the word of its thread"
-        by "hold::caller::tests::the_word_of_the_locks_thread_is_waited_for_a_little_beyond_the_deadline" {
+        by "hold::tests::caller::the_lock_threads_word_on_the_deadline_comes_first" {
         "hold/caller.rs": "deadline.after(GRACE)" => "deadline"
     }
     "who gives up does not wait for what is undone"
-        by "hold::caller::tests::a_caller_who_gives_up_lets_its_thread_undo_what_it_began_for_a_fifth_of_a_second" {
+        by "hold::tests::caller::who_is_not_to_have_it_waits_for_what_is_undone" {
         "hold/caller.rs": "until: ended.after(PARTING)" => "until: ended"
     }
     "who gives up waits until all is undone" {
@@ -26,7 +26,7 @@ flaws! {
             "Heard::Cancel => self.give_up(now, Why::TimedOut),"
     }
     "the cause of an end is taken for another end"
-        by "hold::caller::tests::the_cause_of_an_end_may_come_after_it_and_changes_nothing_else" {
+        by "hold::tests::caller::whichever_comes_first_of_time_and_cancel_ends_the_wait" {
         "hold/caller.rs": ") if later == *why => {" => ") if later != Why::Busy || later == *why => {"
     }
     "an unlock waits beyond the lease's end" {
@@ -42,7 +42,7 @@ flaws! {
         "hold/caller.rs": "Err(_) => now.after(limit.min(limits.drop))," => "Err(_) => now.after(limit),"
     }
     "the unlock of what was lost is Ok"
-        by "hold::caller::tests::an_unlock_is_ok_only_if_the_lock_was_held_and_released" {
+        by "hold::tests::caller::a_lock_that_was_lost_is_lost_whatever_comes_of_its_release" {
         "hold/caller.rs": "            Err(lost) => Err(Unreleased::Lost(lost)),\n        })" =>
             "            Err(lost) => result.map_err(|_| Unreleased::Lost(lost)),\n        })"
     }
@@ -51,7 +51,7 @@ flaws! {
         "hold/caller.rs": "Heard::End => Err(Unreleased::Lost(Lost::RenewalStopped))," => "Heard::End => Ok(()),"
     }
     "a drop waits for its observer beyond its time"
-        by "hold::caller::tests::the_observer_gets_a_fifth_of_a_second_of_what_is_left" {
+        by "hold::tests::caller::the_observer_gets_a_moment_of_what_is_left" {
         "hold/caller.rs": "FLUSH.min(self.over.left(now))" => "FLUSH.max(self.over.left(now))"
     }
 }

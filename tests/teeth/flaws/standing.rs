@@ -6,7 +6,7 @@ flaws! {
             "        self.closed = true;\n        let standing = self.check(now);\n"
     }
     "one of those who listen is forgotten" {
-        "standing.rs": "listeners: mem::take(&mut self.listeners)" => "listeners: mem::take(&mut self.listeners).split_off(1)"
+        "standing.rs": "listeners: mem::take(&mut self.listeners)" => "listeners: mem::take(&mut self.listeners).into_iter().skip(1).collect()"
     }
     "who listens after the loss is told nothing" {
         "standing.rs": "                news.listeners.push(listener);\n" => "                drop((news, listener));\n"
