@@ -1,6 +1,7 @@
 //! Answers of another request, old reads, and refusals that explain themselves elsewhere than the service does today.
 
 use std::sync::Mutex;
+use std::time::Instant;
 
 use super::*;
 
@@ -138,12 +139,14 @@ fn a_waiter_tries_once_a_lease_though_each_look_says_that_the_lock_is_taken() {
         _ => well(received),
     });
     let locker = Locker::builder(mutex(&peer)).lease(LEASE).pauses(100 * MS, 500 * MS).build().unwrap();
+    let begun = Instant::now();
     let guard = within(4 * LEASE, "the wait", move || locker.lock()).unwrap();
     guard.unlock().unwrap();
     let acquires: Vec<_> = peer.received();
     let tried: Vec<_> = acquires.iter().filter(|it| it.request.operation() == Operation::Acquire).collect();
     assert_eq!(tried.len(), 2);
-    assert!(tried[1].at - tried[0].at >= LEASE - MS, "{:?}", tried[1].at - tried[0].at);
+    // The first one may be long on its way.
+    assert!(tried[1].at - begun >= LEASE, "{:?}", tried[1].at - begun);
 }
 
 #[test]
