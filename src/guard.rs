@@ -202,6 +202,11 @@ mod tests {
 
     /// A guard of a lock that is granted, and the requests that are made for it. The holder is told by `watch`.
     fn guard(watch: Arc<Watch>) -> (LockGuard, mpsc::Receiver<Operation>) {
+        guard_with(watch, Duration::ZERO)
+    }
+
+    /// The same, with a release that takes so long; it is received when it has been answered.
+    fn guard_with(watch: Arc<Watch>, release_takes: Duration) -> (LockGuard, mpsc::Receiver<Operation>) {
         let policy = Policy::default();
         let (first_pause, longest_pause) = (policy.first_pause, policy.longest_pause);
         let (term, renew_every) = (Term::Seconds(15), 5 * SECOND);
@@ -209,20 +214,24 @@ mod tests {
         let (id, (seen, requests)) = (LeaseId::random().unwrap(), mpsc::channel());
         let attempt = move |operation, _| {
             let sent = clock::now();
-            let _ = seen.send(operation);
             let is_release = matches!(operation, Operation::Release { .. });
+            if is_release {
+                clock::sleep(release_takes);
+            }
+            let _ = seen.send(operation);
             Exchange { sent, outcome: if is_release { Outcome::Done } else { Outcome::Leased(id) }, error: None }
         };
         let worker = renewal::start(Hold::keep(settings, id, Wait::Forever), watch.clone(), attempt).unwrap();
         worker.reports.recv_timeout(PATIENCE).unwrap();
         assert!(matches!(requests.recv(), Ok(Operation::Acquire { .. })));
-        (LockGuard::new(id, watch, worker, Limits::new(SECOND, SECOND)), requests)
+        (LockGuard::new(id, watch, worker, Limits::new(SECOND, 10 * SECOND)), requests)
     }
 
     #[test]
     fn a_drop_has_released_the_lock_when_it_returns() {
         let watch = Watch::new("test".into(), None);
-        let (guard, requests) = guard(watch);
+        // Long enough that a thread which nobody waits for is not done by chance.
+        let (guard, requests) = guard_with(watch, SECOND / 2);
         let listener = guard.lost();
         drop(guard);
         assert!(matches!(requests.try_recv(), Ok(Operation::Release { .. })));
