@@ -8,6 +8,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::credential::Credential;
 use crate::error::Result;
+use crate::metadata::Metadata;
 use crate::names;
 use crate::rest::{self, AccountInfo, Address, Contact, Exchange, Operation};
 use crate::retry::Policy;
@@ -44,6 +45,8 @@ pub(crate) struct Inner {
     transport: Transport,
     policy: Policy,
     create: bool,
+    /// Whether metadata of others may be written back with their names in lower case.
+    lower_cases: bool,
     version: String,
 }
 
@@ -61,6 +64,10 @@ impl Container {
         self.0.create
     }
 
+    pub(crate) fn lower_cases(&self) -> bool {
+        self.0.lower_cases
+    }
+
     /// Checks the name of a lock, and says where its blob is.
     pub(crate) fn place(&self, name: &str) -> Result<Place> {
         names::check_lock(name)?;
@@ -68,9 +75,15 @@ impl Container {
         Ok(Place { lock: name.into(), url: format!("{}{path}", self.0.origin).into(), path })
     }
 
-    /// One attempt at `operation` on the lock at `place`.
-    pub(crate) fn attempt(&self, place: &Place, operation: Operation, limit: Duration) -> Exchange {
-        rest::attempt(&self.0.transport, &self.0.credential, &self.address(place), operation, limit)
+    /// One attempt at `operation` on the lock at `place`; `metadata` is what a write is to leave.
+    pub(crate) fn attempt(
+        &self,
+        place: &Place,
+        operation: Operation,
+        metadata: Option<&Metadata>,
+        limit: Duration,
+    ) -> Exchange {
+        rest::attempt(&self.0.transport, &self.0.credential, &self.address(place), operation, metadata, limit).0
     }
 
     /// The same, with what the answer tells besides.
@@ -80,7 +93,7 @@ impl Container {
         operation: Operation,
         limit: Duration,
     ) -> (Exchange, Contact) {
-        rest::attempt_and_listen(&self.0.transport, &self.0.credential, &self.address(place), operation, limit)
+        rest::attempt(&self.0.transport, &self.0.credential, &self.address(place), operation, None, limit)
     }
 
     /// What sort of account it is in, if the service tells.

@@ -7,6 +7,7 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::card::Card;
 use crate::lost::Lost;
 
 /// What this crate's functions return.
@@ -44,7 +45,10 @@ pub enum ErrorKind {
     Cancelled,
     /// The lock was ours and no longer is.
     LeaseLost,
-    /// A name, a duration, a setting or a connection string cannot be what was meant. Nothing was sent.
+    /// What was seen of the lock is over: another holder's token or card is the last one. Nothing was done.
+    Outdated,
+    /// A name, a duration, a setting or a connection string cannot be what was meant. Nothing was sent, or what was begun
+    /// is undone.
     InvalidInput,
     /// The container does not exist, and creating it was switched off; or there is no such lock to break.
     NotFound,
@@ -71,6 +75,7 @@ impl fmt::Display for ErrorKind {
             ErrorKind::TimedOut => "timed out",
             ErrorKind::Cancelled => "cancelled",
             ErrorKind::LeaseLost => "lease lost",
+            ErrorKind::Outdated => "outdated",
             ErrorKind::InvalidInput => "invalid input",
             ErrorKind::NotFound => "not found",
             ErrorKind::PermissionDenied => "permission denied",
@@ -106,12 +111,14 @@ impl fmt::Display for ServiceAnswer {
 
 #[derive(thiserror::Error)]
 enum Problem {
-    #[error("somebody else holds it; try again later, or wait for it")]
-    Busy,
-    #[error("not obtained within {0:?}")]
-    TimedOut(Duration, #[source] Option<Error>),
-    #[error("the wait was cancelled")]
-    Cancelled(#[source] Option<Error>),
+    #[error("somebody else holds it; try again later, or wait for it{}", of(.card))]
+    Busy { card: Option<Arc<Card>> },
+    #[error("not obtained within {waited:?}{}", of(.card))]
+    TimedOut { waited: Duration, card: Option<Arc<Card>>, source: Option<Error> },
+    #[error("the wait was cancelled{}", of(.card))]
+    Cancelled { card: Option<Arc<Card>>, source: Option<Error> },
+    #[error("it is another one's by now; nothing was done")]
+    Outdated,
     #[error("lost: {0}; stop the work that it guarded")]
     Lost(Lost),
     #[error("{0}")]
@@ -134,6 +141,11 @@ enum Problem {
     NoThread(#[source] io::Error),
     #[error("the operating system gave no random numbers: {0}")]
     NoRandomness(getrandom::Error),
+}
+
+/// The last card that was seen, as the end of a sentence.
+fn of(card: &Option<Arc<Card>>) -> String {
+    card.as_ref().map(|card| format!("; the last card left: {card}")).unwrap_or_default()
 }
 
 type AnyError = Box<dyn StdError + Send + Sync>;
@@ -173,16 +185,31 @@ impl Error {
         Error::new(Problem::NoRandomness(source))
     }
 
-    pub(crate) fn busy(lock: &Arc<str>) -> Error {
-        Error::about(lock, Problem::Busy)
+    pub(crate) fn busy(lock: &Arc<str>, card: Option<Arc<Card>>) -> Error {
+        Error::about(lock, Problem::Busy { card })
     }
 
-    pub(crate) fn timed_out(lock: &Arc<str>, waited: Duration, last: Option<Error>) -> Error {
-        Error::about(lock, Problem::TimedOut(waited, last))
+    pub(crate) fn timed_out(
+        lock: &Arc<str>,
+        waited: Duration,
+        card: Option<Arc<Card>>,
+        source: Option<Error>,
+    ) -> Error {
+        Error::about(lock, Problem::TimedOut { waited, card, source })
     }
 
-    pub(crate) fn cancelled(lock: &Arc<str>, last: Option<Error>) -> Error {
-        Error::about(lock, Problem::Cancelled(last))
+    pub(crate) fn cancelled(lock: &Arc<str>, card: Option<Arc<Card>>, source: Option<Error>) -> Error {
+        Error::about(lock, Problem::Cancelled { card, source })
+    }
+
+    /// Nothing was heard of a mark in time.
+    pub(crate) fn not_marked(lock: &Arc<str>) -> Error {
+        let hint = "no word of the mark, which may be left or not; look, or leave it again";
+        Error::no_answer(lock, ErrorKind::Unavailable, "write to the lock's metadata", hint, None)
+    }
+
+    pub(crate) fn outdated(lock: &Arc<str>) -> Error {
+        Error::about(lock, Problem::Outdated)
     }
 
     pub(crate) fn lost(lock: &Arc<str>, lost: Lost) -> Error {
@@ -248,9 +275,10 @@ impl Error {
     /// What sort of failure this is.
     pub fn kind(&self) -> ErrorKind {
         match &self.0.problem {
-            Problem::Busy => ErrorKind::WouldBlock,
-            Problem::TimedOut(..) => ErrorKind::TimedOut,
-            Problem::Cancelled(_) => ErrorKind::Cancelled,
+            Problem::Busy { .. } => ErrorKind::WouldBlock,
+            Problem::TimedOut { .. } => ErrorKind::TimedOut,
+            Problem::Cancelled { .. } => ErrorKind::Cancelled,
+            Problem::Outdated => ErrorKind::Outdated,
             Problem::Lost(_) => ErrorKind::LeaseLost,
             Problem::Input(_) => ErrorKind::InvalidInput,
             Problem::NoCredential(_) => ErrorKind::Credential,
@@ -264,6 +292,17 @@ impl Error {
     pub fn lost_because(&self) -> Option<Lost> {
         match &self.0.problem {
             Problem::Lost(lost) => Some(*lost),
+            _ => None,
+        }
+    }
+
+    /// The card that was seen last by a wait that did not get the lock: whose turn it was then, if all who use the lock
+    /// [leave cards](crate::locker::Builder::card).
+    pub fn last_card(&self) -> Option<&Card> {
+        match &self.0.problem {
+            Problem::Busy { card } | Problem::TimedOut { card, .. } | Problem::Cancelled { card, .. } => {
+                card.as_deref()
+            }
             _ => None,
         }
     }
@@ -292,9 +331,9 @@ impl Error {
     fn answer(&self) -> Option<&ServiceAnswer> {
         match &self.0.problem {
             Problem::Refused { answer, .. } => Some(answer),
-            Problem::TimedOut(_, Some(last)) | Problem::Cancelled(Some(last)) | Problem::NotReleased(_, Some(last)) => {
-                last.answer()
-            }
+            Problem::TimedOut { source: Some(last), .. }
+            | Problem::Cancelled { source: Some(last), .. }
+            | Problem::NotReleased(_, Some(last)) => last.answer(),
             _ => None,
         }
     }
@@ -345,6 +384,7 @@ impl From<Error> for io::Error {
             ErrorKind::NotFound => io::ErrorKind::NotFound,
             ErrorKind::PermissionDenied | ErrorKind::Credential => io::ErrorKind::PermissionDenied,
             ErrorKind::LeaseLost
+            | ErrorKind::Outdated
             | ErrorKind::ClockSkew
             | ErrorKind::Untrusted
             | ErrorKind::Unavailable
@@ -381,6 +421,7 @@ mod tests {
             TimedOut => "timed out",
             Cancelled => "cancelled",
             LeaseLost => "lease lost",
+            Outdated => "outdated",
             InvalidInput => "invalid input",
             NotFound => "not found",
             PermissionDenied => "permission denied",
@@ -408,7 +449,7 @@ mod tests {
             "nothing listens at 127.0.0.1:10000",
             Some(Box::new(io)),
         );
-        let error = Error::timed_out(&lock(), Duration::from_secs(10), Some(last));
+        let error = Error::timed_out(&lock(), Duration::from_secs(10), None, Some(last));
         assert_eq!(
             format!("{error:?}"),
             "lock \"nightly\": not obtained within 10s: could not acquire the lease: nothing listens at \
@@ -421,7 +462,7 @@ mod tests {
     fn an_answer_shows_through_the_error_that_wraps_it() {
         let answer = ServiceAnswer { status: 503, code: Some("ServerBusy".into()), request_id: Some("r-1".into()) };
         let last = Error::refused(&lock(), ErrorKind::Unavailable, "renew the lease", answer, "the service is busy");
-        let error = Error::timed_out(&lock(), Duration::from_secs(1), Some(last));
+        let error = Error::timed_out(&lock(), Duration::from_secs(1), None, Some(last));
         assert_eq!(error.http_status(), Some(503));
         assert_eq!(error.service_code(), Some("ServerBusy"));
         assert_eq!(error.request_id(), Some("r-1"));
@@ -430,7 +471,7 @@ mod tests {
 
     #[test]
     fn it_becomes_an_io_error_and_stays_inside() {
-        let error: io::Error = Error::busy(&lock()).into();
+        let error: io::Error = Error::busy(&lock(), None).into();
         assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
         let inside = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()).unwrap();
         assert_eq!(inside.kind(), ErrorKind::WouldBlock);

@@ -174,6 +174,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod cancel;
+mod card;
 mod clock;
 mod connection_string;
 pub mod container;
@@ -184,14 +185,17 @@ pub mod emulator;
 mod environment;
 mod error;
 pub mod event;
+mod fencing;
 mod guard;
 mod hold;
 mod kept;
 pub mod lease;
 pub mod locker;
 mod lost;
+mod metadata;
 mod mutex;
 mod names;
+mod notes;
 pub mod preflight;
 mod process;
 mod question;

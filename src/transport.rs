@@ -68,6 +68,8 @@ pub(crate) struct Request {
     /// Without the `?`; may be empty.
     pub(crate) query: String,
     pub(crate) headers: Vec<(&'static str, String)>,
+    /// Further headers, whose names are not ours to choose.
+    pub(crate) metadata: Vec<(String, String)>,
     /// Of a POST; nothing else has one.
     #[cfg(feature = "entra")]
     pub(crate) body: String,
@@ -87,6 +89,7 @@ impl Request {
             path: path.to_owned(),
             query: query.to_owned(),
             headers,
+            metadata: Vec::new(),
             #[cfg(feature = "entra")]
             body: String::new(),
         }
@@ -138,6 +141,12 @@ impl Reply {
     /// Whether a header has no other value than this one, if it is there at all.
     pub(crate) fn has_no_other(&self, name: &str, value: &str) -> bool {
         self.headers.get_all(name).iter().all(|other| other.as_bytes() == value.as_bytes())
+    }
+
+    /// The headers whose names begin like that, without that beginning; `None` for a value that is no text.
+    pub(crate) fn headers_with<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = (&'a str, Option<&'a str>)> {
+        let named = self.headers.iter().map(move |(name, value)| (name.as_str().strip_prefix(prefix), value));
+        named.filter_map(|(name, value)| Some((name?, value.to_str().ok())))
     }
 
     pub(crate) fn body(&self) -> String {
@@ -335,6 +344,9 @@ impl Transport {
     ) -> RequestBuilder<Body> {
         for (name, value) in &request.headers {
             call = call.header(*name, value);
+        }
+        for (name, value) in &request.metadata {
+            call = call.header(name, value);
         }
         if limit == self.limit { call } else { call.config().timeout_global(Some(limit)).build() }
     }

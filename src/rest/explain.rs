@@ -53,6 +53,7 @@ fn doing(operation: Operation) -> &'static str {
         Operation::Look => "look at the lock",
         Operation::CreateBlob => "create the lock's blob",
         Operation::CreateContainer => "create the lock's container",
+        Operation::Write(_) => "write to the lock's metadata",
     }
 }
 
@@ -66,7 +67,9 @@ fn is_of_https_port(reply: &Reply) -> bool {
 impl Asked<'_> {
     fn right(&self) -> &'static str {
         match self.operation {
-            Operation::Acquire { .. } | Operation::Renew { .. } | Operation::Release { .. } => "write (`w`) blobs",
+            Operation::Acquire { .. } | Operation::Renew { .. } | Operation::Release { .. } | Operation::Write(_) => {
+                "write (`w`) blobs"
+            }
             Operation::Break { .. } => "write (`w`) or delete (`d`) blobs",
             Operation::Look => "read (`r`) blobs",
             Operation::CreateBlob => "create (`c`) or write (`w`) blobs",
@@ -198,6 +201,12 @@ impl Asked<'_> {
             (_, Some("ContainerBeingDeleted")) => (
                 ErrorKind::Unavailable,
                 format!("container {container:?} is being deleted; its name is free again in half a minute or more"),
+            ),
+            (_, Some("BlobImmutableDueToPolicy")) => (
+                ErrorKind::PermissionDenied,
+                "an immutability policy or a legal hold lets nobody write to the lock's blob; put the lock into a \
+                 container without one"
+                    .to_owned(),
             ),
             (_, Some("AccountRequiresHttps")) => {
                 (ErrorKind::PermissionDenied, "the account takes https only; correct the URL".to_owned())

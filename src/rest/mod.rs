@@ -2,11 +2,14 @@
 //!
 //! What a lock is, and what to do after an answer, is not known here.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::clock::{self, Moment};
 use crate::credential::{Credential, NoProof};
 use crate::error::Error;
+use crate::fencing::Blob;
+use crate::metadata::Metadata;
 use crate::transport::{Because, NoAnswer, Reply, Transport};
 
 mod account;
@@ -15,11 +18,11 @@ pub(crate) mod explain;
 pub(crate) mod request;
 
 pub(crate) use account::{AccountInfo, account_info};
-#[cfg(test)]
-pub(crate) use answer::outcome;
 pub(crate) use answer::{Applied, Outcome};
+#[cfg(test)]
+pub(crate) use answer::{blob, outcome};
 pub(crate) use explain::{ROLE, SKEW_REFUSED, not_renewed};
-pub(crate) use request::{Address, Operation};
+pub(crate) use request::{Address, Operation, Write};
 
 use self::explain::Asked;
 pub(crate) use self::request::RequestId;
@@ -30,6 +33,16 @@ pub(crate) struct Exchange<F = Error> {
     pub(crate) sent: Moment,
     pub(crate) outcome: Outcome,
     pub(crate) error: Option<F>,
+    /// What the service's answer tells of the lock's blob.
+    pub(crate) blob: Option<Blob>,
+    /// All of the blob's metadata, if they are in the answer.
+    pub(crate) metadata: Option<Arc<Metadata>>,
+}
+
+impl<F> Exchange<F> {
+    pub(crate) fn new(sent: Moment, outcome: Outcome, error: Option<F>) -> Exchange<F> {
+        Exchange { sent, outcome, error, blob: None, metadata: None }
+    }
 }
 
 /// How far a request came.
@@ -61,34 +74,27 @@ pub(crate) struct Heard {
 const AT_HAND: Duration = Duration::from_millis(10);
 
 /// Makes one attempt at `operation`, in no more than `limit`. A credential that is not ready yet may take most of it;
-/// the attempt counts from when the request itself is sent.
+/// the attempt counts from when the request itself is sent. `metadata` is what a write is to leave.
 pub(crate) fn attempt(
     transport: &Transport,
     credential: &Credential,
     address: &Address<'_>,
     operation: Operation,
-    limit: Duration,
-) -> Exchange {
-    attempt_and_listen(transport, credential, address, operation, limit).0
-}
-
-/// As [`attempt`], with what the answer tells besides.
-pub(crate) fn attempt_and_listen(
-    transport: &Transport,
-    credential: &Credential,
-    address: &Address<'_>,
-    operation: Operation,
+    metadata: Option<&Metadata>,
     limit: Duration,
 ) -> (Exchange, Contact) {
     let begun = clock::now();
     let date = clock::wall();
     let id = RequestId::random();
     let mut request = request::of(operation, address, date, id.as_ref());
+    if let Some(metadata) = metadata {
+        request::carry(&mut request, metadata);
+    }
     let proof = match credential.authorize(&mut request, request::for_proof(limit)) {
         Ok(proof) => proof,
         Err(no_proof) => {
             let (outcome, error) = unsent(operation, address, no_proof);
-            return (Exchange { sent: clock::now(), outcome, error: Some(error) }, Contact::Unsent);
+            return (Exchange::new(clock::now(), outcome, Some(error)), Contact::Unsent);
         }
     };
     let sent = clock::now();
@@ -112,11 +118,18 @@ pub(crate) fn attempt_and_listen(
         Err(no_answer) if matches!(no_answer.because, Because::Proxy(_)) => Contact::Blocked,
         Err(_) => Contact::Unanswered,
     };
-    let (outcome, error) = match reply {
-        Ok(reply) => read(&asked, &reply),
-        Err(no_answer) => missing(&asked, no_answer),
+    let exchange = match reply {
+        Ok(reply) => {
+            let (outcome, error) = read(&asked, &reply);
+            let (blob, metadata) = answer::blob(operation, asked.id.as_ref(), outcome, &reply);
+            Exchange { sent, outcome, error, blob, metadata: metadata.map(Arc::new) }
+        }
+        Err(no_answer) => {
+            let (outcome, error) = missing(&asked, no_answer);
+            Exchange::new(sent, outcome, error)
+        }
     };
-    (Exchange { sent, outcome, error }, contact)
+    (exchange, contact)
 }
 
 /// The request could not be made, for want of a proof.

@@ -3,20 +3,51 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use crate::fencing::{ETag, FencingToken, Second, WriteId};
 use crate::lease::{LeaseId, Term};
+use crate::metadata::Metadata;
 use crate::random;
 use crate::transport::{Method, Request};
 
 /// What the service can be asked to do. Each is one request.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Operation {
-    Acquire { id: LeaseId, term: Term },
-    Renew { id: LeaseId },
-    Release { id: LeaseId },
-    Break { period: Option<u8> },
+    Acquire {
+        id: LeaseId,
+        term: Term,
+    },
+    Renew {
+        id: LeaseId,
+    },
+    Release {
+        id: LeaseId,
+    },
+    /// Only if the blob is still of that version, if one is named.
+    Break {
+        period: Option<u8>,
+        only: Option<ETag>,
+    },
     Look,
     CreateBlob,
     CreateContainer,
+    /// Replaces the blob's metadata.
+    Write(Write),
+}
+
+/// A write to the metadata of the lock's blob: what decides of it. The texts are joined to it where it is sent.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Write {
+    /// The lease under which it is done.
+    pub(crate) lease: LeaseId,
+    /// Only if the blob is still of that version, from whose metadata the new ones are made.
+    pub(crate) only: ETag,
+    pub(crate) id: WriteId,
+    /// The new token, if it is to bring one.
+    pub(crate) token: Option<FencingToken>,
+    /// When the lock was taken, by the service's clock, if the holder's card is to be left; and the holder's token.
+    pub(crate) card: Option<(Second, Option<FencingToken>)>,
+    /// Whether the holder's mark is to be left.
+    pub(crate) mark: bool,
 }
 
 /// Where a lock's requests go. Paths are percent-encoded, as they are sent and signed.
@@ -40,6 +71,9 @@ pub(crate) const OLDEST_VERSION: &str = "2017-11-09";
 /// The name under which a request's id goes out, and comes back with its answer.
 pub(crate) const REQUEST_ID: &str = "x-ms-client-request-id";
 
+/// How the names of metadata begin, as headers.
+pub(super) const META: &str = "x-ms-meta-";
+
 /// What tells the answer to one attempt from all others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RequestId(pub(crate) String);
@@ -55,7 +89,8 @@ impl RequestId {
 /// The request for `operation`, without its authorization. Each has its page in the REST reference:
 /// [Lease Blob](https://learn.microsoft.com/rest/api/storageservices/lease-blob),
 /// [Get Blob Properties](https://learn.microsoft.com/rest/api/storageservices/get-blob-properties),
-/// [Put Blob](https://learn.microsoft.com/rest/api/storageservices/put-blob) and
+/// [Put Blob](https://learn.microsoft.com/rest/api/storageservices/put-blob),
+/// [Set Blob Metadata](https://learn.microsoft.com/rest/api/storageservices/set-blob-metadata) and
 /// [Create Container](https://learn.microsoft.com/rest/api/storageservices/create-container).
 ///
 /// It carries `id`, which the service repeats in its answer.
@@ -83,10 +118,13 @@ pub(crate) fn of(operation: Operation, address: &Address<'_>, date: SystemTime, 
             headers.push(("x-ms-lease-id", id.to_string()));
             (Method::Put, address.blob_path, "comp=lease")
         }
-        Operation::Break { period } => {
+        Operation::Break { period, only } => {
             lease("break");
             if let Some(seconds) = period {
                 headers.push(("x-ms-lease-break-period", seconds.to_string()));
+            }
+            if let Some(etag) = only {
+                headers.push(("if-match", etag.to_string()));
             }
             (Method::Put, address.blob_path, "comp=lease")
         }
@@ -102,8 +140,18 @@ pub(crate) fn of(operation: Operation, address: &Address<'_>, date: SystemTime, 
             (Method::Put, address.blob_path, "")
         }
         Operation::CreateContainer => (Method::Put, address.container_path, "restype=container"),
+        Operation::Write(write) => {
+            headers.push(("x-ms-lease-id", write.lease.to_string()));
+            headers.push(("if-match", write.only.to_string()));
+            (Method::Put, address.blob_path, "comp=metadata")
+        }
     };
     Request::new(method, address.origin, path, query, headers)
+}
+
+/// Joins the metadata that a write is to leave to its request.
+pub(super) fn carry(request: &mut Request, metadata: &Metadata) {
+    request.metadata = metadata.pairs().map(|(name, value)| (format!("{META}{name}"), value.to_owned())).collect();
 }
 
 /// The request for [Get Account Information](https://learn.microsoft.com/rest/api/storageservices/get-account-information),

@@ -38,7 +38,7 @@ fn operations() -> [Operation; 7] {
         Operation::Acquire { id, term: Term::DEFAULT },
         Operation::Renew { id },
         Operation::Release { id },
-        Operation::Break { period: None },
+        Operation::Break { period: None, only: None },
         Operation::Look,
         Operation::CreateBlob,
         Operation::CreateContainer,

@@ -24,12 +24,12 @@ pub(crate) fn any_lock(address: &Address<'_>, credential: &Credential) {
         (Operation::CreateBlob, Outcome::Exists),
         (Operation::Look, Outcome::Seen(LockState::Leased)),
         (Operation::Renew { id }, Outcome::Leased(id)),
-        (Operation::Break { period: Some(0) }, Outcome::Breaking(Duration::ZERO)),
+        (Operation::Break { period: Some(0), only: None }, Outcome::Breaking(Duration::ZERO)),
         (Operation::Renew { id }, Outcome::Broken),
         (Operation::Acquire { id, term: Term::Infinite }, Outcome::Leased(id)),
         (Operation::Look, Outcome::Seen(LockState::LeasedForever)),
         (Operation::Release { id }, Outcome::Done),
-        (Operation::Break { period: None }, Outcome::NoLease),
+        (Operation::Break { period: None, only: None }, Outcome::NoLease),
     ] {
         let date = clock::wall();
         let mut request = request::of(operation, address, date, None);

@@ -58,6 +58,8 @@ fn all() -> Vec<(&'static str, Vec<&'static str>)> {
         azmutex::emulator::Request,
         azmutex::event::Event,
         azmutex::lease::Break,
+        azmutex::lease::Card,
+        azmutex::lease::FencingToken,
         azmutex::lease::Lease,
         azmutex::lease::LeaseId,
         azmutex::lease::LockState,
