@@ -56,7 +56,7 @@ impl<F: Clone> Call<F> {
 
     /// To renew a lease that is kept like this; or why there is no way to.
     pub(crate) fn renew(settings: Settings, id: LeaseId, kept: &Kept) -> Result<Call<F>, Lost> {
-        match kept.lost.or(kept.let_go.then_some(Lost::Released)) {
+        match kept.gone() {
             Some(lost) => Err(lost),
             None => Ok(Call::new(Hold::of_lease(settings, id, kept.valid_until, kept.ends), *kept)),
         }
@@ -87,7 +87,7 @@ impl<F: Clone> Call<F> {
         wish: Wish,
         blob: Option<Blob>,
     ) -> Result<Call<F>, Lost> {
-        match kept.lost.or(kept.let_go.then_some(Lost::Released)) {
+        match kept.gone() {
             Some(lost) => Err(lost),
             None => Ok(Call::new(Hold::to_write(settings, id, kept.valid_until, kept.ends, wish, blob), *kept)),
         }

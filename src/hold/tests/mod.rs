@@ -3,7 +3,7 @@
 use super::carry::{Act, Carrier, Notice, Report, Unreleased};
 use super::*;
 use crate::lease::LockState;
-use crate::rest::Exchange;
+use crate::rest::{Exchange, Write};
 
 mod anything;
 mod call;
@@ -16,6 +16,7 @@ mod patience;
 mod releasing;
 mod unsure;
 mod waiting;
+mod write;
 
 const S: Duration = Duration::from_secs(1);
 const MS: Duration = Duration::from_millis(1);
@@ -107,11 +108,15 @@ impl Driver {
     }
 
     fn answered(&mut self, sent: Moment, outcome: Outcome) {
+        self.answered_of(sent, outcome, None);
+    }
+
+    fn answered_of(&mut self, sent: Moment, outcome: Outcome, blob: Option<Blob>) {
         use Outcome::{Breaking, Busy, Done, Exists, Leased, Seen};
         self.requests += 1;
         let is_word = matches!(outcome, Leased(_) | Done | Breaking(_) | Seen(_) | Busy | Exists);
         self.error = Some(self.requests).filter(|_| !is_word);
-        self.carrier.answered(Exchange::new(sent, outcome, self.error));
+        self.carrier.answered(Exchange { blob, ..Exchange::new(sent, outcome, self.error) });
     }
 
     fn lapses(&mut self, now: Moment, lost: Lost) {
@@ -270,6 +275,25 @@ impl Play {
 
     fn answers(&mut self, outcome: Outcome) {
         self.driver.answered(self.sent, outcome);
+    }
+
+    /// The next step is a write, which is answered like that.
+    #[track_caller]
+    fn writes(&mut self, outcome: Outcome, blob: Option<Blob>) -> Write {
+        self.sent = self.now;
+        match self.step() {
+            Step::Send { operation: Operation::Write(write), .. } => {
+                self.driver.answered_of(self.sent, outcome, blob);
+                write
+            }
+            other => panic!("something should have been written, not {other:?}"),
+        }
+    }
+
+    #[track_caller]
+    fn exchange_of(&mut self, expected: Operation, outcome: Outcome, blob: Blob) {
+        self.sends(expected);
+        self.driver.answered_of(self.sent, outcome, Some(blob));
     }
 
     #[track_caller]
