@@ -58,6 +58,7 @@ mod faults;
 mod hostile;
 mod locker;
 mod loss;
+mod metadata;
 mod mutex;
 mod names;
 mod preflight;
