@@ -17,6 +17,7 @@ use super::guid::Guids;
 use super::http::{Answer, HttpRequest};
 use super::known;
 use super::lease::Lease;
+use super::listing::Listing;
 use super::locked::locked;
 use super::metadata;
 use super::operation::Operation;
@@ -95,6 +96,7 @@ impl Service {
             Operation::CreateContainer => create_container(&call, &mut store),
             Operation::GetContainerProperties => container_properties(&call, &mut store),
             Operation::DeleteContainer => delete_container(&call, &mut store),
+            Operation::ListBlobs => list_blobs(&call, &mut store),
             Operation::PutBlob => put_blob(&call, &mut store),
             Operation::GetBlob | Operation::GetBlobProperties | Operation::GetBlobMetadata => {
                 read_blob(&call, &mut store)
@@ -198,6 +200,13 @@ fn delete_container(call: &Call<'_>, store: &mut Store) -> Result<Answer, Refusa
     }
     store.delete_container(&call.address.container, call.now)?;
     Ok(Answer::new(202, "Accepted"))
+}
+
+/// [List Blobs](https://learn.microsoft.com/rest/api/storageservices/list-blobs)
+fn list_blobs(call: &Call<'_>, store: &mut Store) -> Result<Answer, Refusal> {
+    let listing = Listing::of(call)?;
+    let container = store.container(&call.address.container)?;
+    Ok(listing.answer(call, container))
 }
 
 /// [Put Blob](https://learn.microsoft.com/rest/api/storageservices/put-blob)

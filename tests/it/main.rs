@@ -56,6 +56,7 @@ mod endurance;
 mod entra;
 mod faults;
 mod hostile;
+mod listing;
 mod locker;
 mod loss;
 mod metadata;
