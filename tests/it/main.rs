@@ -58,6 +58,8 @@ mod faults;
 mod hostile;
 mod listing;
 mod locker;
+#[cfg(feature = "list")]
+mod locks;
 mod loss;
 mod metadata;
 mod mutex;

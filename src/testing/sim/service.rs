@@ -83,6 +83,8 @@ impl Service {
             (Operation::Release { .. }, _) => Answer::Refusal(409, "LeaseIdMismatchWithLeaseOperation"),
             (Operation::Break { period }, _) => self.break_lease(now, period),
             (Operation::Look, _) => Answer::Seen(self.status()),
+            #[cfg(feature = "list")]
+            (Operation::List, _) => unreachable!("no lock asks for others"),
         }
     }
 
