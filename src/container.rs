@@ -7,10 +7,12 @@ use std::time::Duration;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::credential::Credential;
-use crate::error::Result;
+use crate::error::{About, Result};
 use crate::metadata::Metadata;
 use crate::names;
 use crate::rest::{self, AccountInfo, Address, Contact, Exchange, Operation};
+#[cfg(feature = "list")]
+use crate::rest::{Page, Wanted};
 use crate::retry::Policy;
 use crate::transport::Transport;
 use crate::transport::proxy::Proxy;
@@ -96,6 +98,19 @@ impl Container {
         rest::attempt(&self.0.transport, &self.0.credential, &self.address(place), operation, None, limit)
     }
 
+    /// One attempt at a page of its blobs.
+    #[cfg(feature = "list")]
+    pub(crate) fn list(&self, wanted: &Wanted<'_>, limit: Duration) -> (Exchange, Option<Page>) {
+        let address = self.address_of("", self.as_about());
+        rest::list(&self.0.transport, &self.0.credential, &address, wanted, limit)
+    }
+
+    /// As an error is about it, and not about one of its locks.
+    #[cfg(feature = "list")]
+    pub(crate) fn as_about(&self) -> About {
+        About::Container(self.0.name.as_str().into())
+    }
+
     /// What sort of account it is in, if the service tells.
     pub(crate) fn account_info(&self, place: &Place, limit: Duration) -> Option<AccountInfo> {
         rest::account_info(&self.0.transport, &self.0.credential, &self.address(place), limit)
@@ -114,12 +129,16 @@ impl Container {
     }
 
     pub(crate) fn address<'a>(&'a self, place: &'a Place) -> Address<'a> {
+        self.address_of(&place.path, About::from(&place.lock))
+    }
+
+    fn address_of<'a>(&'a self, blob_path: &'a str, about: About) -> Address<'a> {
         Address {
             origin: &self.0.origin,
             container: &self.0.name,
             container_path: &self.0.path,
-            blob_path: &place.path,
-            lock: &place.lock,
+            blob_path,
+            about,
             version: &self.0.version,
         }
     }

@@ -15,7 +15,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why something could not be done.
 ///
-/// Match on [`kind`](Error::kind). The text names the lock and says what to do next; the cause, where there is one,
+/// Match on [`kind`](Error::kind). The text names the lock, or the container, and says what to do next; the cause, where there is one,
 /// is the [`source`](StdError::source). `Debug`, which `fn main() -> Result` prints, reads as a sentence with its
 /// causes. No text contains a key, a token or a shared access signature.
 ///
@@ -29,8 +29,32 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub struct Error(Arc<Inner>);
 
 struct Inner {
-    lock: Option<Arc<str>>,
+    about: Option<About>,
     problem: Problem,
+}
+
+/// What an error is about, by its name.
+#[derive(Clone)]
+pub(crate) enum About {
+    Lock(Arc<str>),
+    #[cfg(feature = "list")]
+    Container(Arc<str>),
+}
+
+impl From<&Arc<str>> for About {
+    fn from(lock: &Arc<str>) -> About {
+        About::Lock(lock.clone())
+    }
+}
+
+impl fmt::Display for About {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            About::Lock(name) => write!(f, "lock {name:?}"),
+            #[cfg(feature = "list")]
+            About::Container(name) => write!(f, "container {name:?}"),
+        }
+    }
 }
 
 /// What sort of failure an [`Error`] is. `Display` is two or three words, for a line of a log or of a table.
@@ -50,7 +74,8 @@ pub enum ErrorKind {
     /// A name, a duration, a setting or a connection string cannot be what was meant. Nothing was sent, or what was begun
     /// is undone.
     InvalidInput,
-    /// The container does not exist, and creating it was switched off; or there is no such lock to break.
+    /// The container does not exist, and creating it was switched off; or there is no such lock to break, or no such
+    /// container to list.
     NotFound,
     /// The credential is known, but lacks a right; or the account refuses this network or this sort of key.
     PermissionDenied,
@@ -152,11 +177,11 @@ type AnyError = Box<dyn StdError + Send + Sync>;
 
 impl Error {
     fn new(problem: Problem) -> Error {
-        Error(Arc::new(Inner { lock: None, problem }))
+        Error(Arc::new(Inner { about: None, problem }))
     }
 
-    fn about(lock: &Arc<str>, problem: Problem) -> Error {
-        Error(Arc::new(Inner { lock: Some(lock.clone()), problem }))
+    fn about(about: impl Into<About>, problem: Problem) -> Error {
+        Error(Arc::new(Inner { about: Some(about.into()), problem }))
     }
 
     pub(crate) fn input(text: impl Into<String>) -> Error {
@@ -238,26 +263,26 @@ impl Error {
     }
 
     pub(crate) fn refused(
-        lock: &Arc<str>,
+        about: impl Into<About>,
         kind: ErrorKind,
         doing: &'static str,
         answer: ServiceAnswer,
         hint: impl Into<String>,
     ) -> Error {
-        Error::about(lock, Problem::Refused { kind, doing, answer, hint: hint.into() })
+        Error::about(about, Problem::Refused { kind, doing, answer, hint: hint.into() })
     }
 
     pub(crate) fn no_answer(
-        lock: &Arc<str>,
+        about: impl Into<About>,
         kind: ErrorKind,
         doing: &'static str,
         hint: impl Into<String>,
         source: Option<AnyError>,
     ) -> Error {
-        Error::about(lock, Problem::NoAnswer { kind, doing, hint: hint.into(), source })
+        Error::about(about, Problem::NoAnswer { kind, doing, hint: hint.into(), source })
     }
 
-    /// What `Debug` says, without the name of the lock.
+    /// What `Debug` says, without the name of what it is about.
     pub(crate) fn sentence(&self) -> String {
         let mut text = self.0.problem.to_string();
         let mut source = self.source();
@@ -309,7 +334,11 @@ impl Error {
 
     /// The name of the lock that this is about, if it is about one.
     pub fn lock_name(&self) -> Option<&str> {
-        self.0.lock.as_deref()
+        match self.0.about.as_ref()? {
+            About::Lock(name) => Some(name),
+            #[cfg(feature = "list")]
+            About::Container(_) => None,
+        }
     }
 
     /// The HTTP status of the service's refusal, if there was one.
@@ -345,8 +374,8 @@ impl RefUnwindSafe for Error {}
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(lock) = &self.0.lock {
-            write!(f, "lock {lock:?}: ")?;
+        if let Some(about) = &self.0.about {
+            write!(f, "{about}: ")?;
         }
         write!(f, "{}", self.0.problem)
     }
@@ -354,8 +383,8 @@ impl fmt::Display for Error {
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(lock) = &self.0.lock {
-            write!(f, "lock {lock:?}: ")?;
+        if let Some(about) = &self.0.about {
+            write!(f, "{about}: ")?;
         }
         f.write_str(&self.sentence())
     }

@@ -147,6 +147,7 @@
 //! - `platform-verifier`: https with the operating system's trust store.
 //! - `entra`: tokens of Entra ID instead of keys.
 //! - `emulator`: an in-process Blob service on loopback, for the tests of code that takes locks.
+//! - `list`: `Container::locks`, the locks of a container with their states.
 //! - `cli`: the program `azmutex`, which runs a command under a lock. The library does without it.
 //!
 //! Without either of the first two, an https URL is an error that says so.
@@ -191,6 +192,9 @@ mod hold;
 mod kept;
 pub mod lease;
 pub mod locker;
+#[cfg(feature = "list")]
+#[cfg_attr(docsrs, doc(cfg(feature = "list")))]
+pub mod locks;
 mod lost;
 mod metadata;
 mod mutex;

@@ -1,4 +1,4 @@
-//! One question about a lock, without a lease of ours: a look, or the break of somebody else's lease.
+//! One question about a lock, without a lease of ours: a look, a list, or the break of somebody else's lease.
 
 use std::time::Duration;
 
@@ -60,7 +60,7 @@ impl<F> Question<F> {
         };
         let pause = self.policy.pause(self.failures, retry_after, jitter);
         // A break names no lease: one that was carried out unheard would, repeated, hit the next holder.
-        let is_harmless = applied == Applied::No || self.operation == Operation::Look;
+        let is_harmless = applied == Applied::No || self.operation.is_read();
         let is_worth_it = self.failures <= self.policy.retries && pause <= self.policy.longest_pause;
         Some(pause).filter(|_| is_harmless && is_worth_it)
     }

@@ -16,7 +16,7 @@ use crate::transport::{Because, NoAnswer, Reply};
 pub(crate) enum Outcome {
     /// Acquired or renewed, under the id that the answer names.
     Leased(LeaseId),
-    /// Released, or created.
+    /// Released, created, or listed.
     Done,
     /// Broken: a new lease can be had after this time.
     Breaking(Duration),
@@ -42,7 +42,7 @@ pub(crate) enum Outcome {
     Refused,
     /// The blob is not of the version any more that the request named.
     Changed,
-    /// A look that was answered with what belongs to another request, and so tells nothing.
+    /// A look or a list that was answered with what belongs to another request, and so tells nothing.
     Void,
     /// No answer, or a passing failure. `applied`: the service may have carried the operation out all the same.
     Failed {
@@ -62,7 +62,7 @@ pub(crate) enum Applied {
 pub(crate) fn outcome(operation: Operation, id: Option<&RequestId>, reply: &Reply, now: SystemTime) -> Outcome {
     if !belongs(id, reply) {
         return match operation {
-            Operation::Look => Outcome::Void,
+            operation if operation.is_read() => Outcome::Void,
             _ => Outcome::Failed { applied: Applied::Perhaps, retry_after: None },
         };
     }
@@ -177,19 +177,25 @@ fn success(operation: Operation, reply: &Reply) -> Option<Outcome> {
             Some(Outcome::Breaking(Duration::from_secs(seconds.into())))
         }
         (Operation::Look, 200) => {
-            let state = match (reply.header("x-ms-lease-state")?, reply.header("x-ms-lease-duration")) {
-                ("available", _) => LockState::Available,
-                ("leased", Some("infinite")) => LockState::LeasedForever,
-                ("leased", _) => LockState::Leased,
-                ("expired", _) => LockState::Expired,
-                ("breaking", _) => LockState::Breaking,
-                ("broken", _) => LockState::Broken,
-                _ => return None,
-            };
+            let state = lease_state(reply.header("x-ms-lease-state")?, reply.header("x-ms-lease-duration"))?;
             Some(Outcome::Seen(state))
         }
+        #[cfg(feature = "list")]
+        (Operation::List, 200) => Some(Outcome::Done),
         _ => None,
     }
+}
+
+pub(super) fn lease_state(state: &str, duration: Option<&str>) -> Option<LockState> {
+    Some(match (state, duration) {
+        ("available", _) => LockState::Available,
+        ("leased", Some("infinite")) => LockState::LeasedForever,
+        ("leased", _) => LockState::Leased,
+        ("expired", _) => LockState::Expired,
+        ("breaking", _) => LockState::Breaking,
+        ("broken", _) => LockState::Broken,
+        _ => return None,
+    })
 }
 
 /// The codes that say something definite, from

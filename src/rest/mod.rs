@@ -10,11 +10,13 @@ use crate::credential::{Credential, NoProof};
 use crate::error::Error;
 use crate::fencing::Blob;
 use crate::metadata::Metadata;
-use crate::transport::{Because, NoAnswer, Reply, Transport};
+use crate::transport::{Because, NoAnswer, Reply, Request, Transport};
 
 mod account;
 mod answer;
 pub(crate) mod explain;
+#[cfg(feature = "list")]
+mod listing;
 pub(crate) mod request;
 
 pub(crate) use account::{AccountInfo, account_info};
@@ -22,6 +24,12 @@ pub(crate) use answer::{Applied, Outcome};
 #[cfg(test)]
 pub(crate) use answer::{blob, outcome};
 pub(crate) use explain::{ROLE, SKEW_REFUSED, not_renewed};
+#[cfg(all(feature = "list", any(test, fuzzing)))]
+pub(crate) use listing::read as read_page;
+#[cfg(feature = "list")]
+pub(crate) use listing::{Listed, Page};
+#[cfg(feature = "list")]
+pub(crate) use request::Wanted;
 pub(crate) use request::{Address, Operation, Write};
 
 use self::explain::Asked;
@@ -83,13 +91,57 @@ pub(crate) fn attempt(
     metadata: Option<&Metadata>,
     limit: Duration,
 ) -> (Exchange, Contact) {
+    let make = |date, id: Option<&RequestId>| {
+        let mut request = request::of(operation, address, date, id);
+        if let Some(metadata) = metadata {
+            request::carry(&mut request, metadata);
+        }
+        request
+    };
+    exchange(transport, credential, address, operation, limit, make, read)
+}
+
+/// One attempt at a page of the container's blobs: it, if that is what came.
+#[cfg(feature = "list")]
+pub(crate) fn list(
+    transport: &Transport,
+    credential: &Credential,
+    address: &Address<'_>,
+    wanted: &Wanted<'_>,
+    limit: Duration,
+) -> (Exchange, Option<Page>) {
+    let mut page = None;
+    let make = |date, id: Option<&RequestId>| request::of_list(address, wanted, date, id);
+    let understand = |asked: &Asked<'_>, reply: &Reply| match read(asked, reply) {
+        (Outcome::Done, _) => match listing::read(reply.bytes()) {
+            Ok(read) => {
+                page = Some(read);
+                (Outcome::Done, None)
+            }
+            Err(wrong) => {
+                let outcome = Outcome::Failed { applied: Applied::Perhaps, retry_after: None };
+                (outcome, Some(asked.unreadable(reply, wrong)))
+            }
+        },
+        other => other,
+    };
+    let (exchange, _) = exchange(transport, credential, address, Operation::List, limit, make, understand);
+    (exchange, page)
+}
+
+fn exchange(
+    transport: &Transport,
+    credential: &Credential,
+    address: &Address<'_>,
+    operation: Operation,
+    limit: Duration,
+    make: impl FnOnce(SystemTime, Option<&RequestId>) -> Request,
+    read: impl FnOnce(&Asked<'_>, &Reply) -> (Outcome, Option<Error>),
+) -> (Exchange, Contact) {
     let begun = clock::now();
     let date = clock::wall();
     let id = RequestId::random();
-    let mut request = request::of(operation, address, date, id.as_ref());
-    if let Some(metadata) = metadata {
-        request::carry(&mut request, metadata);
-    }
+    let mut request = make(date, id.as_ref());
     let proof = match credential.authorize(&mut request, request::for_proof(limit)) {
         Ok(proof) => proof,
         Err(no_proof) => {

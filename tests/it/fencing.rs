@@ -250,6 +250,11 @@ fn a_card_tells_who_has_the_lock(server: &Server) {
     let status = lock.mutex.inspect().unwrap();
     assert_eq!(status.card().unwrap().fencing_token(), guard.fencing_token());
     assert_eq!(status.fencing_token(), guard.fencing_token());
+    #[cfg(feature = "list")]
+    {
+        let listed = server.container(&lock.container).locks().next().unwrap().unwrap();
+        assert_eq!((listed.name(), listed.status()), ("job", &status));
+    }
 }
 
 fn who_waits_hears_whose_turn_it_is(server: &Server) {

@@ -57,8 +57,12 @@ mod entra;
 mod faults;
 mod fencing;
 mod hostile;
+mod listing;
 mod locker;
+#[cfg(feature = "list")]
+mod locks;
 mod loss;
+mod metadata;
 mod mutex;
 mod names;
 mod preflight;

@@ -3,6 +3,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use crate::error::About;
 use crate::fencing::{Blob, Content, ETag, Second, Stored, Version};
 use crate::lease::{LeaseId, LockState, Term};
 use crate::rest::{self, Address, Operation, Outcome, RequestId, Write, request};
@@ -124,6 +125,8 @@ impl Service {
             (Operation::Break { period, .. }, _) => self.break_lease(now, period),
             (Operation::Look, _) => Answer::Seen(self.status()),
             (Operation::Write(write), _) => self.write(now, write),
+            #[cfg(feature = "list")]
+            (Operation::List, _) => unreachable!("no lock asks for others"),
         }
     }
 
@@ -212,13 +215,12 @@ impl Service {
 
     /// Carries out what the headers of the request say.
     fn write(&mut self, now: Time, write: Write) -> Answer {
-        let lock = "job".into();
         let address = Address {
             origin: "http://localhost",
             container: "locks",
             container_path: "/locks",
             blob_path: "/locks/job",
-            lock: &lock,
+            about: About::Lock("job".into()),
             version: request::VERSION,
         };
         let request = request::of(Operation::Write(write), &address, SystemTime::UNIX_EPOCH, None);

@@ -20,7 +20,7 @@ const ROWS: [&[&str]; 19] = [
     &["locker.rs"],
     &["guard.rs"],
     &["renewal.rs"],
-    &["watchdog.rs", "mutex.rs", "cancel.rs"],
+    &["watchdog.rs", "mutex.rs", "locks.rs", "cancel.rs"],
     &["hold.rs", "hold/", "question.rs", "standing.rs", "notes.rs", "container.rs", "container/"],
     &["rest/"],
     &["credential/"],
