@@ -681,6 +681,11 @@ impl Hold {
             self.state = State::Releasing(self.release(self.ends, self.settings.policy.retries, Ending::Told));
             return self.step(now, Input::Go, jitter);
         }
+        // Without its card, and without any further delay.
+        if self.writing.is_some_and(|writing| writing.is_over) {
+            self.writing = None;
+            return self.grant(&tenure, None);
+        }
         let deadline = self.deadline();
         if now >= deadline {
             return self.undo(Why::TimedOut);
@@ -714,10 +719,6 @@ impl Hold {
 
     /// What comes next of a write under our lease, between two renewals.
     fn write_on(&mut self, tenure: Tenure, mut writing: Writing, now: Moment, limit: Duration) -> Step {
-        if writing.is_over {
-            self.writing = None;
-            return self.grant(&tenure, None);
-        }
         let wakes = tenure.renew_at.min(self.deadline());
         if now < writing.rest_until || limit < LEAST_LIMIT {
             let until = if limit < LEAST_LIMIT { tenure.valid_until } else { writing.rest_until };

@@ -118,7 +118,7 @@ pub(super) struct Run {
     /// The caller's leaving wakes it.
     wakes: bool,
     call: Option<(u64, Operation, Moment)>,
-    /// The last acquire or renewal that came to its end, and when it was sent.
+    /// The last call that was answered with a lease, and when it was sent.
     pub(super) last_call: u64,
     pub(super) last_sent: Moment,
     /// An answer that has come in.
@@ -666,7 +666,9 @@ impl World {
             return;
         }
         claim.marks = true;
-        if let Some(Run { carried: Carried::Thread(carrier), wakes, .. }) = &mut claim.run {
+        if let Some(Run { carried: Carried::Thread(carrier), wakes, record, .. }) = &mut claim.run {
+            // Somebody wants something new.
+            record.not_before = None;
             carrier.write(Wish { mark: true, ..Wish::default() });
             if *wakes {
                 self.go(who);
@@ -856,9 +858,6 @@ impl World {
     fn called(&mut self, who: usize, call: u64) -> Option<(Operation, Moment)> {
         let run = self.clients[who].claim.as_mut()?.run.as_mut()?;
         let (_, operation, sent) = run.call.take_if(|(number, ..)| *number == call)?;
-        if matches!(operation, Operation::Acquire { .. } | Operation::Renew { .. }) {
-            (run.last_call, run.last_sent) = (call, sent);
-        }
         Some((operation, sent))
     }
 
@@ -884,6 +883,10 @@ impl World {
     /// Something came of a call.
     fn came(&mut self, who: usize, call: u64, sent: Moment, outcome: Outcome, blob: Option<Blob>) {
         let error = Some(call).filter(|_| !is_word(outcome));
+        if matches!(outcome, Outcome::Leased(_)) {
+            let run = self.clients[who].claim_mut().run_mut();
+            (run.last_call, run.last_sent) = (call, sent);
+        }
         let exchange = Exchange { blob, ..Exchange::new(sent, outcome, error) };
         self.clients[who].claim_mut().run_mut().heard = Some(exchange);
         self.go(who);

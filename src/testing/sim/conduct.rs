@@ -9,12 +9,13 @@ use crate::clock::Moment;
 use crate::hold::call::Verdict;
 use crate::hold::caller::{Missed, Way};
 use crate::hold::carry::{Act, Notice, Report, Unreleased};
-use crate::hold::{Leaves, Wait, Why};
+use crate::hold::{Holder, Leaves, Wait, Why};
 use crate::lease::{Lost, Term};
 use crate::rest::{Applied, Exchange, Operation, Outcome};
 
 use super::client::{Claim, Failure, Purpose};
 use super::rules::is_locked;
+use super::tally::Count;
 use super::world::World;
 
 const MS: Duration = Duration::from_millis(1);
@@ -46,7 +47,7 @@ pub(super) struct Record {
     setbacks: u32,
     failing_since: Option<Moment>,
     /// Before that the same is not to be asked again.
-    not_before: Option<Moment>,
+    pub(super) not_before: Option<Moment>,
     /// Since when it sleeps, if its last sleep was cut short: none is longer than two seconds.
     sleeps_since: Option<Moment>,
     /// The call that went wrong last, if the last one did.
@@ -87,7 +88,7 @@ impl Claim {
             (Why::Failed, Wait::Never, Some(Failed { retry_after: None, .. })) => record.setbacks >= policy.retries,
             (Why::Failed, Wait::Never, _) => true,
             // What others do to a lease that nobody knows of yet is a failure like any other.
-            (Why::Failed, ..) if record.writes => self.is_out_of_patience(local),
+            (Why::Failed, ..) if record.writes => self.is_out_of_patience(local) || policy.patience.is_zero(),
             (Why::NoToken(_), ..) => self.settings.leaves.token && record.writes,
             // Making anew what others delete is a failure that no answer tells of.
             (Why::Failed, Wait::Forever, Some(Failed { .. })) => self.is_out_of_patience(local) || !lawful,
@@ -294,6 +295,11 @@ impl World {
 
     /// When a caller is told something.
     pub(super) fn check_report(&mut self, who: usize, report: &Report<Failure>) {
+        let heard = self.clients[who].claim().run().record.heard;
+        let is_written = matches!(report, Report::Granted(Holder { token: Some(_), .. }) | Report::Written(Ok(_)));
+        if is_written && matches!(heard, Some(Outcome::Seen(_))) {
+            self.tally.add(Count::WriteKnownAgain);
+        }
         let claim = self.clients[who].claim_mut();
         let guarded = claim.is_guarded() || claim.one_shot;
         let record = &mut claim.run_mut().record;

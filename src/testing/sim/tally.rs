@@ -62,7 +62,6 @@ tally! {
     NotLeft "card or token not left"
     TokenTaken "fencing token taken"
     TokenInSameSecond "fencing token of a second that had one"
-    TokenAfterGap "fencing token where the last one was gone"
     WrittenLate "write carried out after its client had given it up"
     WriteRefused "write refused: another version of the blob"
     WriteKnownAgain "write without an answer known again"
