@@ -43,6 +43,22 @@ fn a_wait_makes_a_last_try_a_quarter_of_a_second_before_its_end() {
 }
 
 #[test]
+fn a_wait_too_short_for_that_makes_a_last_try_as_well() {
+    for timeout in [40 * MS, 120 * MS, 200 * MS, 250 * MS, 251 * MS] {
+        let mut play = Play::queued(Wait::Until(at(timeout)));
+        play.sleeps();
+        play.exchange(acquire(), Outcome::Busy);
+        play.sleeps();
+        // Once, as in every other wait.
+        play.exchange(Operation::Look, Outcome::Seen(LockState::Leased));
+        play.sleeps();
+        play.exchange(Operation::Look, Outcome::Seen(LockState::Available));
+        let limit = play.sends(acquire());
+        assert!(limit <= timeout, "{limit:?} of {timeout:?}");
+    }
+}
+
+#[test]
 fn no_request_reaches_past_the_end_of_the_wait() {
     let mut play = Play::until(6 * S);
     assert_eq!(play.sends(acquire()), 5 * S);
