@@ -184,6 +184,11 @@ pub(crate) enum Because {
 }
 
 impl NoAnswer {
+    /// Whoever was to be spoken to has a certificate, or TLS, that is not acceptable.
+    pub(crate) fn is_untrusted(&self) -> bool {
+        matches!(self.because, Because::Tls | Because::Proxy(Trouble::Tls))
+    }
+
     /// In words, for a request to `origin` that had this `limit`.
     pub(crate) fn hint(&self, origin: &str, limit: Duration) -> String {
         let hint = match self.because {
@@ -240,6 +245,10 @@ impl NoAnswer {
             Trouble::Connection => format!("the connection to the proxy {proxy} failed"),
             Trouble::TimedOut => format!("the proxy {proxy} opened no connection {}", within(limit)),
             Trouble::Tls => format!("no trusted TLS connection to the proxy {proxy}"),
+            Trouble::NoTls => format!(
+                "what answers at the proxy {proxy} speaks no TLS; a proxy that is spoken to without has a URL that begins \
+                 with http://"
+            ),
             Trouble::NotAProxy => format!("the proxy {proxy} does not answer as a proxy does"),
             Trouble::Answered(407) => format!(
                 "the proxy {proxy} asks for a name and password, or does not accept those that it was given (407); \
@@ -377,11 +386,22 @@ fn no_answer(error: ureq::Error, proxy: Option<&Arc<Proxy>>) -> NoAnswer {
         error => (Some(error), None),
     };
     let (because, unsent) = match (&error, trouble) {
+        (Some(error), Some(Trouble::Tls)) => (Because::Proxy(of_handshake(error)), true),
         (_, Some(trouble)) => (Because::Proxy(trouble), true),
         (Some(error), None) => because(error),
         (None, None) => (Because::NotHttp, false),
     };
     NoAnswer { because, unsent, proxy: proxy.cloned(), source: error.and_then(source) }
+}
+
+/// What was wrong with the TLS of a proxy. A connection that breaks in the handshake says nothing of whom is to be
+/// trusted.
+fn of_handshake(error: &ureq::Error) -> Trouble {
+    match because(error).0 {
+        Because::Tls => Trouble::Tls,
+        Because::NoTls => Trouble::NoTls,
+        _ => Trouble::Connection,
+    }
 }
 
 /// Why there was no answer, and whether nothing was sent.
@@ -478,6 +498,24 @@ mod tests {
         let authority = hint("invalid peer certificate: Other(OtherError(CaUsedAsEndEntity))");
         assert!(authority.contains("(CA)") && authority.contains("no trusted TLS"), "{authority}");
         assert!(!hint("invalid peer certificate: UnknownIssuer").contains("(CA)"));
+    }
+
+    #[test]
+    fn whoever_answers_at_the_proxy_with_a_refused_certificate_is_asked_once() {
+        let no_answer = |error| no_answer(ureq::Error::Other(Box::new(NoTunnel::of_tls(error))), None);
+        let broken = |kind, text: &str| ureq::Error::Io(io::Error::new(kind, text.to_owned()));
+        let refused = no_answer(broken(io::ErrorKind::InvalidData, "invalid peer certificate: UnknownIssuer"));
+        assert!(refused.is_untrusted() && refused.unsent);
+        assert!(refused.hint("https://me.example", Duration::ZERO).contains("no trusted TLS connection to the proxy"));
+        for (error, trouble) in [
+            (broken(io::ErrorKind::InvalidData, "received corrupt message of type InvalidContentType"), Trouble::NoTls),
+            (broken(io::ErrorKind::ConnectionReset, "reset"), Trouble::Connection),
+            (ureq::Error::Timeout(Timeout::Connect), Trouble::TimedOut),
+        ] {
+            let no_answer = no_answer(error);
+            assert_eq!(no_answer.because, Because::Proxy(trouble));
+            assert!(!no_answer.is_untrusted());
+        }
     }
 
     #[test]

@@ -219,7 +219,7 @@ fn is_for_good(operation: Operation, status: u16, code: Option<&str>) -> bool {
 /// What follows from the want of an answer.
 pub(super) fn unanswered(operation: Operation, no_answer: &NoAnswer) -> Outcome {
     match no_answer.because {
-        Because::Tls => Outcome::Refused,
+        _ if no_answer.is_untrusted() => Outcome::Refused,
         // The answer to a look has all of the blob's metadata, which may be more headers than can be read.
         Because::NotHttp if operation == Operation::Look => Outcome::Refused,
         _ => {

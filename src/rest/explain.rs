@@ -104,7 +104,7 @@ impl Asked<'_> {
         };
         let kind = match no_answer.because {
             Because::NotHttp => ErrorKind::Unexpected,
-            Because::Tls => ErrorKind::Untrusted,
+            _ if no_answer.is_untrusted() => ErrorKind::Untrusted,
             _ => ErrorKind::Unavailable,
         };
         Error::no_answer(self.address.lock, kind, doing(self.operation), hint, no_answer.source)

@@ -13,7 +13,7 @@ use crate::redact::Secret;
 use crate::retry;
 use crate::transport::proxy::Proxy;
 use crate::transport::url::Url;
-use crate::transport::{Because, Method, Request, Transport};
+use crate::transport::{Method, Request, Transport};
 
 /// Nobody waits for the whole of it: see the token cache.
 const LIMIT: Duration = retry::ATTEMPT_LIMIT;
@@ -102,7 +102,7 @@ impl Endpoint {
         let reply = match self.transport.send(request, LIMIT) {
             Ok(reply) => reply,
             Err(no_answer) => {
-                let passing = no_answer.because != Because::Tls;
+                let passing = !no_answer.is_untrusted();
                 let unreached = Unreached { hint: no_answer.hint(&self.origin, LIMIT), source: no_answer.source };
                 return Err(if passing { self.passing(unreached) } else { TokenError::definite(unreached) });
             }
