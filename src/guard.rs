@@ -219,7 +219,12 @@ mod tests {
                 clock::sleep(release_takes);
             }
             let _ = seen.send(operation);
-            Exchange { sent, outcome: if is_release { Outcome::Done } else { Outcome::Leased(id) }, error: None }
+            Exchange {
+                sent,
+                outcome: if is_release { Outcome::Done } else { Outcome::Leased(id) },
+                error: None,
+                cut_off: false,
+            }
         };
         let worker = renewal::start(Hold::keep(settings, id, Wait::Forever), watch.clone(), attempt).unwrap();
         worker.reports.recv_timeout(PATIENCE).unwrap();

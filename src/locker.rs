@@ -413,7 +413,7 @@ mod tests {
             }
             let outcome = if requests == 2 { second } else { FAILED };
             let error = (outcome == FAILED).then(|| Error::thread_died(&"job".into()));
-            Exchange { sent: clock::now(), outcome, error }
+            Exchange { sent: clock::now(), outcome, error, cut_off: false }
         };
         error_of(attempt, Wait::Until(clock::now().after(Duration::from_secs(2))), &Cancel::new())
     }
@@ -425,7 +425,7 @@ mod tests {
         let attempt = move |_, _| {
             let _ = begun.send(());
             let _ = gate.recv();
-            Exchange { sent: clock::now(), outcome: FAILED, error: None }
+            Exchange { sent: clock::now(), outcome: FAILED, error: None, cut_off: false }
         };
         let cancel = Cancel::new();
         let cancels = cancel.clone();
@@ -449,7 +449,7 @@ mod tests {
             let _ = seen.send(operation);
             let outcome =
                 if let Operation::Acquire { id, .. } = operation { Outcome::Leased(id) } else { Outcome::Done };
-            Exchange { sent, outcome, error: None }
+            Exchange { sent, outcome, error: None, cut_off: false }
         };
         assert_eq!(error_of(attempt, Wait::Forever, &cancel).kind(), crate::ErrorKind::Cancelled);
         requests.try_iter().any(|operation| matches!(operation, Operation::Release { .. }))

@@ -98,7 +98,7 @@ mod tests {
             let sent = Task::Send { operation: self.operation, limit: 5 * S };
             assert_eq!(self.question.next(self.now, 0), sent);
             self.requests += 1;
-            self.question.answered(Exchange { sent: self.now, outcome, error: Some(self.requests) });
+            self.question.answered(Exchange { sent: self.now, outcome, error: Some(self.requests), cut_off: false });
         }
 
         #[track_caller]

@@ -182,7 +182,7 @@ mod tests {
         let hold = Hold::keep(settings, LeaseId::random().unwrap(), Wait::Forever);
         let attempt = move |operation, _| {
             let sent = clock::now();
-            Exchange { sent, outcome: answer(operation), error: None }
+            Exchange { sent, outcome: answer(operation), error: None, cut_off: false }
         };
         (start(hold, watch.clone(), attempt).unwrap(), watch)
     }

@@ -75,6 +75,8 @@ pub(crate) struct Carrier<F> {
     left: bool,
     /// What went wrong with the last request.
     error: Option<F>,
+    /// That request had only the rest of the wait's time, and that was too short for an answer.
+    cut_off: bool,
     /// The failure that was told last, unless the service has answered since.
     failing: Option<Option<F>>,
     /// What is still to be done of what the hold said last.
@@ -83,7 +85,15 @@ pub(crate) struct Carrier<F> {
 
 impl<F: Clone> Carrier<F> {
     pub(crate) fn new(hold: Hold) -> Carrier<F> {
-        Carrier { hold, input: Input::Go, left: false, error: None, failing: None, due: VecDeque::new() }
+        Carrier {
+            hold,
+            input: Input::Go,
+            left: false,
+            error: None,
+            cut_off: false,
+            failing: None,
+            due: VecDeque::new(),
+        }
     }
 
     pub(crate) fn id(&self) -> LeaseId {
@@ -104,7 +114,7 @@ impl<F: Clone> Carrier<F> {
     /// What came of the last request.
     pub(crate) fn answered(&mut self, exchange: Exchange<F>) {
         self.input = Input::Answer { sent: exchange.sent, outcome: exchange.outcome };
-        self.error = exchange.error;
+        (self.error, self.cut_off) = (exchange.error, exchange.cut_off);
         if self.error.is_none() && self.failing.take().is_some() {
             self.due.push_back(Act::Report(Report::Recovered));
         }
@@ -145,8 +155,11 @@ impl<F: Clone> Carrier<F> {
             Told::Waiting => self.due.push_back(Act::Notify(Notice::Waiting)),
             Told::Retrying => {
                 let failure = self.error.clone();
-                self.failing = Some(failure.clone());
-                self.due.push_back(Act::Report(Report::Failing(failure.clone())));
+                // That a wait's end cut a request short tells less than any failure before it.
+                if !self.cut_off || self.failing.is_none() {
+                    self.failing = Some(failure.clone());
+                    self.due.push_back(Act::Report(Report::Failing(failure.clone())));
+                }
                 self.due.push_back(Act::Notify(Notice::Retrying(failure)));
             }
             // Whoever hears of the grant finds that the lock is held.

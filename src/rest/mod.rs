@@ -30,6 +30,9 @@ pub(crate) struct Exchange<F = Error> {
     pub(crate) sent: Moment,
     pub(crate) outcome: Outcome,
     pub(crate) error: Option<F>,
+    /// It ended because time was up, and had less of it than a request has otherwise: what came of it tells of some
+    /// deadline, and little of the service.
+    pub(crate) cut_off: bool,
 }
 
 /// How far a request came.
@@ -81,20 +84,22 @@ pub(crate) fn attempt_and_listen(
     limit: Duration,
 ) -> (Exchange, Contact) {
     let begun = clock::now();
+    let is_rest = limit < transport.limit;
     let date = clock::wall();
     let id = RequestId::random();
     let mut request = request::of(operation, address, date, id.as_ref());
     let proof = match credential.authorize(&mut request, request::for_proof(limit)) {
         Ok(proof) => proof,
         Err(no_proof) => {
+            let cut_off = is_rest && no_proof.is_late;
             let (outcome, error) = unsent(operation, address, no_proof);
-            return (Exchange { sent: clock::now(), outcome, error: Some(error) }, Contact::Unsent);
+            return (Exchange { sent: clock::now(), outcome, error: Some(error), cut_off }, Contact::Unsent);
         }
     };
     let sent = clock::now();
     let waited = sent.since(begun);
     let limit = if waited < AT_HAND { limit } else { limit.saturating_sub(waited) };
-    let asked = Asked { operation, address, credential, proof, date, id, limit };
+    let asked = Asked { operation, address, credential, proof, date, id };
     let reply = transport.send(&request, limit);
     if let Ok(reply) = &reply
         && !answer::is_service(reply)
@@ -112,11 +117,12 @@ pub(crate) fn attempt_and_listen(
         Err(no_answer) if matches!(no_answer.because, Because::Proxy(_)) => Contact::Blocked,
         Err(_) => Contact::Unanswered,
     };
+    let cut_off = is_rest && reply.as_ref().is_err_and(NoAnswer::is_late);
     let (outcome, error) = match reply {
         Ok(reply) => read(&asked, &reply),
         Err(no_answer) => missing(&asked, no_answer),
     };
-    (Exchange { sent, outcome, error }, contact)
+    (Exchange { sent, outcome, error, cut_off }, contact)
 }
 
 /// The request could not be made, for want of a proof.

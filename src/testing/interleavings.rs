@@ -191,7 +191,7 @@ impl Line {
             std::panic::resume_unwind(Box::new("on purpose"));
         }
         self.record(|record| record.requests[number].outcome = Some(outcome));
-        Exchange { sent, outcome, error: None }
+        Exchange { sent, outcome, error: None, cut_off: false }
     }
 
     fn outcome(&mut self, operation: Operation) -> Outcome {

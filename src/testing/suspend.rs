@@ -224,7 +224,7 @@ fn a_suspend_between_the_decision_to_renew_and_its_sending_revives_nothing() {
             Operation::Acquire { id, .. } | Operation::Renew { id } => Outcome::Leased(id),
             _ => Outcome::Done,
         };
-        Exchange { sent, outcome, error: None }
+        Exchange { sent, outcome, error: None, cut_off: false }
     };
     let guard = locker.obtain_by(attempt, LeaseId::random().unwrap(), Wait::Forever, Duration::MAX, &never()).unwrap();
     drop(obtained);

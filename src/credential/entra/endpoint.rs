@@ -103,7 +103,7 @@ impl Endpoint {
             Ok(reply) => reply,
             Err(no_answer) => {
                 let passing = !no_answer.is_untrusted();
-                let unreached = Unreached { hint: no_answer.hint(&self.origin, LIMIT), source: no_answer.source };
+                let unreached = Unreached { hint: no_answer.hint(&self.origin), source: no_answer.source };
                 return Err(if passing { self.passing(unreached) } else { TokenError::definite(unreached) });
             }
         };

@@ -101,6 +101,33 @@ fn a_wait_without_any_time_sends_nothing() {
 }
 
 #[test]
+fn what_only_the_end_of_a_wait_cut_off_is_told_if_nothing_else_can_be() {
+    for telling in [true, false] {
+        let mut play = Play::until(S);
+        if telling {
+            play.exchange(acquire(), NOT_SENT);
+            play.tells(Told::Retrying);
+            play.sleeps();
+        }
+        play.sends(acquire());
+        play.passes(750 * MS);
+        play.is_cut_off();
+        play.tells(Told::Retrying);
+        play.now = at(S);
+        // The driver knows which failure was reported last.
+        play.tells(Told::NotObtained(Why::TimedOut));
+        assert_eq!(play.driver.failing, Some(Some(1)), "{telling}");
+    }
+    let mut play = Play::until(S);
+    for _ in 0..2 {
+        play.exchange(acquire(), NOT_SENT);
+        play.tells(Told::Retrying);
+        play.sleeps();
+    }
+    assert_eq!(play.driver.failing, Some(Some(2)), "of those that tell something the last");
+}
+
+#[test]
 fn a_moment_too_short_for_an_answer_is_slept_through_and_not_cut_off() {
     let mut play = Play::until(S);
     play.sends(acquire());

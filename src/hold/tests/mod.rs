@@ -106,11 +106,15 @@ impl Driver {
     }
 
     fn answered(&mut self, sent: Moment, outcome: Outcome) {
+        self.came(sent, outcome, false);
+    }
+
+    fn came(&mut self, sent: Moment, outcome: Outcome, cut_off: bool) {
         use Outcome::{Breaking, Busy, Done, Exists, Leased, Seen};
         self.requests += 1;
         let is_word = matches!(outcome, Leased(_) | Done | Breaking(_) | Seen(_) | Busy | Exists);
         self.error = Some(self.requests).filter(|_| !is_word);
-        self.carrier.answered(Exchange { sent, outcome, error: self.error });
+        self.carrier.answered(Exchange { sent, outcome, error: self.error, cut_off });
     }
 
     fn lapses(&mut self, now: Moment, lost: Lost) {
@@ -151,6 +155,12 @@ impl Driver {
         let mut next = || self.carrier.next(now, jitter);
         match act {
             Act::Notify(Notice::Waiting) => Told::Waiting,
+            // Nothing new for the caller: what it knows tells more.
+            Act::Notify(Notice::Retrying(failure)) => {
+                assert_eq!(failure, self.error);
+                assert!(self.failing.is_some());
+                Told::Retrying
+            }
             Act::Report(Report::Failing(failure)) => {
                 assert_eq!(failure, self.error);
                 assert_eq!(next(), Act::Notify(Notice::Retrying(failure)));
@@ -257,6 +267,11 @@ impl Play {
 
     fn answers(&mut self, outcome: Outcome) {
         self.driver.answered(self.sent, outcome);
+    }
+
+    /// By nothing, within a limit that was but the rest of the wait's time.
+    fn is_cut_off(&mut self) {
+        self.driver.came(self.sent, NO_ANSWER, true);
     }
 
     #[track_caller]

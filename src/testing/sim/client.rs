@@ -112,6 +112,8 @@ pub(super) struct Run {
     /// The caller's leaving wakes it.
     wakes: bool,
     call: Option<(u64, Operation, Moment)>,
+    /// The limit of that call, or of the last one, is but the rest of a longer time.
+    is_rest: bool,
     pub(super) last_call: u64,
     pub(super) last_sent: Moment,
     /// An answer that has come in.
@@ -279,6 +281,7 @@ impl Run {
             token: 0,
             wakes: false,
             call: None,
+            is_rest: false,
             last_call: 0,
             last_sent: Moment::PAST,
             heard: None,
@@ -773,6 +776,7 @@ impl World {
         let claim = client.claim_mut();
         let run = claim.run.as_mut().expect("it calls");
         run.call = Some((number, operation, sent));
+        run.is_rest = limit < claim.settings.policy.attempt_limit;
         let (claim, purpose) = (claim.number, run.purpose);
         match operation {
             Operation::Acquire { id, .. } => {
@@ -804,26 +808,27 @@ impl World {
 
     pub(super) fn answered(&mut self, who: usize, call: u64, answer: Answer, of: Option<u64>) {
         if let Some((operation, sent)) = self.called(who, call) {
-            self.came(who, call, sent, answer.read(operation, call, of));
+            self.came(who, call, sent, answer.read(operation, call, of), false);
         }
     }
 
     pub(super) fn refused(&mut self, who: usize, call: u64) {
         if let Some((_, sent)) = self.called(who, call) {
-            self.came(who, call, sent, Outcome::Failed { applied: Applied::No, retry_after: None });
+            self.came(who, call, sent, Outcome::Failed { applied: Applied::No, retry_after: None }, false);
         }
     }
 
     pub(super) fn gives_up(&mut self, who: usize, call: u64) {
         if let Some((_, sent)) = self.called(who, call) {
-            self.came(who, call, sent, Outcome::Failed { applied: Applied::Perhaps, retry_after: None });
+            let cut_off = self.clients[who].claim().run().is_rest;
+            self.came(who, call, sent, Outcome::Failed { applied: Applied::Perhaps, retry_after: None }, cut_off);
         }
     }
 
     /// Something came of a call.
-    fn came(&mut self, who: usize, call: u64, sent: Moment, outcome: Outcome) {
+    fn came(&mut self, who: usize, call: u64, sent: Moment, outcome: Outcome, cut_off: bool) {
         let error = Some(call).filter(|_| !is_word(outcome));
-        self.clients[who].claim_mut().run_mut().heard = Some(Exchange { sent, outcome, error });
+        self.clients[who].claim_mut().run_mut().heard = Some(Exchange { sent, outcome, error, cut_off });
         self.go(who);
     }
 

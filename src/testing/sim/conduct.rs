@@ -49,6 +49,8 @@ pub(super) struct Record {
     sleeps_since: Option<Moment>,
     /// The call that went wrong last, if the last one did.
     error: Option<Failure>,
+    /// By the end of its wait alone.
+    cut_off: bool,
     /// The failure that is in the way, as far as it was told.
     failing: Option<Failure>,
     /// By which it was told that it does not get the lock, or did not renew it.
@@ -102,7 +104,7 @@ impl World {
         let policy = &claim.settings.policy;
         let record = &mut claim.run.as_mut().expect("it heard").record;
         record.heard = Some(outcome);
-        record.error = exchange.error;
+        (record.error, record.cut_off) = (exchange.error, exchange.cut_off);
         if record.error.is_none() {
             record.failing = None;
         }
@@ -279,6 +281,9 @@ impl World {
         let guarded = claim.is_guarded() || claim.one_shot;
         let record = &mut claim.run_mut().record;
         let breach = match report {
+            Report::Failing(_) if record.cut_off && record.failing.is_some() => {
+                Some("what the end of a wait cut off is told only if nothing else is")
+            }
             Report::Failing(failure) => {
                 record.failing = *failure;
                 (*failure != record.error).then_some("the failure that is told is the last one")

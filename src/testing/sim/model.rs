@@ -349,7 +349,7 @@ impl State {
     /// Something came of a call.
     fn came(&mut self, client: usize, sent: Moment, outcome: Outcome) {
         let error = Some(()).filter(|()| matches!(outcome, Outcome::Failed { .. }));
-        self.clients[client].carrier.answered(Exchange { sent, outcome, error });
+        self.clients[client].carrier.answered(Exchange { sent, outcome, error, cut_off: false });
         self.run(client);
     }
 
