@@ -281,7 +281,7 @@ impl Environment<'_> {
             return Ok(Chosen::AzureCli);
         }
         let unusable = self.unusable_platform().map(|(what, platform)| {
-            format!(". What it has is {what}, as of {platform}, whose identities this crate cannot use")
+            format!(". What it has is {what}, as of {platform}, whose identities azmutex cannot use")
         });
         Err(Error::no_credential(format!(
             "the environment has no credential: looked for {CONNECTION_STRING}, {KEY}, {SAS_TOKEN}; for \
@@ -299,7 +299,7 @@ impl Environment<'_> {
         let certificate = self.path(CLIENT_CERTIFICATE);
         if certificate.is_some() && self.has(CERTIFICATE_PASSWORD) {
             return Err(Error::no_credential(format!(
-                "the environment has {CERTIFICATE_PASSWORD}, and this crate reads no encrypted keys: decrypt the key in \
+                "the environment has {CERTIFICATE_PASSWORD}, and azmutex reads no encrypted keys: decrypt the key in \
                  the file that {CLIENT_CERTIFICATE} names with `openssl pkey`, and unset the password"
             )));
         }
@@ -310,7 +310,7 @@ impl Environment<'_> {
             (None, Some(file)) => Ok(Some(Chosen::ClientCertificate { application: self.application(WHAT)?, file })),
             (None, None) if [CLIENT, USERNAME, PASSWORD].iter().all(|name| self.has(name)) => {
                 Err(Error::no_credential(format!(
-                    "the environment has {USERNAME} and {PASSWORD}, with which this crate does not log in; use \
+                    "the environment has {USERNAME} and {PASSWORD}, with which azmutex does not log in; use \
                      {CLIENT_SECRET} or {CLIENT_CERTIFICATE}, or unset them"
                 )))
             }
@@ -408,8 +408,8 @@ impl Environment<'_> {
 #[cfg(feature = "entra")]
 fn unsupported(what: &str, platform: &str) -> Error {
     Error::no_credential(format!(
-        "the environment has {what}, as of {platform}, whose identities this crate cannot use; supply tokens with \
-         `Credential::token_source`"
+        "the environment has {what}, as of {platform}, whose identities azmutex cannot use; use a service principal's \
+         there"
     ))
 }
 
@@ -461,7 +461,7 @@ impl Allowed {
             "dev" | "azureclicredential" => Allowed::One(Named::Cli),
             _ => {
                 return Err(Error::input(format!(
-                    "{TOKEN_CREDENTIALS} in the environment is none that this crate knows: `prod`, `dev`, \
+                    "{TOKEN_CREDENTIALS} in the environment is none that azmutex knows: `prod`, `dev`, \
                      `EnvironmentCredential`, `WorkloadIdentityCredential`, `ManagedIdentityCredential` or \
                      `AzureCliCredential`"
                 )));
