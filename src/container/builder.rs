@@ -591,6 +591,15 @@ mod tests {
             ("http://azurite.blob.svc.cluster.local/me/", "/me", KEYED),
             ("http://azurite.web/me", "/me", KEYED),
             ("https://storage.example/me", "/me", "AccountName=me;SharedAccessSignature=sv=1&sig=abc"),
+            // Hosts of somebody's own, whatever they are called.
+            ("http://x.web.internal", "", KEYED),
+            ("https://x.file.contoso.com", "", SIGNED),
+            ("https://x.file.contoso.com/me", "/me", KEYED),
+            ("https://me.queue.east.contoso.com", "", KEYED),
+            ("https://locks.blob.contoso.com", "", KEYED),
+            ("https://locks.blob.contoso.com/me", "/me", KEYED),
+            ("https://locks-secondary.blob.contoso.com", "", KEYED),
+            ("https://x.dfs.storage.azure.example.com", "", KEYED),
         ];
         let mut wrong = Vec::new();
         for (endpoint, base, who) in good {
@@ -698,6 +707,8 @@ mod tests {
             ("https://me-secondary.z07.blob.storage.azure.net", "https://me.z07.blob.storage.azure.net"),
             ("https://me.table.local.azurestack.external", "https://me.blob.local.azurestack.external"),
             ("https://me.dfs.core.chinacloudapi.cn", "https://me.blob.core.chinacloudapi.cn"),
+            ("https://me.queue.core.usgovcloudapi.net", "https://me.blob.core.usgovcloudapi.net"),
+            ("https://me.z6.dfs.storage.azure.us", "https://me.z6.blob.storage.azure.us"),
             ("http://127.0.0.1:10000/me-secondary", "http://127.0.0.1:10000/me"),
         ];
         let mut wrong = Vec::new();
