@@ -229,7 +229,7 @@ mod tests {
         let worker = renewal::start(Hold::keep(settings, id, Wait::Forever), watch.clone(), attempt).unwrap();
         worker.reports.recv_timeout(PATIENCE).unwrap();
         assert!(matches!(requests.recv(), Ok(Operation::Acquire { .. })));
-        (LockGuard::new(id, watch, worker, Limits::new(SECOND, 10 * SECOND)), requests)
+        (LockGuard::new(id, watch, worker, Limits::new(SECOND, 10 * SECOND, term)), requests)
     }
 
     #[test]

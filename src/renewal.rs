@@ -158,6 +158,7 @@ mod tests {
     use crate::retry::Policy;
 
     const SECOND: Duration = Duration::from_secs(1);
+    const TERM: Term = Term::SHORTEST;
     /// For what comes at once, however busy the machine is.
     const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -171,7 +172,7 @@ mod tests {
         answer: impl Fn(Operation) -> Outcome + Send + 'static,
     ) -> (Worker, Arc<Watch>) {
         let settings = Settings {
-            term: Term::Seconds(15),
+            term: TERM,
             renew_every,
             first_pause: Duration::from_millis(1),
             longest_pause: Duration::from_millis(1),
@@ -295,7 +296,7 @@ mod tests {
         });
         assert!(matches!(next(&worker), Some(Report::Granted)));
         assert_eq!(watch.listen().recv_timeout(PATIENCE), Ok(Lost::RenewalStopped));
-        let guard = crate::LockGuard::new(LeaseId::random().unwrap(), watch, worker, Limits::new(SECOND, SECOND));
+        let guard = crate::LockGuard::new(LeaseId::random().unwrap(), watch, worker, Limits::new(SECOND, SECOND, TERM));
         assert!(!guard.is_held());
         let start = clock::now();
         let error = guard.unlock().unwrap_err();
@@ -325,7 +326,8 @@ mod tests {
         assert!(matches!(next(&worker), Some(Report::Granted)));
         hangs.recv_timeout(PATIENCE).unwrap();
         let attempt = Duration::from_millis(50);
-        let guard = crate::LockGuard::new(LeaseId::random().unwrap(), watch, worker, Limits::new(attempt, SECOND));
+        let guard =
+            crate::LockGuard::new(LeaseId::random().unwrap(), watch, worker, Limits::new(attempt, SECOND, TERM));
         guard.ensure_held().unwrap();
         let start = clock::now();
         let error = guard.unlock().unwrap_err();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::carry::{Report, Unreleased};
 use super::{Wait, Why};
 use crate::clock::Moment;
-use crate::lease::Lost;
+use crate::lease::{Lost, Term};
 
 /// How long a wait that has ended without the lock lets its thread undo what it began, before it returns. With what
 /// it takes to wake up, that is the quarter of a second which is promised.
@@ -155,6 +155,7 @@ impl<F: Clone> Waiter<F> {
 pub(crate) struct Limits {
     unlock: Duration,
     drop: Duration,
+    term: Term,
 }
 
 /// How a holder lets go.
@@ -165,9 +166,9 @@ pub(crate) enum Way {
 }
 
 impl Limits {
-    pub(crate) fn new(attempt: Duration, drop: Duration) -> Limits {
+    pub(crate) fn new(attempt: Duration, drop: Duration, term: Term) -> Limits {
         // A renewal that is under way, and the release with its retries.
-        Limits { unlock: attempt * 3 + SLACK, drop }
+        Limits { unlock: attempt * 3 + SLACK, drop, term }
     }
 
     fn of(&self, way: Way) -> Duration {
@@ -183,6 +184,8 @@ impl Limits {
 pub(crate) struct Farewell {
     /// What the standing said last: when the lease ends by itself.
     standing: Result<Moment, Lost>,
+    /// When it does if a renewal was under way of which the standing never heard. No later one is sent.
+    ends: Moment,
     /// Until when to listen for what came of the release.
     until: Moment,
     /// All that is left of the time for the observer is over then.
@@ -199,7 +202,7 @@ impl Farewell {
             // Nothing is left to lose, so the thread gets a moment to send its release, and no more.
             Err(_) => now.after(limit.min(limits.drop)),
         };
-        Farewell { standing, until, over: now.after(limit) }
+        Farewell { standing, ends: limits.term.ends(now), until, over: now.after(limit) }
     }
 
     pub(crate) fn until(&self) -> Moment {
@@ -213,7 +216,7 @@ impl Farewell {
             Heard::End => Err(Unreleased::Lost(Lost::RenewalStopped)),
             _ if now < self.until => return None,
             _ => {
-                let left = self.standing.map_or(Duration::ZERO, |ends| ends.left(now));
+                let left = self.standing.map_or(Duration::ZERO, |ends| ends.max(self.ends).left(now));
                 Err(Unreleased::Failed { left, failure: None })
             }
         };

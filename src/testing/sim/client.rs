@@ -571,7 +571,7 @@ impl World {
         let local = self.clock(who);
         let claim = self.clients[who].claim_mut();
         let standing = claim.standing.close(local);
-        let limits = Limits::new(claim.settings.policy.attempt_limit, DROP_LIMIT);
+        let limits = Limits::new(claim.settings.policy.attempt_limit, DROP_LIMIT, claim.settings.term);
         claim.held_at_last = Some(standing.is_ok());
         claim.farewell = Some(Farewell::new(local, standing, &limits, claim.way));
         self.deliver(who);
