@@ -19,6 +19,8 @@ pub(crate) const KEY: &str = "AZURE_STORAGE_KEY";
 pub(crate) const SAS_TOKEN: &str = "AZURE_STORAGE_SAS_TOKEN";
 /// The account's own address, where it is not of the usual form: in another cloud, on a private net, an emulator.
 pub(crate) const SERVICE_ENDPOINT: &str = "AZURE_STORAGE_SERVICE_ENDPOINT";
+/// Our own: the version of the service's interface, where it knows none that is new enough.
+pub(crate) const SERVICE_VERSION: &str = "AZMUTEX_SERVICE_VERSION";
 
 /// The proxies, as curl calls them: the first that is set counts. Other than for curl, that is upper case for http, too:
 /// there the variable may come from a request's header, if the program is a CGI's.
@@ -205,6 +207,11 @@ impl Environment<'_> {
                  {SERVICE_ENDPOINT}"
             ))),
         }
+    }
+
+    /// Which version the service is to speak, if that is said.
+    pub(crate) fn service_version(&self) -> Result<Option<String>> {
+        self.text(SERVICE_VERSION)
     }
 
     /// In the order that [`Credential::from_env`](crate::credential::Credential::from_env) promises.
