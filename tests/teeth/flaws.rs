@@ -53,6 +53,7 @@ macro_rules! flaws {
     (@finder $test:literal) => { super::Finder::Test($test) };
 }
 
+mod answer;
 mod call;
 mod caller;
 mod carry;
@@ -61,6 +62,6 @@ mod standing;
 mod threads;
 
 pub(crate) fn all() -> impl Iterator<Item = Flaw> {
-    let areas = [hold::FLAWS, carry::FLAWS, call::FLAWS, caller::FLAWS, standing::FLAWS, threads::FLAWS];
+    let areas = [hold::FLAWS, carry::FLAWS, call::FLAWS, caller::FLAWS, standing::FLAWS, threads::FLAWS, answer::FLAWS];
     areas.into_iter().flatten().copied()
 }
