@@ -88,7 +88,7 @@
 //! | --- | --- |
 //! | for https | `https_proxy`, `HTTPS_PROXY`, `all_proxy`, `ALL_PROXY` |
 //! | for http | `http_proxy`, `HTTP_PROXY`, `all_proxy`, `ALL_PROXY` |
-//! | directly | `no_proxy`, `NO_PROXY`, and always this machine's own addresses and `localhost` |
+//! | directly | `no_proxy`, `NO_PROXY`, and always `localhost` and loopback addresses |
 //!
 //! A proxy is `http://user:password@proxy:3128`, of which only the host is needed; the user and the password are
 //! percent-encoded, and without a port it is 1080, as for curl. One that is spoken to with TLS is `https://proxy`, at 443
@@ -101,7 +101,8 @@
 //! - `HTTP_PROXY` counts in upper case, too.
 //! - An empty variable counts as absent, and the next one is looked at.
 //! - A proxy is asked to `CONNECT` for plain http as well, so it must allow that to the service's port.
-//! - This machine is always reached directly.
+//! - `localhost` and loopback addresses are always reached directly; so is what gives out managed identities, which is
+//!   next to the machine.
 //! - An entry of the list may have a port (`storage.example:8443`), and then stands for that port alone.
 //! - `*` stands for everything beside other entries, too, and `*.storage.example` is what `storage.example` is.
 //!
