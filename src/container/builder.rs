@@ -98,6 +98,7 @@ impl Container {
             credential,
             policy: Policy::default(),
             create: true,
+            lower_cases: false,
             allow_http: false,
             version: VERSION.to_owned(),
         }
@@ -116,6 +117,7 @@ pub struct Builder {
     credential: Credential,
     policy: Policy,
     create: bool,
+    lower_cases: bool,
     allow_http: bool,
     version: String,
 }
@@ -225,6 +227,16 @@ impl Builder {
         self
     }
 
+    /// Accept that metadata which others left on a lock's blob are written back with their names in lower case.
+    ///
+    /// A fencing token, a card and a mark are metadata of the lock's blob, and the service takes all of them at once; but
+    /// HTTP libraries tell names in lower case only. So where there are names of others, nothing is written, and the error
+    /// says so, unless this was called. It changes `BuildId` to `buildid`, and no value.
+    pub fn lower_case_metadata(mut self) -> Self {
+        self.lower_cases = true;
+        self
+    }
+
     /// The [version](https://learn.microsoft.com/rest/api/storageservices/versioning-for-the-azure-storage-services) of
     /// the service's interface, a date from `2017-11-09` on: for an Azure Stack Hub, which does not know newer ones than
     /// its own. Defaults to what `AZMUTEX_SERVICE_VERSION` says, if the container comes
@@ -263,6 +275,7 @@ impl Builder {
             transport,
             policy: self.policy,
             create: self.create,
+            lower_cases: self.lower_cases,
             version: self.version,
         })))
     }

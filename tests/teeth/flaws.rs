@@ -60,8 +60,18 @@ mod carry;
 mod hold;
 mod standing;
 mod threads;
+mod write;
 
 pub(crate) fn all() -> impl Iterator<Item = Flaw> {
-    let areas = [hold::FLAWS, carry::FLAWS, call::FLAWS, caller::FLAWS, standing::FLAWS, threads::FLAWS, answer::FLAWS];
+    let areas = [
+        hold::FLAWS,
+        carry::FLAWS,
+        call::FLAWS,
+        caller::FLAWS,
+        standing::FLAWS,
+        threads::FLAWS,
+        write::FLAWS,
+        answer::FLAWS,
+    ];
     areas.into_iter().flatten().copied()
 }

@@ -118,6 +118,16 @@ fn what_only_the_end_of_a_wait_cut_off_is_told_if_nothing_else_can_be() {
         play.tells(Told::NotObtained(Why::TimedOut));
         assert_eq!(play.driver.failing, Some(Some(1)), "{telling}");
     }
+    // Somebody else has the lock, which is no failure.
+    let mut play = Play::queued(Wait::Until(at(S)));
+    play.sleeps();
+    play.sends(Operation::Look);
+    play.now = at(S);
+    play.is_cut_off();
+    play.tells(Told::Retrying);
+    play.tells(Told::NotObtained(Why::TimedOut));
+    assert_eq!(play.driver.failing, None);
+
     let mut play = Play::until(S);
     for _ in 0..2 {
         play.exchange(acquire(), NOT_SENT);

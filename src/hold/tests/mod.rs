@@ -3,7 +3,7 @@
 use super::carry::{Act, Carrier, Notice, Report, Unreleased};
 use super::*;
 use crate::lease::LockState;
-use crate::rest::Exchange;
+use crate::rest::{Exchange, Write};
 
 mod anything;
 mod call;
@@ -16,6 +16,7 @@ mod patience;
 mod releasing;
 mod unsure;
 mod waiting;
+mod write;
 
 const S: Duration = Duration::from_secs(1);
 const MS: Duration = Duration::from_millis(1);
@@ -64,12 +65,13 @@ fn settings() -> Settings {
         first_pause: 100 * MS,
         longest_pause: S,
         create_container: true,
+        leaves: Leaves::default(),
         policy: Policy::default(),
     }
 }
 
 fn granted(sent: Moment) -> Told {
-    Told::Granted { valid_until: sent.after(VALID), ends: sent.after(30 * S) }
+    Told::Granted { valid_until: sent.after(VALID), ends: sent.after(30 * S), holder: Holder::default() }
 }
 
 fn renewed(sent: Moment) -> Told {
@@ -106,15 +108,19 @@ impl Driver {
     }
 
     fn answered(&mut self, sent: Moment, outcome: Outcome) {
-        self.came(sent, outcome, false);
+        self.came(sent, outcome, None, false);
     }
 
-    fn came(&mut self, sent: Moment, outcome: Outcome, cut_off: bool) {
+    fn answered_of(&mut self, sent: Moment, outcome: Outcome, blob: Option<Blob>) {
+        self.came(sent, outcome, blob, false);
+    }
+
+    fn came(&mut self, sent: Moment, outcome: Outcome, blob: Option<Blob>, cut_off: bool) {
         use Outcome::{Breaking, Busy, Done, Exists, Leased, Seen};
         self.requests += 1;
         let is_word = matches!(outcome, Leased(_) | Done | Breaking(_) | Seen(_) | Busy | Exists);
         self.error = Some(self.requests).filter(|_| !is_word);
-        self.carrier.answered(Exchange { sent, outcome, error: self.error, cut_off });
+        self.carrier.answered(Exchange { blob, cut_off, ..Exchange::new(sent, outcome, self.error) });
     }
 
     fn lapses(&mut self, now: Moment, lost: Lost) {
@@ -154,11 +160,11 @@ impl Driver {
     fn told(&mut self, act: Act<u32>, now: Moment, jitter: u32) -> Told {
         let mut next = || self.carrier.next(now, jitter);
         match act {
-            Act::Notify(Notice::Waiting) => Told::Waiting,
+            Act::Notify(Notice::Waiting(None)) => Told::Waiting,
             // Nothing new for the caller: what it knows tells more.
             Act::Notify(Notice::Retrying(failure)) => {
                 assert_eq!(failure, self.error);
-                assert!(self.failing.is_some());
+                assert!(self.failing.is_some() || self.requests > 1);
                 Told::Retrying
             }
             Act::Report(Report::Failing(failure)) => {
@@ -168,9 +174,11 @@ impl Driver {
                 Told::Retrying
             }
             Act::Grant { valid_until, ends } => {
-                assert_eq!(next(), Act::Notify(Notice::Acquired { left: valid_until.left(now) }));
-                assert_eq!(next(), Act::Report(Report::Granted));
-                Told::Granted { valid_until, ends }
+                let Act::Notify(Notice::Acquired { left, token }) = next() else { panic!("nobody hears of the grant") };
+                assert_eq!(left, valid_until.left(now));
+                let Act::Report(Report::Granted(holder)) = next() else { panic!("the caller hears of no grant") };
+                assert_eq!(holder.token, token);
+                Told::Granted { valid_until, ends, holder }
             }
             Act::Extend { valid_until, ends } => {
                 self.extends = Some(valid_until);
@@ -180,12 +188,22 @@ impl Driver {
                 assert_eq!(failure, self.error);
                 Told::RenewalFailed { left }
             }
+            Act::Notify(Notice::NotLeft { why, failure }) => {
+                assert_eq!(failure, self.error);
+                Told::NotLeft(why)
+            }
+            Act::Report(Report::Written(written)) => Told::Written(written.map_err(|(why, failure)| {
+                assert_eq!(failure, self.error);
+                why
+            })),
             Act::Lose(lost) => Told::Lost(lost),
             Act::Report(Report::NotObtained { why, failure }) => {
                 let expected = match why {
                     Why::Busy => None,
                     Why::TimedOut | Why::GivenUp => self.failing.flatten(),
                     Why::Failed => self.error,
+                    // Of the write, and not of the release after it.
+                    Why::NoToken(_) => failure,
                 };
                 assert_eq!(failure, expected);
                 Told::NotObtained(why)
@@ -271,7 +289,26 @@ impl Play {
 
     /// By nothing, within a limit that was but the rest of the wait's time.
     fn is_cut_off(&mut self) {
-        self.driver.came(self.sent, NO_ANSWER, true);
+        self.driver.came(self.sent, NO_ANSWER, None, true);
+    }
+
+    /// The next step is a write, which is answered like that.
+    #[track_caller]
+    fn writes(&mut self, outcome: Outcome, blob: Option<Blob>) -> Write {
+        self.sent = self.now;
+        match self.step() {
+            Step::Send { operation: Operation::Write(write), .. } => {
+                self.driver.answered_of(self.sent, outcome, blob);
+                write
+            }
+            other => panic!("something should have been written, not {other:?}"),
+        }
+    }
+
+    #[track_caller]
+    fn exchange_of(&mut self, expected: Operation, outcome: Outcome, blob: Blob) {
+        self.sends(expected);
+        self.driver.answered_of(self.sent, outcome, Some(blob));
     }
 
     #[track_caller]
