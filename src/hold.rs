@@ -596,7 +596,9 @@ impl Hold {
             Wait::Until(deadline) => deadline.before(LAST_TRY),
             Wait::Never | Wait::Forever => Moment::NEVER,
         };
-        now >= self.settings.term.ends(seek.tried) || now >= last_try && seek.tried < last_try
+        // A wait that is no longer than that begins with a try, and makes its last one when it would look first.
+        let has_just_begun = now >= last_try && seek.busy == 1;
+        now >= self.settings.term.ends(seek.tried) || now >= last_try && seek.tried < last_try || has_just_begun
     }
 
     /// The service asked for the blob or the container to be made.

@@ -81,9 +81,9 @@
 //! text, [`Container::builder`] from a [`Credential`](credential::Credential). [`Container::development`] is the
 //! emulator on this machine.
 //!
-//! For accounts that refuse keys there is Entra ID, with the feature `entra`: managed and workload identities, service
-//! principals and the Azure CLI; see [`Credential::from_env`](credential::Credential::from_env) for the order in which
-//! the environment is searched.
+//! For accounts that refuse keys there is Entra ID, with the feature `entra`: managed and workload identities, jobs of
+//! GitHub Actions, service principals with a secret or a client certificate, and the Azure CLI; see
+//! [`Credential::from_env`](credential::Credential::from_env) for the order in which the environment is searched.
 //!
 //! [`Locker::preflight`] says whether one can lock, and if not, what is in the way: for a program's own self-test.
 //!
@@ -96,16 +96,23 @@
 //! | --- | --- |
 //! | for https | `https_proxy`, `HTTPS_PROXY`, `all_proxy`, `ALL_PROXY` |
 //! | for http | `http_proxy`, `HTTP_PROXY`, `all_proxy`, `ALL_PROXY` |
-//! | directly | `no_proxy`, `NO_PROXY`, and always this machine's own addresses and `localhost` |
+//! | directly | `no_proxy`, `NO_PROXY`, and always `localhost` and loopback addresses |
 //!
 //! A proxy is `http://user:password@proxy:3128`, of which only the host is needed; the user and the password are
-//! percent-encoded, and without a port it is 1080, as for curl. One that is spoken to with TLS is `https://proxy`. It is
-//! asked to `CONNECT` to the service, so it sees names and no content of https. The list of what is reached directly
-//! has domains, which stand for all that is below them, addresses, and nets such as `10.0.0.0/8`, between commas or
-//! spaces; a dot or `*.` in front of a domain changes nothing, and `*` stands for everything.
+//! percent-encoded, and without a port it is 1080, as for curl. One that is spoken to with TLS is `https://proxy`, at 443
+//! without a port. It is asked to `CONNECT` to the service, so it sees names and no content of https. The list of what
+//! is reached directly has domains, which stand for all that is below them, with a dot in front or without; addresses;
+//! and nets such as `10.0.0.0/8`; between commas or spaces. `*` stands for everything.
 //!
-//! Two things are other than for curl: `HTTP_PROXY` counts in upper case, too, and an entry of the list may have a port
-//! (`storage.example:8443`), and then stands for that port alone.
+//! Some things are other than for curl:
+//!
+//! - `HTTP_PROXY` counts in upper case, too.
+//! - An empty variable counts as absent, and the next one is looked at.
+//! - A proxy is asked to `CONNECT` for plain http as well, so it must allow that to the service's port.
+//! - `localhost` and loopback addresses are always reached directly; so is what gives out managed identities, which is
+//!   next to the machine.
+//! - An entry of the list may have a port (`storage.example:8443`), and then stands for that port alone.
+//! - `*` stands for everything beside other entries, too, and `*.storage.example` is what `storage.example` is.
 //!
 //! What cannot be used, such as a SOCKS proxy, is an error of the kind [`ErrorKind::InvalidInput`] where that proxy
 //! would be used, and not ignored. What a proxy refuses is told with the proxy's name, and never with its password. A

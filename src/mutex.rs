@@ -150,7 +150,8 @@ impl AzureMutex {
     ///   longer than the 15 s that the lease counts as, and it is to be resumed again.
     /// - The kinds of [`acquire`](AzureMutex::acquire) for a failure or a refusal. The lease is as it was, or was renewed.
     pub fn resume(&self, id: LeaseId) -> Result<Lease> {
-        let mut call = Call::resume(self.settings(Term::SHORTEST), id);
+        // For how long it counts the call says.
+        let mut call = Call::resume(self.settings(Term::DEFAULT), id);
         self.carry_out(&mut call)?;
         let left = call.kept().left(clock::now());
         if left.is_zero() {

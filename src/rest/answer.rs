@@ -255,7 +255,7 @@ fn is_for_good(operation: Operation, status: u16, code: Option<&str>) -> bool {
 /// What follows from the want of an answer.
 pub(super) fn unanswered(operation: Operation, no_answer: &NoAnswer) -> Outcome {
     match no_answer.because {
-        Because::Tls => Outcome::Refused,
+        _ if no_answer.is_untrusted() => Outcome::Refused,
         // The answer to a look has all of the blob's metadata, which may be more headers than can be read.
         Because::NotHttp if operation == Operation::Look => Outcome::Refused,
         _ => {
@@ -268,6 +268,75 @@ pub(super) fn unanswered(operation: Operation, no_answer: &NoAnswer) -> Outcome 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lease::Term;
+
+    const FAILED: Outcome = Outcome::Failed { applied: Applied::Perhaps, retry_after: None };
+
+    /// What the service means by that.
+    fn of(operation: Operation, status: u16, headers: &[(&'static str, &str)], body: &str) -> Outcome {
+        let mut reply = Reply::new(status, &[&[("x-ms-request-id", "1")], headers].concat());
+        reply.body = body.into();
+        outcome(operation, None, &reply, SystemTime::UNIX_EPOCH)
+    }
+
+    #[test]
+    fn two_different_lease_ids_are_no_answer() {
+        let [ours, theirs] = ["01234567-89ab-4def-8123-456789abcdef", "fedcba98-7654-4210-8edc-ba9876543210"]
+            .map(|id| ("x-ms-lease-id", id));
+        let id = LeaseId::parse(ours.1).unwrap();
+        for (operation, status) in
+            [(Operation::Acquire { id, term: Term::DEFAULT }, 201), (Operation::Renew { id }, 200)]
+        {
+            for twice in [&[ours][..], &[ours, ours]] {
+                assert_eq!(of(operation, status, twice, ""), Outcome::Leased(id), "{twice:?}");
+            }
+            for different in [[ours, theirs], [theirs, ours]] {
+                assert_eq!(of(operation, status, &different, ""), FAILED, "{different:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_code_may_stand_in_the_body() {
+        let renew = Operation::Renew { id: LeaseId::parse("01234567-89ab-4def-8123-456789abcdef").unwrap() };
+        for (body, expected) in [
+            ("<?xml version=\"1.0\"?><Error><Code>LeaseIsBrokenAndCannotBeRenewed</Code></Error>", Outcome::Broken),
+            (r#"{"odata.error": {"code": "LeaseIsBrokenAndCannotBeRenewed"}}"#, Outcome::Broken),
+            (r#"{"error":{"code" : "LeaseIsBrokenAndCannotBeRenewed"}}"#, Outcome::Broken),
+            (r#"{"error":{"code":409}}"#, FAILED),
+            ("<Error><Code></Code></Error>", FAILED),
+            ("LeaseIsBrokenAndCannotBeRenewed", FAILED),
+        ] {
+            assert_eq!(of(renew, 409, &[], body), expected, "{body}");
+        }
+        // What the header says counts.
+        let body = "<Error><Code>LeaseIsBrokenAndCannotBeRenewed</Code></Error>";
+        assert_eq!(of(renew, 409, &[("x-ms-error-code", "LeaseAlreadyPresent")], body), Outcome::Busy);
+    }
+
+    #[test]
+    fn what_no_code_explains_is_told_by_its_status() {
+        let create = Operation::CreateBlob;
+        for (operation, status, expected) in [
+            (Operation::Look, 404, Outcome::NoBlob),
+            (Operation::Look, 400, Outcome::Refused),
+            (Operation::Look, 409, Outcome::Refused),
+            (Operation::Look, 405, Outcome::Refused),
+            (Operation::Look, 501, Outcome::Refused),
+            (Operation::Look, 408, FAILED),
+            (Operation::Look, 500, FAILED),
+            (create, 405, Outcome::Refused),
+            (create, 501, Outcome::Refused),
+            (create, 404, FAILED),
+            (create, 400, FAILED),
+        ] {
+            assert_eq!(of(operation, status, &[], ""), expected, "{operation:?}, {status}");
+        }
+        for code in ["InvalidInput", "UnsupportedHeader", "UnsupportedHttpVerb"] {
+            assert_eq!(of(create, 400, &[("x-ms-error-code", code)], ""), Outcome::Refused, "{code}");
+        }
+        assert_eq!(of(create, 501, &[("x-ms-error-code", "NotImplemented")], ""), Outcome::Refused);
+    }
 
     #[test]
     fn only_a_refusal_of_the_service_says_that_nothing_was_done() {

@@ -175,7 +175,8 @@ pub(super) struct NoTunnel {
 }
 
 impl NoTunnel {
-    fn of_tls(error: Error) -> NoTunnel {
+    /// Of the handshake.
+    pub(super) fn of_tls(error: Error) -> NoTunnel {
         match NoTunnel::from(error) {
             NoTunnel { trouble: Trouble::TimedOut, cause } => NoTunnel { trouble: Trouble::TimedOut, cause },
             NoTunnel { cause, .. } => NoTunnel { trouble: Trouble::Tls, cause },

@@ -64,7 +64,7 @@ fn any_answer(operation: Operation, credential: &Credential, bytes: &[u8]) {
     let bytes = replaced(&replaced(bytes, SIGNATURE, proof.secret()), ENCODED_SIGNATURE, &encoded);
 
     let answer = super::transport::answered(&request, &bytes);
-    let asked = Asked { operation, address: &address, credential, proof, date, id: None, limit: LIMIT };
+    let asked = Asked { operation, address: &address, credential, proof, date, id: None };
     let error = match answer {
         Ok(reply) => {
             let (outcome, error) = read(&asked, &reply);

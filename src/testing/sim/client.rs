@@ -118,6 +118,8 @@ pub(super) struct Run {
     /// The caller's leaving wakes it.
     wakes: bool,
     call: Option<(u64, Operation, Moment)>,
+    /// The limit of that call, or of the last one, is but the rest of a longer time.
+    is_rest: bool,
     /// The last call that was answered with a lease, and when it was sent.
     pub(super) last_call: u64,
     pub(super) last_sent: Moment,
@@ -298,6 +300,7 @@ impl Run {
             token: 0,
             wakes: false,
             call: None,
+            is_rest: false,
             last_call: 0,
             last_sent: Moment::PAST,
             heard: None,
@@ -597,7 +600,7 @@ impl World {
         let local = self.clock(who);
         let claim = self.clients[who].claim_mut();
         let standing = claim.standing.close(local);
-        let limits = Limits::new(claim.settings.policy.attempt_limit, DROP_LIMIT);
+        let limits = Limits::new(claim.settings.policy.attempt_limit, DROP_LIMIT, claim.settings.term);
         claim.held_at_last = Some(standing.is_ok());
         claim.farewell = Some(Farewell::new(local, standing, &limits, claim.way));
         self.deliver(who);
@@ -833,6 +836,7 @@ impl World {
         let claim = client.claim_mut();
         let run = claim.run.as_mut().expect("it calls");
         run.call = Some((number, operation, sent));
+        run.is_rest = limit < claim.settings.policy.attempt_limit;
         let (claim, purpose) = (claim.number, run.purpose);
         match operation {
             Operation::Acquire { id, .. } => {
@@ -864,30 +868,32 @@ impl World {
     pub(super) fn answered(&mut self, who: usize, call: u64, (answer, blob): (Answer, Option<Blob>), of: Option<u64>) {
         if let Some((operation, sent)) = self.called(who, call) {
             let (outcome, blob) = answer.read(blob, operation, call, of);
-            self.came(who, call, sent, outcome, blob);
+            self.came(who, call, sent, outcome, blob, false);
         }
     }
 
     pub(super) fn refused(&mut self, who: usize, call: u64) {
         if let Some((_, sent)) = self.called(who, call) {
-            self.came(who, call, sent, Outcome::Failed { applied: Applied::No, retry_after: None }, None);
+            self.came(who, call, sent, Outcome::Failed { applied: Applied::No, retry_after: None }, None, false);
         }
     }
 
     pub(super) fn gives_up(&mut self, who: usize, call: u64) {
         if let Some((_, sent)) = self.called(who, call) {
-            self.came(who, call, sent, Outcome::Failed { applied: Applied::Perhaps, retry_after: None }, None);
+            let cut_off = self.clients[who].claim().run().is_rest;
+            let failed = Outcome::Failed { applied: Applied::Perhaps, retry_after: None };
+            self.came(who, call, sent, failed, None, cut_off);
         }
     }
 
     /// Something came of a call.
-    fn came(&mut self, who: usize, call: u64, sent: Moment, outcome: Outcome, blob: Option<Blob>) {
+    fn came(&mut self, who: usize, call: u64, sent: Moment, outcome: Outcome, blob: Option<Blob>, cut_off: bool) {
         let error = Some(call).filter(|_| !is_word(outcome));
         if matches!(outcome, Outcome::Leased(_)) {
             let run = self.clients[who].claim_mut().run_mut();
             (run.last_call, run.last_sent) = (call, sent);
         }
-        let exchange = Exchange { blob, ..Exchange::new(sent, outcome, error) };
+        let exchange = Exchange { blob, cut_off, ..Exchange::new(sent, outcome, error) };
         self.clients[who].claim_mut().run_mut().heard = Some(exchange);
         self.go(who);
     }

@@ -52,6 +52,10 @@ pub(super) struct Record {
     sleeps_since: Option<Moment>,
     /// The call that went wrong last, if the last one did.
     error: Option<Failure>,
+    /// By the end of its wait alone.
+    cut_off: bool,
+    /// The service has said something.
+    reached: bool,
     /// The failure that is in the way, as far as it was told.
     failing: Option<Failure>,
     /// By which it was told that it does not get the lock, or did not renew it.
@@ -108,7 +112,8 @@ impl World {
         let policy = &claim.settings.policy;
         let record = &mut claim.run.as_mut().expect("it heard").record;
         record.heard = Some(outcome);
-        record.error = exchange.error;
+        (record.error, record.cut_off) = (exchange.error, exchange.cut_off);
+        record.reached |= record.error.is_none();
         if record.error.is_none() {
             record.failing = None;
         }
@@ -304,6 +309,9 @@ impl World {
         let guarded = claim.is_guarded() || claim.one_shot;
         let record = &mut claim.run_mut().record;
         let breach = match report {
+            Report::Failing(_) if record.cut_off && (record.failing.is_some() || record.reached) => {
+                Some("what the end of a wait cut off is told only if nothing else is")
+            }
             Report::Failing(failure) => {
                 record.failing = *failure;
                 (*failure != record.error).then_some("the failure that is told is the last one")

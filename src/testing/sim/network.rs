@@ -240,6 +240,11 @@ impl World {
                 packet.carried_out = self.random.one_in(2);
                 Some(Count::Replayed)
             }
+            // No answer to a write names a lease.
+            Fault::Misdirected if matches!(operation, Operation::Write(_)) => {
+                packet.back = None;
+                None
+            }
             Fault::Misdirected => {
                 packet.carried_out = self.random.one_in(2);
                 let (foreign, _) = self.new_id();

@@ -188,4 +188,8 @@ flaws! {
         "hold.rs": "now >= self.settings.term.ends(seek.tried) || now >= last_try && seek.tried < last_try" =>
             "now >= last_try && seek.tried < last_try"
     }
+    "a short wait ends without a second try"
+        by "hold::tests::deadline::a_wait_too_short_for_that_makes_a_last_try_as_well" {
+        "hold.rs": "seek.tried < last_try || has_just_begun" => "seek.tried < last_try"
+    }
 }
