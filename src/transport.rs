@@ -135,9 +135,12 @@ impl Reply {
         self.headers.get(name)?.to_str().ok()
     }
 
-    /// Whether a header has no other value than this one, if it is there at all.
+    /// Whether a header has no other value than this one, if it is there at all: not in a list either, as which
+    /// something in between may join what it adds.
     pub(crate) fn has_no_other(&self, name: &str, value: &str) -> bool {
-        self.headers.get_all(name).iter().all(|other| other.as_bytes() == value.as_bytes())
+        let mut values =
+            self.headers.get_all(name).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+        values.all(|other| other.trim_ascii() == value.as_bytes())
     }
 
     pub(crate) fn body(&self) -> String {
