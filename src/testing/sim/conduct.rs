@@ -27,6 +27,8 @@ const COUNTS_AS: Duration = Duration::from_millis(12_700);
 const LONGEST_SLEEP: Duration = Duration::from_secs(2);
 /// No service is heeded for longer when it asks to be left alone.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60);
+/// Who is told nothing by so many looks in a row tries, and looks again a lease later.
+const MOST_FILTERED: u32 = 3;
 
 /// What was asked and heard while a hold was carried out, by the client's own clock.
 #[derive(Debug, Default)]
@@ -36,8 +38,12 @@ pub(super) struct Record {
     heard: Option<Outcome>,
     /// An acquire may have been carried out, or may still be.
     pub(super) unsure: bool,
-    /// A look was refused.
+    /// Until then it is not to look: looks are refused, or something in between answers them.
+    blind_until: Option<Moment>,
+    /// It was blind when it heard last who has the lock.
     blind: bool,
+    /// How many looks in a row something in between has answered.
+    filtered: u32,
     /// When an acquire was decided on last.
     tried: Option<Moment>,
     /// How many failures were borne.
@@ -65,6 +71,19 @@ impl Record {
         let busy = self.heard == Some(Outcome::Busy) && !self.blind;
         busy || self.heard.is_some_and(is_locked)
     }
+
+    /// What a look came to.
+    fn saw(&mut self, local: Moment, term: Term, outcome: Outcome) {
+        match outcome {
+            Outcome::Denied | Outcome::Refused | Outcome::Void => self.blind_until = Some(Moment::NEVER),
+            Outcome::Filtered => {
+                self.filtered += 1;
+                self.blind_until = Some(term.ends(local)).filter(|_| self.filtered >= MOST_FILTERED);
+            }
+            Outcome::Seen(_) | Outcome::NoBlob | Outcome::NoContainer => self.filtered = 0,
+            _ => {}
+        }
+    }
 }
 
 impl Claim {
@@ -75,7 +94,7 @@ impl Claim {
     }
 
     fn may_give_up(&self, why: Why, local: Moment, lawful: bool) -> bool {
-        use Outcome::{Denied, Failed, Leased, Refused};
+        use Outcome::{Denied, Failed, Filtered, Leased, Refused};
         let (record, policy) = (&self.run().record, &self.settings.policy);
         match (why, self.wait, record.heard) {
             (Why::Busy, wait, heard) => wait == Wait::Never && heard == Some(Outcome::Busy),
@@ -85,7 +104,7 @@ impl Claim {
             (Why::Failed, Wait::Never, Some(Failed { retry_after: None, .. })) => record.setbacks >= policy.retries,
             (Why::Failed, Wait::Never, _) => true,
             // Making anew what others delete is a failure that no answer tells of.
-            (Why::Failed, Wait::Forever, Some(Failed { .. })) => self.is_out_of_patience(local) || !lawful,
+            (Why::Failed, Wait::Forever, Some(Failed { .. } | Filtered)) => self.is_out_of_patience(local) || !lawful,
             // Who may not look can try.
             (Why::Failed, _, Some(Denied | Refused)) => record.asked != Some(Operation::Look),
             (Why::Failed, _, heard) => matches!(heard, Some(Leased(_))),
@@ -111,17 +130,20 @@ impl World {
         match record.asked {
             Some(Operation::Acquire { .. }) => record.unsure |= perhaps,
             Some(Operation::Release { .. }) => self.facts[claim.number].perhaps_released |= perhaps,
-            Some(Operation::Look) => {
-                record.blind |= matches!(outcome, Outcome::Denied | Outcome::Refused | Outcome::Void)
-            }
+            Some(Operation::Look) => record.saw(local, claim.settings.term, outcome),
             _ => {}
         }
+        record.blind = record.blind_until.is_some_and(|until| local < until);
         match outcome {
             Outcome::Failed { retry_after, .. } => {
                 record.failing_since.get_or_insert(local);
                 let asked_for = retry_after.unwrap_or_default().min(LONGEST_RETRY_AFTER);
                 let patience = if claim.wait == Wait::Forever { policy.patience } else { Duration::MAX };
                 record.not_before = Some(local.after(asked_for.max(policy.first_pause / 2).min(patience)));
+            }
+            Outcome::Filtered => {
+                record.failing_since.get_or_insert(local);
+                record.not_before = Some(local.after(policy.first_pause / 2));
             }
             // Perhaps it came too late.
             Outcome::Leased(_) => drop(record.failing_since.get_or_insert(local)),
@@ -167,12 +189,14 @@ impl World {
         // No read is trusted for longer than a lease, nor in the last try.
         let may_knock = record.tried.is_none_or(|time| last_try || local >= time.after(term));
         let knocks = record.saw_it_locked() && !may_knock;
+        let looks_in_vain = operation == Operation::Look && record.blind_until.is_some_and(|until| local < until);
         if let Operation::Acquire { .. } = operation {
             record.tried = Some(local);
         }
         let breach = match operation {
             Operation::Acquire { .. } if knocks => Some("nobody knocks at a locked door"),
             Operation::Renew { .. } if is_over => Some("what is lost is not renewed"),
+            _ if looks_in_vain => Some("who is told nothing by looks tries"),
             _ if does_not_wait && record.setbacks > claim.settings.policy.retries => {
                 Some("who does not wait soon gives up")
             }
@@ -226,7 +250,7 @@ impl World {
         let record = &mut claim.run_mut().record;
         let is_setback = matches!(act, Act::Notify(Notice::Retrying(_) | Notice::RenewalFailed { .. }));
         record.setbacks += u32::from(is_setback);
-        let failed = matches!(record.heard, Some(Outcome::Failed { .. }));
+        let failed = matches!(record.heard, Some(Outcome::Failed { .. } | Outcome::Filtered));
         let breach = match act {
             Act::Grant { valid_until, .. } => (*valid_until <= local).then_some("what is granted is not over"),
             Act::Extend { .. } => {

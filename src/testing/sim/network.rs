@@ -278,6 +278,10 @@ impl World {
         if of == Some(call) {
             self.clients[who].answers.push(Answered { call, operation, answer });
         }
+        if operation == Operation::Look && self.setting.filtered >> who & 1 == 1 {
+            (answer, of) = (Answer::Foreign(self.random.pick(&[200, 403, 405])), None);
+            self.tally.add(Count::Filtered);
+        }
         if operation == Operation::Look && self.setting.cached >> who & 1 == 1 {
             if matches!(answer, Answer::Seen(status) if status.is_locked()) {
                 self.remembered.entry(who).or_insert(answer);

@@ -31,6 +31,7 @@ tally! {
     Denied "403, credential not accepted"
     Replayed "answer to an earlier call"
     Remembered "look answered by a cache"
+    Filtered "look answered by what lets none through"
     Misdirected "success under a foreign lease id"
     Stopped "process stopped and continued"
     Suspended "machine suspended and resumed"

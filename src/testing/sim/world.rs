@@ -32,6 +32,8 @@ pub(super) struct Setting {
     pub(super) calm: bool,
     /// Which clients look at the lock through a cache that goes on answering what it saw first.
     pub(super) cached: u32,
+    /// Whose looks something in between answers.
+    pub(super) filtered: u32,
     /// When the trouble ends.
     pub(super) peace_at: Time,
 }
@@ -177,7 +179,8 @@ impl World {
         let calm = seed.is_multiple_of(16);
         let peace_at = random.between(60 * S, 900 * S);
         let cached = if calm { 0 } else { random.pick(&[0, 0, 0, 0x55, u32::MAX]) };
-        let setting = Setting { lawful: seed % 4 != 3, calm, cached, peace_at };
+        let filtered = if calm { 0 } else { random.pick(&[0, 0, 0, 0, 0xaa]) };
+        let setting = Setting { lawful: seed % 4 != 3, calm, cached, filtered, peace_at };
         let mut service = Service::new();
         service.revives_for_strangers = random.one_in(3);
         if random.one_in(2) {

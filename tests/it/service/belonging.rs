@@ -270,6 +270,23 @@ fn a_look_that_is_refused_without_a_word_means_acquiring() {
     }
 }
 
+/// As behind a gateway that lets no HEAD through.
+#[test]
+fn looks_that_something_in_between_answers_keep_nobody_from_a_free_lock() {
+    for status in [403, 405, 200] {
+        let peer = Peer::start(move |received| match received.request.operation() {
+            Operation::Acquire if received.number < 6 => service_error(409, "LeaseAlreadyPresent"),
+            Operation::Look => Reply::Answer(Response { status, headers: Vec::new(), body: Vec::new() }),
+            _ => well(received),
+        });
+        let locker = impatient(&peer);
+        within(LEASE, "the wait", move || locker.lock()).unwrap().unlock().unwrap();
+        // Three looks in a row, and not another one for a lease.
+        assert_eq!(peer.count(Operation::Look), 3, "{status}");
+        assert_eq!(peer.count(Operation::Acquire), 4, "{status}");
+    }
+}
+
 #[test]
 fn a_missing_lock_is_missing_though_an_old_service_says_so_without_a_code() {
     let peer = Peer::start(|_| answer(404, &[]));

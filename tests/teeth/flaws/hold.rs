@@ -160,10 +160,10 @@ flaws! {
             "retry::growing(self.settings.first_pause, Duration::MAX, seek.busy, jitter)"
     }
     "who waits knocks instead of looking" {
-        "hold.rs": "if seek.blind { Ask::Acquire } else { Ask::Look }" => "Ask::Acquire"
+        "hold.rs": "if now < seek.blind_until { Ask::Acquire } else { Ask::Look }" => "Ask::Acquire"
     }
     "who may not look gives up" {
-        "hold.rs": "                seek.blind = true;\n" => "                return self.give_up(seek, Why::Failed);\n"
+        "hold.rs": "                seek.blind_until = Moment::NEVER;\n" => "                return self.give_up(seek, Why::Failed);\n"
     }
     "a wait bears no failure" {
         "hold.rs": "Wait::Forever => (now.since(since) < policy.patience, pause" => "Wait::Forever => (now < since, pause"
