@@ -18,6 +18,7 @@ use ureq::{Agent, RequestBuilder, Timeout};
 use zeroize::{Zeroize, Zeroizing};
 
 mod dial;
+pub(crate) mod name;
 pub(crate) mod proxy;
 mod resolver;
 mod unversioned;

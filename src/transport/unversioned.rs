@@ -20,7 +20,7 @@ use ureq::{Agent, Error, Timeout};
 
 use super::dial::dial;
 use super::proxy::{self, Proxy, Trouble};
-use super::resolver::{CachingResolver, NoAddress, OLDEST};
+use super::resolver::{CachingResolver, NoAddress};
 use crate::clock::{self, Moment};
 
 /// As many as ureq takes.
@@ -293,8 +293,7 @@ impl Transport for Connection {
 
     /// Whether it may be used for another request.
     fn is_open(&mut self) -> bool {
-        let is_young = clock::now().since(self.since) < OLDEST;
-        is_young && self.names.is_of(&self.name, self.peer) && self.is_quiet()
+        self.names.serves(&self.name, self.peer, self.since) && self.is_quiet()
     }
 }
 
@@ -378,6 +377,7 @@ mod tests {
 
     use super::*;
     use crate::testing::settable::SettableClock;
+    use crate::transport::name::OLDEST;
     use crate::transport::{Method, Reply, Request, Transport as Client, config};
 
     const NAME: &str = "storage.test:80";
