@@ -315,7 +315,7 @@ impl Hold {
         let (Stage::Asked(ask), Input::Answer { sent, outcome }) = (seek.stage, input) else {
             return self.seek_on(seek, now);
         };
-        if let Outcome::Seen(_) | Outcome::NoBlob | Outcome::NoContainer = outcome {
+        if let (Ask::Look, Outcome::Seen(_) | Outcome::NoBlob | Outcome::NoContainer) = (ask, outcome) {
             seek.filtered = 0;
         }
         match (ask, outcome) {

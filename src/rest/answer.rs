@@ -91,6 +91,12 @@ pub(super) fn belongs(id: Option<&RequestId>, reply: &Reply) -> bool {
     id.is_none_or(|RequestId(id)| reply.has_no_other(REQUEST_ID, id))
 }
 
+/// Whether its connection can be used again: if this is no answer of the service's to that request, the next one may not be
+/// either, and a connection that is one answer behind stays so.
+pub(crate) fn is_trusted(id: Option<&RequestId>, reply: &Reply) -> bool {
+    is_service(reply) && belongs(id, reply)
+}
+
 /// Whether it says itself that it is the answer to that request.
 pub(super) fn echoes(id: Option<&RequestId>, reply: &Reply) -> bool {
     belongs(id, reply) && id.is_some() && reply.header(REQUEST_ID).is_some()

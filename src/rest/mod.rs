@@ -15,9 +15,9 @@ pub(crate) mod explain;
 pub(crate) mod request;
 
 pub(crate) use account::{AccountInfo, account_info};
-#[cfg(test)]
-pub(crate) use answer::outcome;
 pub(crate) use answer::{Applied, Outcome};
+#[cfg(test)]
+pub(crate) use answer::{is_trusted, outcome};
 pub(crate) use explain::{ROLE, SKEW_REFUSED, not_renewed};
 pub(crate) use request::{Address, Operation};
 
@@ -97,7 +97,7 @@ pub(crate) fn attempt_and_listen(
     let asked = Asked { operation, address, credential, proof, date, id, limit };
     let reply = transport.send(&request, limit);
     if let Ok(reply) = &reply
-        && !answer::is_service(reply)
+        && !answer::is_trusted(asked.id.as_ref(), reply)
     {
         reply.distrust();
     }
@@ -129,10 +129,6 @@ fn unsent(operation: Operation, address: &Address<'_>, no_proof: NoProof) -> (Ou
 }
 
 pub(crate) fn read(asked: &Asked<'_>, reply: &Reply) -> (Outcome, Option<Error>) {
-    if !answer::belongs(asked.id.as_ref(), reply) {
-        // It would stay one answer behind.
-        reply.distrust();
-    }
     let outcome = match answer::outcome(asked.operation, asked.id.as_ref(), reply, asked.date) {
         // Not the last word, if the next attempt has another proof.
         Outcome::Denied if answer::is_unauthenticated(reply) && asked.credential.rejected(&asked.proof) => {

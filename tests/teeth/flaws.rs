@@ -53,6 +53,7 @@ macro_rules! flaws {
     (@finder $test:literal) => { super::Finder::Test($test) };
 }
 
+mod between;
 mod call;
 mod caller;
 mod carry;
@@ -61,6 +62,7 @@ mod standing;
 mod threads;
 
 pub(crate) fn all() -> impl Iterator<Item = Flaw> {
-    let areas = [hold::FLAWS, carry::FLAWS, call::FLAWS, caller::FLAWS, standing::FLAWS, threads::FLAWS];
+    let areas =
+        [hold::FLAWS, carry::FLAWS, call::FLAWS, caller::FLAWS, standing::FLAWS, threads::FLAWS, between::FLAWS];
     areas.into_iter().flatten().copied()
 }

@@ -19,6 +19,7 @@ use crate::standing::{News, Standing};
 use crate::watchdog::LOOK_EVERY;
 
 use super::conduct::Record;
+use super::link::Link;
 use super::network::{Answered, Packet};
 use super::random::Random;
 use super::rules::{Facts, TOLD_WITHIN};
@@ -52,6 +53,7 @@ pub(super) struct Client {
     pub(super) claim: Option<Claim>,
     /// What the service has answered it.
     pub(super) answers: Vec<Answered>,
+    pub(super) link: Link,
 }
 
 /// The lease of a process that has ended.
@@ -169,6 +171,7 @@ impl Client {
             estate: None,
             claim: None,
             answers: Vec::new(),
+            link: Link::new(),
         }
     }
 
@@ -225,6 +228,7 @@ impl Client {
         self.life += 1;
         self.estate = self.claim.take().filter(|_| leaves).and_then(Claim::estate);
         self.still_until = Duration::ZERO;
+        self.link = Link::new();
     }
 }
 
@@ -802,20 +806,26 @@ impl World {
         Some((operation, sent))
     }
 
-    pub(super) fn answered(&mut self, who: usize, call: u64, answer: Answer, of: Option<u64>) {
+    pub(super) fn answered(&mut self, who: usize, call: u64, (answer, of): (Answer, Option<u64>), on: u64) {
         if let Some((operation, sent)) = self.called(who, call) {
+            let is_trusted = answer.is_trusted(operation, call, of);
+            let is_own = of.is_none_or(|of| of == call) && !matches!(answer, Answer::Foreign(_));
+            self.clients[who].link.read(on, is_trusted, is_own);
             self.came(who, call, sent, answer.read(operation, call, of));
         }
     }
 
     pub(super) fn refused(&mut self, who: usize, call: u64) {
+        let local = self.clock(who);
         if let Some((_, sent)) = self.called(who, call) {
+            self.clients[who].link.refused(local);
             self.came(who, call, sent, Outcome::Failed { applied: Applied::No, retry_after: None });
         }
     }
 
     pub(super) fn gives_up(&mut self, who: usize, call: u64) {
         if let Some((_, sent)) = self.called(who, call) {
+            self.clients[who].link.close();
             self.came(who, call, sent, Outcome::Failed { applied: Applied::Perhaps, retry_after: None });
         }
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::clock::Moment;
 use crate::hold::call::Verdict;
-use crate::hold::caller::{Missed, Way};
+use crate::hold::caller::{GRACE, Missed, Way};
 use crate::hold::carry::{Act, Notice, Report, Unreleased};
 use crate::hold::{Wait, Why};
 use crate::lease::{Lost, Term};
@@ -332,8 +332,8 @@ impl World {
         let client = &self.clients[who];
         let claim = client.claim();
         let Wait::Until(deadline) = claim.wait else { return };
-        // The clock of a machine that was frozen is behind.
-        let early = self.clock(who) <= deadline;
+        // By a cancel; and the clock of a machine that was frozen is behind.
+        let early = self.clock(who) < deadline.after(GRACE);
         // A request that was sent late ends late.
         let recently = client.held_up + claim.settings.policy.attempt_limit;
         let held_up = client.clock.when(deadline).is_none_or(|end| recently >= end);

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::lease::Term;
 use crate::rest::Operation;
 
+use super::link::{OLD, Route};
 use super::service::{Answer, Time};
 use super::tally::Count;
 use super::world::{Event, World};
@@ -31,6 +32,7 @@ pub(super) struct Packet {
     of: Option<u64>,
     /// How long the answer takes, if it arrives.
     back: Option<Duration>,
+    route: Route,
 }
 
 /// An answer that a client got, or could have got.
@@ -70,6 +72,7 @@ enum Fault {
     Portal,
     Denied,
     Replayed,
+    Behind,
     Misdirected,
 }
 
@@ -89,6 +92,7 @@ const FAULTS: &[Fault] = &[
     Fault::Denied,
     Fault::Replayed,
     Fault::Replayed,
+    Fault::Behind,
     Fault::Misdirected,
 ];
 
@@ -135,6 +139,7 @@ impl World {
         let fault = self.fault_for(who, operation);
         let limit = gives_up - self.now;
         let claim = self.clients[who].claim().number;
+        let route = self.route(who);
         let mut packet = Packet {
             who,
             life: self.clients[who].life,
@@ -145,9 +150,10 @@ impl World {
             instead: None,
             of: Some(call),
             back: Some(self.random.between(MS / 5, 30 * MS)),
+            route,
         };
         let mut out = self.random.between(MS / 5, 30 * MS);
-        if fault != Fault::None {
+        if fault != Fault::None || self.leads_astray(route) {
             // Now, and not when the client gives up: for how long a request may hang is the client's business.
             self.clients[who].touch(self.now);
         }
@@ -232,6 +238,10 @@ impl World {
                 packet.carried_out = self.random.one_in(2);
                 Some(Count::Replayed)
             }
+            Fault::Behind => {
+                self.clients[who].link.fall_behind();
+                None
+            }
             Fault::Misdirected => {
                 packet.carried_out = self.random.one_in(2);
                 let (foreign, _) = self.new_id();
@@ -256,7 +266,11 @@ impl World {
     pub(super) fn arrive(&mut self, packet: Packet) {
         let Packet { who, life, call, operation, .. } = packet;
         let mut answer = Answer::Done;
-        if packet.carried_out {
+        if self.leads_astray(packet.route) {
+            answer = self.answer_of_former(operation);
+            self.note(format_args!("the old address: {operation:?} of client {who}, call {call}: {answer:?}"));
+            self.tally.add(Count::AtOldAddress);
+        } else if packet.carried_out {
             self.service.settle(self.now);
             let before = self.service.lease;
             // A service whose clock runs too fast ends it sooner.
@@ -291,6 +305,17 @@ impl World {
                 self.tally.add(Count::Remembered);
             }
         }
-        self.schedule_for(who, self.now + back, Event::Answered { call, answer, of });
+        let on = packet.route.connection;
+        let ((answer, of), is_behind) = self.clients[who].link.passes(on, answer, of);
+        if is_behind {
+            self.clients[who].touch(self.now);
+            self.tally.add(Count::Behind);
+        }
+        self.schedule_for(who, self.now + back, Event::Answered { call, answer, of, on });
+    }
+
+    /// To the old address of a name that has moved.
+    fn leads_astray(&self, route: Route) -> bool {
+        self.moved.is_some() && route.leads_to == OLD
     }
 }

@@ -129,7 +129,7 @@ impl Service {
         }
     }
 
-    fn status(&self) -> LockState {
+    pub(super) fn status(&self) -> LockState {
         match self.lease {
             Lease::Available => LockState::Available,
             Lease::Leased { term: Term::Infinite, .. } => LockState::LeasedForever,
@@ -189,6 +189,11 @@ impl Answer {
     pub(super) fn read(self, operation: Operation, call: u64, of: Option<u64>) -> Outcome {
         let id = RequestId(call.to_string());
         rest::outcome(operation, Some(&id), &self.reply(operation, of), SystemTime::UNIX_EPOCH)
+    }
+
+    /// Whether the crate goes on using its connection.
+    pub(super) fn is_trusted(self, operation: Operation, call: u64, of: Option<u64>) -> bool {
+        rest::is_trusted(Some(&RequestId(call.to_string())), &self.reply(operation, of))
     }
 
     fn reply(self, operation: Operation, of: Option<u64>) -> Reply {

@@ -179,12 +179,4 @@ flaws! {
     "the last reason of a loss is told, not the first" {
         "standing.rs": "*self.lost.get_or_insert(lost)" => "*self.lost.insert(lost)"
     }
-    "an answer to another request counts" {
-        "rest/answer.rs": "    id.is_none_or(|RequestId(id)| reply.has_no_other(REQUEST_ID, id))" =>
-            "    id.is_none_or(|RequestId(id)| reply.has_no_other(REQUEST_ID, id) || !id.is_empty())"
-    }
-    "a waiter trusts a read for ever" {
-        "hold.rs": "now >= self.settings.term.ends(seek.tried) || now >= last_try && seek.tried < last_try" =>
-            "now >= last_try && seek.tried < last_try"
-    }
 }
