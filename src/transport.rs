@@ -25,6 +25,8 @@ mod unversioned;
 pub(crate) mod url;
 
 use self::proxy::{Proxy, Trouble};
+#[cfg(test)]
+pub(crate) use self::resolver::CachingResolver;
 use self::unversioned::NoTunnel;
 
 /// A connection's buffers. An answer's head must fit: at most 8 KiB of it is metadata.
@@ -301,6 +303,12 @@ impl Transport {
         let proxy = proxy.map(Arc::new);
         let agent = unversioned::agent(config(limit), proxy.clone());
         Transport { agent, limit, proxy }
+    }
+
+    /// Without a proxy, to whatever `names` stand for.
+    #[cfg(test)]
+    pub(crate) fn that_knows(names: &CachingResolver, limit: Duration) -> Transport {
+        Transport { agent: unversioned::agent_that_knows(names.clone(), config(limit), None), limit, proxy: None }
     }
 
     /// The proxy on the way, if there is one.
