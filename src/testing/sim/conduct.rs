@@ -181,7 +181,11 @@ impl World {
         let is_over = claim.lost_told.is_some() || claim.valid_until.is_some_and(|end| end <= local);
         let does_not_wait = claim.wait == Wait::Never && !claim.is_guarded();
         let term = claim.settings.term.duration().unwrap_or(Duration::MAX);
-        let last_try = matches!(claim.wait, Wait::Until(end) if local >= end.before(250 * MS));
+        let last_try_at = match claim.wait {
+            Wait::Until(end) => Some(end.before(250 * MS)),
+            Wait::Never | Wait::Forever => None,
+        };
+        let last_try = last_try_at.is_some_and(|time| local >= time);
         let record = &mut claim.run_mut().record;
         record.sleeps_since = None;
         let again = record.asked.replace(operation) == Some(operation);
@@ -189,6 +193,7 @@ impl World {
         // No read is trusted for longer than a lease, nor in the last try.
         let may_knock = record.tried.is_none_or(|time| last_try || local >= time.after(term));
         let knocks = record.saw_it_locked() && !may_knock;
+        let last_look = operation == Operation::Look && last_try && record.tried < last_try_at;
         let looks_in_vain = operation == Operation::Look && record.blind_until.is_some_and(|until| local < until);
         if let Operation::Acquire { .. } = operation {
             record.tried = Some(local);
@@ -196,6 +201,7 @@ impl World {
         let breach = match operation {
             Operation::Acquire { .. } if knocks => Some("nobody knocks at a locked door"),
             Operation::Renew { .. } if is_over => Some("what is lost is not renewed"),
+            _ if last_look => Some("the last try is no read"),
             _ if looks_in_vain => Some("who is told nothing by looks tries"),
             _ if does_not_wait && record.setbacks > claim.settings.policy.retries => {
                 Some("who does not wait soon gives up")

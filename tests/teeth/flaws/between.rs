@@ -15,6 +15,10 @@ flaws! {
         "hold.rs": "now >= self.settings.term.ends(seek.tried) || now >= last_try && seek.tried < last_try" =>
             "now >= last_try && seek.tried < last_try"
     }
+    "the last try of a wait is a read" {
+        "hold.rs": "now >= self.settings.term.ends(seek.tried) || now >= last_try && seek.tried < last_try" =>
+            "now >= self.settings.term.ends(seek.tried) || now == last_try && seek.tried > last_try"
+    }
     "a look that something in between answers is repeated for ever" {
         "hold.rs": "if seek.filtered < FILTERED {" => "if seek.filtered > 0 {"
     }
