@@ -286,12 +286,12 @@ fn while_held(subject: Subject, done: &str, answer: &Option<Finding>, findings: 
 fn read(findings: &Findings) -> Check {
     let subject = Subject::Read;
     let Some(look) = &findings.look else { return not_tried(subject, BEFORE) };
+    let acquired = findings.acquire.as_ref().map(|answer| answer.outcome);
+    let is_had = matches!(acquired, Some(Outcome::Leased(_) | Outcome::Busy));
     match (look.outcome, &look.error) {
         (Outcome::Seen(_) | Outcome::NoBlob | Outcome::NoContainer, _) => ok(subject, "a wait looks at the lock"),
         (outcome, Some(error))
-            if findings.acquire.is_some()
-                && findings.is_reached()
-                && (outcome == Outcome::Denied || tells_nothing(outcome)) =>
+            if outcome == Outcome::Denied && acquired.is_some() || tells_nothing(outcome) && is_had =>
         {
             let text = format!(
                 "{}; a wait tries to take the lock instead, which costs ten times as much and fills the account's \

@@ -193,6 +193,21 @@ fn a_look_that_is_filtered_is_a_warning_when_the_lock_can_be_taken() {
 }
 
 #[test]
+fn a_gateway_that_replaces_the_request_id_is_told() {
+    let peer = Peer::start(|received| match well(received) {
+        Reply::Answer(mut response) => {
+            response.headers.push(("x-ms-client-request-id".to_owned(), "another".to_owned()));
+            Reply::Answer(response)
+        }
+        other => other,
+    });
+    let told = report(&peer, key());
+    let text = "something in between replaces the request id";
+    stands_in_the_way(&told, Subject::Acquire, ErrorKind::Unexpected, text);
+    assert_eq!(status(&told, Subject::Read), Status::NotTried, "{told}");
+}
+
+#[test]
 fn a_clock_that_is_off_is_told_before_it_is_refused() {
     let minutes = |count: u64| Duration::from_secs(count * 60 + 5);
     let peer = Peer::start(move |received| dated(well(received), SystemTime::now() + minutes(7)));
