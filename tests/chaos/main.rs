@@ -66,7 +66,7 @@ fn child() {
     contend(&container, &name, &Orders::given());
 }
 
-// Scenario 30.
+// Scenario 30, 32, 33.
 #[test]
 fn contenders_survive_kills_stops_and_a_hostile_network() {
     let Some(azurite) = azurite() else { return };
