@@ -76,11 +76,13 @@ impl Name {
         }
     }
 
-    /// Whether a connection to this address, which has been there since then, is to be used for another request. While
-    /// nothing can be looked up, an address stays.
-    pub(crate) fn serves(&self, address: SocketAddr, since: Moment, now: Moment) -> bool {
+    /// Whether a connection to this address, which has been there since then, is to be used for another request: unless
+    /// something came on it that nobody asked for. While nothing can be looked up, an address stays.
+    pub(crate) fn serves(&self, address: SocketAddr, since: Moment, is_quiet: bool, now: Moment) -> bool {
         let is_young = now.since(since) < OLDEST;
-        is_young && !self.missing.iter().any(|(missing, since)| *missing == address && now.since(*since) >= GONE)
+        is_quiet
+            && is_young
+            && !self.missing.iter().any(|(missing, since)| *missing == address && now.since(*since) >= GONE)
     }
 }
 
@@ -100,20 +102,24 @@ mod tests {
         let [old, other, new] = [1, 2, 3].map(|host| addresses(&[host])[0]);
         let now = clock::now();
         name.learn(vec![old, other], now.before(10 * GONE));
-        assert!(name.serves(old, now, now) && name.serves(other, now, now));
+        assert!(name.serves(old, now, true, now) && name.serves(other, now, true, now));
         // Names rotate.
         name.learn(vec![other, new], now.before(GONE - 10 * SECOND));
-        assert!(name.serves(old, now, now) && name.serves(other, now, now) && name.serves(new, now, now));
+        assert!(
+            name.serves(old, now, true, now) && name.serves(other, now, true, now) && name.serves(new, now, true, now)
+        );
         name.learn(vec![old], now.before(SECOND));
-        assert!(name.serves(old, now, now) && name.serves(other, now, now));
+        assert!(name.serves(old, now, true, now) && name.serves(other, now, true, now));
         // It has moved.
         name.learn(vec![new], now.before(GONE + SECOND));
-        assert!(!name.serves(old, now, now) && name.serves(other, now, now) && name.serves(new, now, now));
+        assert!(
+            !name.serves(old, now, true, now) && name.serves(other, now, true, now) && name.serves(new, now, true, now)
+        );
         name.learn(vec![new], now);
-        assert!(!name.serves(old, now, now));
+        assert!(!name.serves(old, now, true, now));
         name.learn(vec![old], now);
-        assert!(name.serves(old, now, now));
-        assert!(Name::new().serves(new, now, now));
+        assert!(name.serves(old, now, true, now));
+        assert!(Name::new().serves(new, now, true, now));
     }
 
     #[test]
@@ -122,8 +128,8 @@ mod tests {
         let mut name = Name::new();
         name.learn(vec![address], since);
         for name in [name, Name::new()] {
-            assert!(name.serves(address, since, since.after(OLDEST).before(Duration::from_nanos(1))));
-            assert!(!name.serves(address, since, since.after(OLDEST)));
+            assert!(name.serves(address, since, true, since.after(OLDEST).before(Duration::from_nanos(1))));
+            assert!(!name.serves(address, since, true, since.after(OLDEST)));
         }
     }
 

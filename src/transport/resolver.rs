@@ -102,12 +102,12 @@ impl CachingResolver {
     }
 
     /// Whether a connection to this address, which has been there since then, is to be used for another request.
-    pub(super) fn serves(&self, name: &str, address: SocketAddr, since: Moment) -> bool {
+    pub(super) fn serves(&self, name: &str, address: SocketAddr, since: Moment, is_quiet: bool) -> bool {
         let names = self.shared.lock();
         // An address that was given as such is no name.
         let unknown = Name::new();
         let known = names.iter().find(|entry| entry.name == name).map_or(&unknown, |entry| &entry.known);
-        known.serves(address, since, clock::now())
+        known.serves(address, since, is_quiet, clock::now())
     }
 
     /// On a thread of its own, since the system's look-up cannot be given a limit.

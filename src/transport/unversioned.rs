@@ -293,7 +293,8 @@ impl Transport for Connection {
 
     /// Whether it may be used for another request.
     fn is_open(&mut self) -> bool {
-        self.names.serves(&self.name, self.peer, self.since) && self.is_quiet()
+        let is_quiet = self.is_quiet();
+        self.names.serves(&self.name, self.peer, self.since, is_quiet)
     }
 }
 

@@ -141,7 +141,8 @@ impl World {
                 let patience = if claim.wait == Wait::Forever { policy.patience } else { Duration::MAX };
                 record.not_before = Some(local.after(asked_for.max(policy.first_pause / 2).min(patience)));
             }
-            Outcome::Filtered => {
+            // Who tries instead does not count it.
+            Outcome::Filtered if record.filtered < MOST_FILTERED => {
                 record.failing_since.get_or_insert(local);
                 record.not_before = Some(local.after(policy.first_pause / 2));
             }

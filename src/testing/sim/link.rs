@@ -44,6 +44,9 @@ struct Connection {
     /// Something in between has lost count: each answer is the one to the request before.
     is_behind: bool,
     last: Option<(Answer, Option<u64>)>,
+    /// How long after the next answer a copy of it comes, and when one does.
+    copy_after: Option<Duration>,
+    copy_at: Option<Time>,
 }
 
 /// A connection, as a packet knows it.
@@ -75,11 +78,24 @@ impl Link {
         }
     }
 
+    /// The next answer comes twice.
+    pub(super) fn copy_next(&mut self, after: Duration) {
+        if let Some(connection) = &mut self.connection {
+            connection.copy_after = Some(after);
+        }
+    }
+
     /// What the client reads when this answer comes on that connection; and whether that is an older one.
-    pub(super) fn passes(&mut self, on: u64, answer: Answer, of: Option<u64>) -> ((Answer, Option<u64>), bool) {
+    pub(super) fn passes(
+        &mut self,
+        on: u64,
+        (answer, of): (Answer, Option<u64>),
+        at: Time,
+    ) -> ((Answer, Option<u64>), bool) {
         let Some(connection) = self.connection.as_mut().filter(|connection| connection.number == on) else {
             return ((answer, of), false);
         };
+        connection.copy_at = connection.copy_after.take().map(|after| at + after);
         let last = connection.last.replace((answer, of)).filter(|_| connection.is_behind);
         (last.unwrap_or((answer, of)), last.is_some())
     }
@@ -108,20 +124,39 @@ impl World {
         let name = &link.name;
         let is_over = |connection: &mut Connection| local.since(connection.used) >= IDLE;
         link.connection.take_if(is_over);
-        let retires = |connection: &mut Connection| !name.serves(connection.peer, connection.since, local);
-        if link.connection.take_if(retires).is_some() {
-            self.tally.add(Count::Retired);
+        let now = self.now;
+        let is_quiet = |connection: &Connection| connection.copy_at.is_none_or(|copy| copy > now);
+        let retires =
+            |connection: &mut Connection| !name.serves(connection.peer, connection.since, is_quiet(connection), local);
+        if let Some(connection) = link.connection.take_if(retires) {
+            self.tally.add(if is_quiet(&connection) { Count::Retired } else { Count::Unquiet });
         }
         let is_new = link.connection.is_none();
         let connection = link.connection.get_or_insert_with(|| {
             let peer = name.in_order(local)[0];
             let leads_to = if is_tunnelled { current } else { peer };
-            Connection { number, peer, leads_to, since: local, used: local, is_behind: false, last: None }
+            Connection {
+                number,
+                peer,
+                leads_to,
+                since: local,
+                used: local,
+                is_behind: false,
+                last: None,
+                copy_after: None,
+                copy_at: None,
+            }
         });
         connection.used = local;
+        let is_unquiet = !is_quiet(connection);
+        // What comes now is read as the answer to this request, and its own as the one to the next.
+        connection.is_behind |= connection.copy_at.take().is_some();
         let route = Route { connection: connection.number, leads_to: connection.leads_to };
         if is_new {
             link.name.tried(connection.peer, true, local);
+        }
+        if is_unquiet {
+            self.breach("what nobody asked for is not read", format_args!("client {who}"));
         }
         self.check_route(who, route, is_tunnelled);
         route

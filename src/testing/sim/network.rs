@@ -73,6 +73,7 @@ enum Fault {
     Denied,
     Replayed,
     Behind,
+    Copied,
     Misdirected,
 }
 
@@ -93,6 +94,7 @@ const FAULTS: &[Fault] = &[
     Fault::Replayed,
     Fault::Replayed,
     Fault::Behind,
+    Fault::Copied,
     Fault::Misdirected,
 ];
 
@@ -242,6 +244,11 @@ impl World {
                 self.clients[who].link.fall_behind();
                 None
             }
+            Fault::Copied => {
+                let after = self.random.up_to(3 * S);
+                self.clients[who].link.copy_next(after);
+                None
+            }
             Fault::Misdirected => {
                 packet.carried_out = self.random.one_in(2);
                 let (foreign, _) = self.new_id();
@@ -306,7 +313,7 @@ impl World {
             }
         }
         let on = packet.route.connection;
-        let ((answer, of), is_behind) = self.clients[who].link.passes(on, answer, of);
+        let ((answer, of), is_behind) = self.clients[who].link.passes(on, (answer, of), self.now + back);
         if is_behind {
             self.clients[who].touch(self.now);
             self.tally.add(Count::Behind);

@@ -36,6 +36,7 @@ tally! {
     Moved "name moved, and its old address goes on answering"
     AtOldAddress "request answered at the old address"
     Retired "connection given up for its age or its address"
+    Unquiet "connection given up for what came on it unasked"
     Misdirected "success under a foreign lease id"
     Stopped "process stopped and continued"
     Suspended "machine suspended and resumed"
