@@ -30,7 +30,7 @@ flaws! {
         "transport/name.rs": "let is_young = now.since(since) < OLDEST;" => "let is_young = now.since(since) < OLDEST * 100;"
     }
     "a connection is used again on which a copy of an answer has come" {
-        "transport/name.rs": "is_quiet && is_young && " => "(is_quiet || is_young) && is_young && "
+        "transport/name.rs": "        is_quiet\n            && is_young" => "        (is_quiet || is_young)\n            && is_young"
     }
     "a name is looked up once" {
         "transport/name.rs": "now < self.fresh_until" => "now < self.fresh_until || !self.addresses.is_empty()"
