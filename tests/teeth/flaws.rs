@@ -53,6 +53,7 @@ macro_rules! flaws {
     (@finder $test:literal) => { super::Finder::Test($test) };
 }
 
+mod between;
 mod call;
 mod caller;
 mod carry;
@@ -62,6 +63,15 @@ mod threads;
 mod write;
 
 pub(crate) fn all() -> impl Iterator<Item = Flaw> {
-    let areas = [hold::FLAWS, carry::FLAWS, call::FLAWS, caller::FLAWS, standing::FLAWS, threads::FLAWS, write::FLAWS];
+    let areas = [
+        hold::FLAWS,
+        carry::FLAWS,
+        call::FLAWS,
+        caller::FLAWS,
+        standing::FLAWS,
+        threads::FLAWS,
+        write::FLAWS,
+        between::FLAWS,
+    ];
     areas.into_iter().flatten().copied()
 }
