@@ -52,6 +52,8 @@ const LAST_TRY: Duration = Duration::from_millis(250);
 const LEAST_LIMIT: Duration = Duration::from_millis(5);
 /// So often in a row a blob or container that vanished at once is made anew without a pause.
 const CREATIONS: u32 = 4;
+/// So many looks in a row that something in between answered are enough to try instead.
+const FILTERED: u32 = 3;
 
 /// The settings of one lock.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -232,8 +234,10 @@ struct Seek {
     unsure: bool,
     /// When the last acquire was decided on. No read is trusted for ever: a cache may go on answering an old one.
     tried: Moment,
-    /// Looking is refused to this credential, so we ask by trying.
-    blind: bool,
+    /// Until then we ask by trying: looking is refused to this credential, or something in between answers the looks.
+    blind_until: Moment,
+    /// How many looks have been answered by something in between, since one was answered by the service.
+    filtered: u32,
     told_waiting: bool,
     /// How often somebody else had it.
     busy: u32,
@@ -297,7 +301,8 @@ impl Seek {
             stage: Stage::Next(Ask::Acquire),
             unsure: false,
             tried: Moment::PAST,
-            blind: false,
+            blind_until: Moment::PAST,
+            filtered: 0,
             told_waiting: false,
             busy: 0,
             creations: 0,
@@ -441,6 +446,9 @@ impl Hold {
         let (Stage::Asked(ask), Input::Answer { sent, outcome, blob }) = (seek.stage, input) else {
             return self.seek_on(seek, now);
         };
+        if let (Ask::Look, Outcome::Seen(_) | Outcome::NoBlob | Outcome::NoContainer) = (ask, outcome) {
+            seek.filtered = 0;
+        }
         self.blob = blob.filter(|blob| blob.content.is_some()).or(self.blob);
         match (ask, outcome) {
             (Ask::Acquire, Outcome::Leased(id)) if id == self.id => self.granted(seek, now, sent, blob, jitter),
@@ -452,9 +460,10 @@ impl Hold {
             }
             (Ask::Look, Outcome::NoBlob | Outcome::NoContainer) => self.put(seek, Ask::Acquire, now),
             (Ask::Look, Outcome::Denied | Outcome::Refused | Outcome::Void) => {
-                seek.blind = true;
+                seek.blind_until = Moment::NEVER;
                 self.put(seek, Ask::Acquire, now)
             }
+            (Ask::Look, Outcome::Filtered) => self.filtered(seek, now, jitter),
             (Ask::Acquire, Outcome::NoBlob) => self.create(seek, Ask::CreateBlob, now, jitter),
             (Ask::Acquire | Ask::CreateBlob, Outcome::NoContainer) if self.settings.create_container => {
                 self.create(seek, Ask::CreateContainer, now, jitter)
@@ -578,7 +587,7 @@ impl Hold {
             return self.give_up(seek, Why::Busy);
         }
         let pause = retry::growing(self.settings.first_pause, self.settings.longest_pause, seek.busy, jitter);
-        let then = if seek.blind { Ask::Acquire } else { Ask::Look };
+        let then = if now < seek.blind_until { Ask::Acquire } else { Ask::Look };
         seek.busy = seek.busy.saturating_add(1);
         seek.answered();
         seek.stage = Stage::Resting { until: rested(seek.wait, now, pause), then };
@@ -588,6 +597,17 @@ impl Hold {
             return Step::Tell(Told::Waiting);
         }
         self.seek_on(seek, now)
+    }
+
+    /// A look tells nothing, though it was answered. A portal goes away again; what lets no look through may stay, so
+    /// we try instead, and look again a lease later.
+    fn filtered(&mut self, mut seek: Seek, now: Moment, jitter: u32) -> Step {
+        seek.filtered = seek.filtered.saturating_add(1);
+        if seek.filtered < FILTERED {
+            return self.stumble(seek, Ask::Look, now, None, jitter);
+        }
+        seek.blind_until = self.settings.term.ends(now);
+        self.put(seek, Ask::Acquire, now)
     }
 
     /// Whether to try instead of to look, though the lock was seen to be taken: once a lease, and at the end of a wait.

@@ -119,6 +119,10 @@
 //! connection is used for 5 min at most, so that a name that the proxy looks up is looked up again; one without a proxy
 //! is given up 2 min after its address has ceased to be the name's. [`Locker::preflight`] says which proxy is used.
 //!
+//! Whatever is in between must pass the header `x-ms-client-request-id` on as it is, both ways: an answer with another id
+//! may belong to another request, and does not count. Where it lets no `HEAD` through, a wait tries to take the lock
+//! instead of looking at it, which works, and costs more.
+//!
 //! # Numbers
 //!
 //! | | default | set by |

@@ -18,12 +18,15 @@ use ureq::{Agent, RequestBuilder, Timeout};
 use zeroize::{Zeroize, Zeroizing};
 
 mod dial;
+pub(crate) mod name;
 pub(crate) mod proxy;
 mod resolver;
 mod unversioned;
 pub(crate) mod url;
 
 use self::proxy::{Proxy, Trouble};
+#[cfg(test)]
+pub(crate) use self::resolver::CachingResolver;
 use self::unversioned::NoTunnel;
 
 /// A connection's buffers. An answer's head must fit: at most 8 KiB of it is metadata.
@@ -141,9 +144,12 @@ impl Reply {
         self.headers.get(name)?.to_str().ok()
     }
 
-    /// Whether a header has no other value than this one, if it is there at all.
+    /// Whether a header has no other value than this one, if it is there at all: not in a list either, as which
+    /// something in between may join what it adds.
     pub(crate) fn has_no_other(&self, name: &str, value: &str) -> bool {
-        self.headers.get_all(name).iter().all(|other| other.as_bytes() == value.as_bytes())
+        let mut values =
+            self.headers.get_all(name).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+        values.all(|other| other.trim_ascii() == value.as_bytes())
     }
 
     /// The headers whose names begin like that, without that beginning; `None` for a value that is no text.
@@ -326,6 +332,12 @@ impl Transport {
         let proxy = proxy.map(Arc::new);
         let agent = unversioned::agent(config(limit), proxy.clone());
         Transport { agent, limit, proxy }
+    }
+
+    /// Without a proxy, to whatever `names` stand for.
+    #[cfg(test)]
+    pub(crate) fn that_knows(names: &CachingResolver, limit: Duration) -> Transport {
+        Transport { agent: unversioned::agent_that_knows(names.clone(), config(limit), None), limit, proxy: None }
     }
 
     /// The proxy on the way, if there is one.

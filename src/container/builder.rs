@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
 
@@ -16,6 +17,8 @@ use crate::names;
 use crate::redact::quoted;
 use crate::rest::request::{OLDEST_VERSION, VERSION};
 use crate::retry::Policy;
+#[cfg(test)]
+use crate::transport::CachingResolver;
 use crate::transport::Transport;
 use crate::transport::url::{self, Url};
 
@@ -254,6 +257,19 @@ impl Builder {
     /// if the URL is plain http to another machine, without [`allow_http`](Builder::allow_http); if it is https and
     /// the crate was built without a TLS feature; or if the environment names a proxy for it that cannot be used.
     pub fn build(self) -> Result<Container> {
+        self.build_on(|url, limit| {
+            let proxy = Environment::of_process().proxies().on_the_way_to(url)?;
+            Ok(Transport::new(limit, proxy))
+        })
+    }
+
+    /// With connections to whatever `names` stand for.
+    #[cfg(test)]
+    pub(crate) fn build_that_knows(self, names: &CachingResolver) -> Result<Container> {
+        self.build_on(|_, limit| Ok(Transport::that_knows(names, limit)))
+    }
+
+    fn build_on(self, transport: impl FnOnce(&Url, Duration) -> Result<Transport>) -> Result<Container> {
         self.policy.check()?;
         check_version(&self.version)?;
         if let Some(below) = &self.below {
@@ -265,8 +281,7 @@ impl Builder {
             None => error,
         })?;
         url.check_tls()?;
-        let proxy = Environment::of_process().proxies().on_the_way_to(&url)?;
-        let transport = Transport::new(self.policy.attempt_limit, proxy);
+        let transport = transport(&url, self.policy.attempt_limit)?;
         Ok(Container(Arc::new(Inner {
             origin: url.origin,
             name,

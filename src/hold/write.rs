@@ -189,7 +189,7 @@ impl Writer {
             Outcome::Failed { retry_after, applied: Applied::No | Applied::Perhaps } => {
                 Progress::Stumbled { retry_after }
             }
-            Outcome::Void => Progress::Stumbled { retry_after: None },
+            Outcome::Void | Outcome::Filtered => Progress::Stumbled { retry_after: None },
             _ => Progress::Unwritten(Unwritten::Failed),
         }
     }

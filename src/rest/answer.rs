@@ -44,6 +44,8 @@ pub(crate) enum Outcome {
     Changed,
     /// A look or a list that was answered with what belongs to another request, and so tells nothing.
     Void,
+    /// A look that was answered without a word on the lock: by something in between, as a rule. That may pass.
+    Filtered,
     /// No answer, or a passing failure. `applied`: the service may have carried the operation out all the same.
     Failed {
         applied: Applied,
@@ -78,6 +80,9 @@ pub(crate) fn outcome(operation: Operation, id: Option<&RequestId>, reply: &Repl
     if is_service(reply) && is_for_good(operation, reply.status, code) {
         return Outcome::Refused;
     }
+    if operation == Operation::Look && !is_passing(reply.status) {
+        return Outcome::Filtered;
+    }
     // Carried out for all we know, unless the service says that it was too busy to.
     let too_busy = is_service(reply) && matches!((reply.status, code), (429, _) | (503, Some("ServerBusy")));
     let applied = if too_busy { Applied::No } else { Applied::Perhaps };
@@ -88,6 +93,12 @@ pub(crate) fn outcome(operation: Operation, id: Option<&RequestId>, reply: &Repl
 /// every server repeats the id.
 pub(super) fn belongs(id: Option<&RequestId>, reply: &Reply) -> bool {
     id.is_none_or(|RequestId(id)| reply.has_no_other(REQUEST_ID, id))
+}
+
+/// Whether its connection can be used again: if this is no answer of the service's to that request, the next one may not be
+/// either, and a connection that is one answer behind stays so.
+pub(crate) fn is_trusted(id: Option<&RequestId>, reply: &Reply) -> bool {
+    is_service(reply) && belongs(id, reply)
 }
 
 /// Whether it says itself that it is the answer to that request.
@@ -252,6 +263,11 @@ fn is_for_good(operation: Operation, status: u16, code: Option<&str>) -> bool {
     matches!(status, 405 | 501) || unexplained && matches!(status, 400..=499) && !matches!(status, 408 | 429)
 }
 
+/// A status that says that it would be otherwise another time, whoever says so.
+fn is_passing(status: u16) -> bool {
+    matches!(status, 408 | 429 | 500 | 502..)
+}
+
 /// What follows from the want of an answer.
 pub(super) fn unanswered(operation: Operation, no_answer: &NoAnswer) -> Outcome {
     match no_answer.because {
@@ -336,6 +352,25 @@ mod tests {
             assert_eq!(of(create, 400, &[("x-ms-error-code", code)], ""), Outcome::Refused, "{code}");
         }
         assert_eq!(of(create, 501, &[("x-ms-error-code", "NotImplemented")], ""), Outcome::Refused);
+    }
+
+    #[test]
+    fn a_look_that_is_answered_without_a_word_on_the_lock_is_no_failure_of_the_service() {
+        const NOW: SystemTime = SystemTime::UNIX_EPOCH;
+        let service = [("x-ms-request-id", "1"), ("x-ms-error-code", "SomethingNew")];
+        for (status, headers) in [(200, &[][..]), (200, &service[..1]), (302, &[]), (403, &[]), (405, &[]), (501, &[])]
+            .into_iter()
+            .chain([(400, &service[..]), (404, &[])])
+        {
+            let reply = Reply::new(status, headers);
+            assert_eq!(outcome(Operation::Look, None, &reply, NOW), Outcome::Filtered, "{status}, {headers:?}");
+            let created = outcome(Operation::CreateBlob, None, &reply, NOW);
+            assert!(matches!(created, Outcome::Failed { .. }) || !headers.is_empty(), "{status}: {created:?}");
+        }
+        for status in [408, 429, 500, 502, 503, 504] {
+            let outcome = outcome(Operation::Look, None, &Reply::new(status, &[]), NOW);
+            assert!(matches!(outcome, Outcome::Failed { .. }), "{status}: {outcome:?}");
+        }
     }
 
     #[test]

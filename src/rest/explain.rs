@@ -90,9 +90,11 @@ impl Asked<'_> {
         let (kind, hint) = if belongs(self.id.as_ref(), reply) {
             self.explain(reply, service_code(reply).as_deref())
         } else {
+            let origin = self.address.origin;
             let hint = format!(
-                "an answer came that belongs to another request; a proxy or a cache before {} repeats old ones",
-                self.address.origin
+                "the answer has another request id (`x-ms-client-request-id`) than the request, so it does not count: \
+                 something in between replaces the request id, or is a cache that repeats old answers; whatever is \
+                 before {origin} must pass that header on unchanged, and cache nothing"
             );
             (ErrorKind::Unexpected, hint)
         };

@@ -22,7 +22,7 @@ pub(crate) mod request;
 pub(crate) use account::{AccountInfo, account_info};
 pub(crate) use answer::{Applied, Outcome};
 #[cfg(test)]
-pub(crate) use answer::{blob, outcome};
+pub(crate) use answer::{blob, is_trusted, outcome};
 pub(crate) use explain::{ROLE, SKEW_REFUSED, not_renewed};
 #[cfg(all(feature = "list", any(test, fuzzing)))]
 pub(crate) use listing::read as read_page;
@@ -161,7 +161,7 @@ fn exchange(
     let asked = Asked { operation, address, credential, proof, date, id };
     let reply = transport.send(&request, limit);
     if let Ok(reply) = &reply
-        && !answer::is_service(reply)
+        && !answer::is_trusted(asked.id.as_ref(), reply)
     {
         reply.distrust();
     }
@@ -201,10 +201,6 @@ fn unsent(operation: Operation, address: &Address<'_>, no_proof: NoProof) -> (Ou
 }
 
 pub(crate) fn read(asked: &Asked<'_>, reply: &Reply) -> (Outcome, Option<Error>) {
-    if !answer::belongs(asked.id.as_ref(), reply) {
-        // It would stay one answer behind.
-        reply.distrust();
-    }
     let outcome = match answer::outcome(asked.operation, asked.id.as_ref(), reply, asked.date) {
         // Not the last word, if the next attempt has another proof.
         Outcome::Denied if answer::is_unauthenticated(reply) && asked.credential.rejected(&asked.proof) => {

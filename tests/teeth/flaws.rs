@@ -54,6 +54,7 @@ macro_rules! flaws {
 }
 
 mod answer;
+mod between;
 mod call;
 mod caller;
 mod carry;
@@ -72,6 +73,7 @@ pub(crate) fn all() -> impl Iterator<Item = Flaw> {
         threads::FLAWS,
         write::FLAWS,
         answer::FLAWS,
+        between::FLAWS,
     ];
     areas.into_iter().flatten().copied()
 }

@@ -21,6 +21,7 @@ use crate::standing::{News, Standing};
 use crate::watchdog::LOOK_EVERY;
 
 use super::conduct::Record;
+use super::link::Link;
 use super::network::{Answered, Packet};
 use super::random::Random;
 use super::rules::{Facts, TOLD_WITHIN};
@@ -54,6 +55,7 @@ pub(super) struct Client {
     pub(super) claim: Option<Claim>,
     /// What the service has answered it.
     pub(super) answers: Vec<Answered>,
+    pub(super) link: Link,
     /// What its last hold left in the blob's metadata.
     known: Option<Blob>,
 }
@@ -183,6 +185,7 @@ impl Client {
             estate: None,
             claim: None,
             answers: Vec::new(),
+            link: Link::new(),
             known: None,
         }
     }
@@ -241,6 +244,7 @@ impl Client {
         self.known = None;
         self.estate = self.claim.take().filter(|_| leaves).and_then(Claim::estate);
         self.still_until = Duration::ZERO;
+        self.link = Link::new();
     }
 }
 
@@ -865,21 +869,34 @@ impl World {
         Some((operation, sent))
     }
 
-    pub(super) fn answered(&mut self, who: usize, call: u64, (answer, blob): (Answer, Option<Blob>), of: Option<u64>) {
+    pub(super) fn answered(
+        &mut self,
+        who: usize,
+        call: u64,
+        (answer, blob): (Answer, Option<Blob>),
+        of: Option<u64>,
+        on: u64,
+    ) {
         if let Some((operation, sent)) = self.called(who, call) {
+            let is_trusted = answer.is_trusted(operation, call, of);
+            let is_own = of.is_none_or(|of| of == call) && !matches!(answer, Answer::Foreign(_));
+            self.clients[who].link.read(on, is_trusted, is_own);
             let (outcome, blob) = answer.read(blob, operation, call, of);
             self.came(who, call, sent, outcome, blob, false);
         }
     }
 
     pub(super) fn refused(&mut self, who: usize, call: u64) {
+        let local = self.clock(who);
         if let Some((_, sent)) = self.called(who, call) {
+            self.clients[who].link.refused(local);
             self.came(who, call, sent, Outcome::Failed { applied: Applied::No, retry_after: None }, None, false);
         }
     }
 
     pub(super) fn gives_up(&mut self, who: usize, call: u64) {
         if let Some((_, sent)) = self.called(who, call) {
+            self.clients[who].link.close();
             let cut_off = self.clients[who].claim().run().is_rest;
             let failed = Outcome::Failed { applied: Applied::Perhaps, retry_after: None };
             self.came(who, call, sent, failed, None, cut_off);

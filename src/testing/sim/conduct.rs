@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::clock::Moment;
 use crate::hold::call::Verdict;
-use crate::hold::caller::{Missed, Way};
+use crate::hold::caller::{GRACE, Missed, Way};
 use crate::hold::carry::{Act, Notice, Report, Unreleased};
 use crate::hold::{Holder, Leaves, Wait, Why};
 use crate::lease::{Lost, Term};
@@ -28,6 +28,8 @@ const COUNTS_AS: Duration = Duration::from_millis(12_700);
 const LONGEST_SLEEP: Duration = Duration::from_secs(2);
 /// No service is heeded for longer when it asks to be left alone.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60);
+/// Who is told nothing by so many looks in a row tries, and looks again a lease later.
+const MOST_FILTERED: u32 = 3;
 
 /// What was asked and heard while a hold was carried out, by the client's own clock.
 #[derive(Debug, Default)]
@@ -37,10 +39,14 @@ pub(super) struct Record {
     heard: Option<Outcome>,
     /// An acquire may have been carried out, or may still be.
     pub(super) unsure: bool,
+    /// Until then it is not to look: looks are refused, or something in between answers them.
+    blind_until: Option<Moment>,
     /// The lease is ours, and its holder will know when what it leaves is written.
     pub(super) writes: bool,
-    /// A look was refused.
+    /// It was blind when it heard last who has the lock.
     blind: bool,
+    /// How many looks in a row something in between has answered.
+    filtered: u32,
     /// When an acquire was decided on last.
     tried: Option<Moment>,
     /// How many failures were borne.
@@ -72,6 +78,19 @@ impl Record {
         let busy = self.heard == Some(Outcome::Busy) && !self.blind;
         !self.writes && (busy || self.heard.is_some_and(is_locked))
     }
+
+    /// What a look came to.
+    fn saw(&mut self, local: Moment, term: Term, outcome: Outcome) {
+        match outcome {
+            Outcome::Denied | Outcome::Refused | Outcome::Void => self.blind_until = Some(Moment::NEVER),
+            Outcome::Filtered => {
+                self.filtered += 1;
+                self.blind_until = Some(term.ends(local)).filter(|_| self.filtered >= MOST_FILTERED);
+            }
+            Outcome::Seen(_) | Outcome::NoBlob | Outcome::NoContainer => self.filtered = 0,
+            _ => {}
+        }
+    }
 }
 
 impl Claim {
@@ -82,7 +101,7 @@ impl Claim {
     }
 
     fn may_give_up(&self, why: Why, local: Moment, lawful: bool) -> bool {
-        use Outcome::{Denied, Failed, Leased, Refused};
+        use Outcome::{Denied, Failed, Filtered, Leased, Refused};
         let (record, policy) = (&self.run().record, &self.settings.policy);
         match (why, self.wait, record.heard) {
             (Why::Busy, wait, heard) => wait == Wait::Never && heard == Some(Outcome::Busy),
@@ -95,7 +114,7 @@ impl Claim {
             (Why::Failed, ..) if record.writes => self.is_out_of_patience(local) || policy.patience.is_zero(),
             (Why::NoToken(_), ..) => self.settings.leaves.token && record.writes,
             // Making anew what others delete is a failure that no answer tells of.
-            (Why::Failed, Wait::Forever, Some(Failed { .. })) => self.is_out_of_patience(local) || !lawful,
+            (Why::Failed, Wait::Forever, Some(Failed { .. } | Filtered)) => self.is_out_of_patience(local) || !lawful,
             // Who may not look can try.
             (Why::Failed, _, Some(Denied | Refused)) => record.asked != Some(Operation::Look),
             (Why::Failed, _, heard) => matches!(heard, Some(Leased(_))),
@@ -122,17 +141,21 @@ impl World {
         match record.asked {
             Some(Operation::Acquire { .. }) => record.unsure |= perhaps,
             Some(Operation::Release { .. }) => self.facts[claim.number].perhaps_released |= perhaps,
-            Some(Operation::Look) => {
-                record.blind |= matches!(outcome, Outcome::Denied | Outcome::Refused | Outcome::Void)
-            }
+            Some(Operation::Look) if !record.writes => record.saw(local, claim.settings.term, outcome),
             _ => {}
         }
+        record.blind = record.blind_until.is_some_and(|until| local < until);
         match outcome {
             Outcome::Failed { retry_after, .. } => {
                 record.failing_since.get_or_insert(local);
                 let asked_for = retry_after.unwrap_or_default().min(LONGEST_RETRY_AFTER);
                 let patience = if claim.wait == Wait::Forever { policy.patience } else { Duration::MAX };
                 record.not_before = Some(local.after(asked_for.max(policy.first_pause / 2).min(patience)));
+            }
+            // Who tries instead does not count it.
+            Outcome::Filtered if record.filtered < MOST_FILTERED => {
+                record.failing_since.get_or_insert(local);
+                record.not_before = Some(local.after(policy.first_pause / 2));
             }
             Outcome::Busy | Outcome::Seen(_) | Outcome::ContainerBeingDeleted if !record.writes => {
                 record.failing_since = None
@@ -176,7 +199,11 @@ impl World {
         let is_over = claim.lost_told.is_some() || claim.valid_until.is_some_and(|end| end <= local);
         let does_not_wait = claim.wait == Wait::Never && !claim.is_guarded();
         let term = claim.settings.term.duration().unwrap_or(Duration::MAX);
-        let last_try = matches!(claim.wait, Wait::Until(end) if local >= end.before(250 * MS));
+        let last_try_at = match claim.wait {
+            Wait::Until(end) => Some(end.before(250 * MS)),
+            Wait::Never | Wait::Forever => None,
+        };
+        let last_try = last_try_at.is_some_and(|time| local >= time);
         let record = &mut claim.run_mut().record;
         record.sleeps_since = None;
         let again = record.asked.replace(operation) == Some(operation);
@@ -184,6 +211,9 @@ impl World {
         // No read is trusted for longer than a lease, nor in the last try.
         let may_knock = record.tried.is_none_or(|time| last_try || local >= time.after(term));
         let knocks = record.saw_it_locked() && !may_knock;
+        let last_look = operation == Operation::Look && !record.writes && last_try && record.tried < last_try_at;
+        let looks_in_vain =
+            operation == Operation::Look && !record.writes && record.blind_until.is_some_and(|until| local < until);
         if let Operation::Acquire { .. } = operation {
             record.writes = false;
             record.tried = Some(local);
@@ -191,6 +221,8 @@ impl World {
         let breach = match operation {
             Operation::Acquire { .. } if knocks => Some("nobody knocks at a locked door"),
             Operation::Renew { .. } if is_over => Some("what is lost is not renewed"),
+            _ if last_look => Some("the last try is no read"),
+            _ if looks_in_vain => Some("who is told nothing by looks tries"),
             _ if does_not_wait && record.setbacks > claim.settings.policy.retries => {
                 Some("who does not wait soon gives up")
             }
@@ -248,7 +280,7 @@ impl World {
         if is_setback && record.heard != Some(Outcome::ContainerBeingDeleted) {
             record.failing_since.get_or_insert(local);
         }
-        let failed = matches!(record.heard, Some(Outcome::Failed { .. }));
+        let failed = matches!(record.heard, Some(Outcome::Failed { .. } | Outcome::Filtered));
         let breach = match act {
             Act::Grant { valid_until, .. } => {
                 record.writes = false;
@@ -342,8 +374,8 @@ impl World {
         let client = &self.clients[who];
         let claim = client.claim();
         let Wait::Until(deadline) = claim.wait else { return };
-        // The clock of a machine that was frozen is behind.
-        let early = self.clock(who) <= deadline;
+        // By a cancel; and the clock of a machine that was frozen is behind.
+        let early = self.clock(who) < deadline.after(GRACE);
         // A request that was sent late ends late.
         let recently = client.held_up + claim.settings.policy.attempt_limit;
         let held_up = client.clock.when(deadline).is_none_or(|end| recently >= end);
