@@ -290,8 +290,9 @@ enum Ending {
     Told,
     /// Nothing: nobody asked for it, and what was begun is undone.
     Silent,
-    /// That the lock was not obtained.
+    /// That the lock was not obtained; and before it begins, if somebody waits who has no time for it.
     NotObtained(Why),
+    NotObtainedFirst(Why),
 }
 
 impl Seek {
@@ -807,7 +808,11 @@ impl Hold {
             // Nobody should wait for the sake of a card.
             Purpose::Grant { .. } if !self.settings.leaves.token => (false, pause),
             Purpose::Grant { wait: Wait::Until(_) } => (true, pause),
-            Purpose::Grant { wait: Wait::Forever } => (now.since(since) < policy.patience, pause.min(policy.patience)),
+            // Nor are others kept from the lock for longer than by one who crashes.
+            Purpose::Grant { wait: Wait::Forever } => {
+                let patience = policy.patience.min(self.settings.term.duration().unwrap_or(Duration::MAX));
+                (now.since(since) < patience, pause.min(patience))
+            }
             _ => (is_worth_it, pause),
         };
         if !patient {
@@ -825,10 +830,13 @@ impl Hold {
                 self.state = if self.once { State::Over } else { State::Held(tenure) };
                 Step::Tell(Told::Written(Err(why)))
             }
-            Purpose::Grant { .. } if self.settings.leaves.token => {
+            Purpose::Grant { wait } if self.settings.leaves.token => {
                 self.writing = None;
-                // Released before the caller hears of it.
-                let ending = Ending::NotObtained(Why::NoToken(why));
+                // Released before the caller hears of it, unless that wants to hear something in time.
+                let ending = match wait {
+                    Wait::Until(_) => Ending::NotObtainedFirst(Why::NoToken(why)),
+                    Wait::Never | Wait::Forever => Ending::NotObtained(Why::NoToken(why)),
+                };
                 self.state = State::Releasing(self.release(self.ends, self.settings.policy.retries, ending));
                 Step::Tell(Told::NotLeft(why))
             }
@@ -890,6 +898,10 @@ impl Hold {
     }
 
     fn releasing(&mut self, mut release: Release, now: Moment, input: Input, jitter: u32) -> Step {
+        if let Ending::NotObtainedFirst(why) = release.ending {
+            self.state = State::Releasing(Release { ending: Ending::Silent, ..release });
+            return Step::Tell(Told::NotObtained(why));
+        }
         if let Input::Answer { outcome, .. } = input {
             let gone = match outcome {
                 Outcome::Done => return self.released(release, Released::Done),
@@ -937,7 +949,7 @@ impl Hold {
         match release.ending {
             Ending::Told => Step::Tell(Told::Released(release.lost.map_or(how, Released::Lost))),
             Ending::Silent => Step::End,
-            Ending::NotObtained(why) => Step::Tell(Told::NotObtained(why)),
+            Ending::NotObtained(why) | Ending::NotObtainedFirst(why) => Step::Tell(Told::NotObtained(why)),
         }
     }
 }

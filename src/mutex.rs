@@ -497,7 +497,10 @@ pub(crate) fn unwritten(lock: &Arc<str>, why: Unwritten, failure: Option<Error>)
         Unwritten::GarbledMetadata => "its blob has metadata of others that could not be written back as they are",
         Unwritten::NoVersion => "the service's answer does not say of which version its blob is",
         Unwritten::Clock => "the service's clock is behind the last change of its blob",
-        Unwritten::KeepsChanging => "somebody keeps changing its blob without the lease",
+        Unwritten::KeepsChanging => {
+            "its blob is another one each time that it is written to: somebody writes to it without the lease, or a cache in \
+             between shows what it was"
+        }
     };
     let kind = if why == Unwritten::OthersMetadata { ErrorKind::InvalidInput } else { ErrorKind::Unexpected };
     Error::no_answer(lock, kind, WRITING, because, None)

@@ -181,8 +181,14 @@ fn success(operation: Operation, reply: &Reply) -> Option<Outcome> {
             let id = reply.header("x-ms-lease-id").filter(|id| reply.has_no_other("x-ms-lease-id", id))?;
             LeaseId::parse(id).map(Outcome::Leased)
         }
-        (Operation::Release { .. } | Operation::Write(_), 200)
-        | (Operation::CreateBlob | Operation::CreateContainer, 201) => Some(Outcome::Done),
+        // A write makes another version, so an answer that names the old one, as one to a look would, is no answer to it.
+        (Operation::Write(write), 200) => {
+            let etag = reply.header("etag").filter(|etag| reply.has_no_other("etag", etag)).and_then(ETag::parse)?;
+            (etag != write.only).then_some(Outcome::Done)
+        }
+        (Operation::Release { .. }, 200) | (Operation::CreateBlob | Operation::CreateContainer, 201) => {
+            Some(Outcome::Done)
+        }
         (Operation::Break { .. }, 202) => {
             let seconds: u32 = reply.header("x-ms-lease-time")?.parse().ok()?;
             Some(Outcome::Breaking(Duration::from_secs(seconds.into())))
@@ -285,6 +291,7 @@ pub(super) fn unanswered(operation: Operation, no_answer: &NoAnswer) -> Outcome 
 mod tests {
     use super::*;
     use crate::lease::Term;
+    use crate::rest::Write;
 
     const FAILED: Outcome = Outcome::Failed { applied: Applied::Perhaps, retry_after: None };
 
@@ -370,6 +377,25 @@ mod tests {
         for status in [408, 429, 500, 502, 503, 504] {
             let outcome = outcome(Operation::Look, None, &Reply::new(status, &[]), NOW);
             assert!(matches!(outcome, Outcome::Failed { .. }), "{status}: {outcome:?}");
+        }
+    }
+
+    #[test]
+    fn a_write_is_carried_out_where_the_answer_names_another_version() {
+        use crate::fencing::WriteId;
+        let lease = LeaseId::parse("01234567-89ab-4def-8123-456789abcdef").unwrap();
+        let only = ETag::parse("\"1\"").unwrap();
+        let write = Operation::Write(Write { lease, only, id: WriteId([0; 16]), token: None, card: None, mark: true });
+        for (etags, expected) in [
+            (&["\"2\""][..], Outcome::Done),
+            (&["\"1\""], Outcome::Failed { applied: Applied::Perhaps, retry_after: None }),
+            (&[], Outcome::Failed { applied: Applied::Perhaps, retry_after: None }),
+            (&["W/\"2\""], Outcome::Failed { applied: Applied::Perhaps, retry_after: None }),
+        ] {
+            let etags = etags.iter().map(|etag| ("etag", *etag));
+            let headers: Vec<_> = std::iter::once(("x-ms-request-id", "1")).chain(etags).collect();
+            let reply = Reply::new(200, &headers);
+            assert_eq!(outcome(write, None, &reply, SystemTime::UNIX_EPOCH), expected, "{headers:?}");
         }
     }
 

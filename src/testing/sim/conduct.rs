@@ -128,6 +128,7 @@ impl World {
         let outcome = exchange.outcome;
         let local = self.clock(who);
         let claim = self.clients[who].claim_mut();
+        let waits = claim.waits();
         let policy = &claim.settings.policy;
         let record = &mut claim.run.as_mut().expect("it heard").record;
         record.heard = Some(outcome);
@@ -141,7 +142,7 @@ impl World {
         match record.asked {
             Some(Operation::Acquire { .. }) => record.unsure |= perhaps,
             Some(Operation::Release { .. }) => self.facts[claim.number].perhaps_released |= perhaps,
-            Some(Operation::Look) if !record.writes => record.saw(local, claim.settings.term, outcome),
+            Some(Operation::Look) if waits => record.saw(local, claim.settings.term, outcome),
             _ => {}
         }
         record.blind = record.blind_until.is_some_and(|until| local < until);
@@ -204,6 +205,7 @@ impl World {
             Wait::Never | Wait::Forever => None,
         };
         let last_try = last_try_at.is_some_and(|time| local >= time);
+        let looks = operation == Operation::Look && claim.waits();
         let record = &mut claim.run_mut().record;
         record.sleeps_since = None;
         let again = record.asked.replace(operation) == Some(operation);
@@ -211,11 +213,13 @@ impl World {
         // No read is trusted for longer than a lease, nor in the last try.
         let may_knock = record.tried.is_none_or(|time| last_try || local >= time.after(term));
         let knocks = record.saw_it_locked() && !may_knock;
-        let last_look = operation == Operation::Look && !record.writes && last_try && record.tried < last_try_at;
-        let looks_in_vain =
-            operation == Operation::Look && !record.writes && record.blind_until.is_some_and(|until| local < until);
+        let last_look = looks && last_try && record.tried < last_try_at;
+        let looks_in_vain = looks && record.blind_until.is_some_and(|until| local < until);
         if let Operation::Acquire { .. } = operation {
-            record.writes = false;
+            if std::mem::take(&mut record.writes) {
+                // It begins anew.
+                (record.blind_until, record.filtered) = (None, 0);
+            }
             record.tried = Some(local);
         }
         let breach = match operation {

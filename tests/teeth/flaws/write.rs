@@ -46,8 +46,8 @@ flaws! {
         "fencing.rs": "last.is_some_and(|token| token.second() >= version.modified)" => "last.is_some()"
     }
     "the lock is held without the token that was asked for" {
-        "hold.rs": "            Purpose::Grant { .. } if self.settings.leaves.token => {\n                self.writing = None;\n                // Released" =>
-            "            Purpose::Grant { .. } if self.settings.leaves.token && self.leaving => {\n                self.writing = None;\n                // Released"
+        "hold.rs": "            Purpose::Grant { wait } if self.settings.leaves.token => {\n                self.writing = None;\n                // Released" =>
+            "            Purpose::Grant { wait } if self.settings.leaves.token && self.leaving => {\n                self.writing = None;\n                // Released"
     }
     "a lock whose token cannot be taken is kept" {
         "hold.rs": "                self.state = State::Releasing(self.release(self.ends, self.settings.policy.retries, ending));" =>
