@@ -63,7 +63,7 @@ fn a_waiter_gets_a_free_lock_though_the_old_address_of_its_name_says_that_it_is_
     names.set("storage.test:80", &[address(&old)], clock::now());
     let container = builder(&old, "storage.test").build_that_knows(&names).unwrap();
     let (granted, grant) = bounded(1);
-    let waiter = thread::spawn(move || granted.send(container.locker("job").unwrap().lock()));
+    let waiter = thread::spawn(move || drop(granted.send(container.locker("job").unwrap().lock())));
     wait_for_looks(&old, 2);
 
     names.set("storage.test:80", &[address(&new)], clock::now());
@@ -76,5 +76,5 @@ fn a_waiter_gets_a_free_lock_though_the_old_address_of_its_name_says_that_it_is_
     let guard = grant.recv_timeout(SOON).expect("it is free").unwrap();
     guard.unlock().unwrap();
     assert!(new.requests().iter().any(|request| request.operation == Operation::AcquireLease), "{:?}", new.requests());
-    waiter.join().unwrap().unwrap();
+    waiter.join().unwrap();
 }

@@ -97,7 +97,7 @@ fn simulate(extent: &Extent) -> Result<Tally, u64> {
     }
 }
 
-// Scenario 2, 32, 33, 34.
+// Scenario 2, 28, 32, 33, 34.
 #[test]
 #[allow(clippy::disallowed_methods)]
 fn never_two_holders() {
