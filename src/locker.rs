@@ -285,7 +285,7 @@ fn lock(notes: &Mutex<Notes>) -> MutexGuard<'_, Notes> {
 
 fn not_obtained(lock: &Arc<str>, missed: Missed<Error>, waited: Duration) -> Error {
     match missed {
-        Missed::NotObtained { why: Why::Busy, card, .. } => Error::busy(lock, card),
+        Missed::NotObtained { why: Why::Busy, .. } => Error::busy(lock),
         Missed::NotObtained { why: Why::TimedOut, failure, card } => Error::timed_out(lock, waited, card, failure),
         Missed::NotObtained { why: Why::GivenUp, failure, card } => Error::cancelled(lock, card, failure),
         Missed::NotObtained { why: Why::Failed, failure, .. } => failure.unwrap_or_else(|| renewal::unexplained(lock)),
@@ -366,14 +366,16 @@ impl Builder {
     /// [`LockGuard::fencing_token`]. Without one the lock is not held. Defaults to `false`.
     ///
     /// The token stands in the metadata of the lock's blob. It takes one request more where the blob is as a look or the
-    /// last hold of this locker left it, and two otherwise; and, where the blob was changed in this very second by
-    /// somebody who left no token (its first use, say), a second's wait. The credential needs the rights to read and to
-    /// write the blob.
+    /// last hold of this locker left it, and two otherwise; and, where the blob was changed in this very second by a write
+    /// that brought no token (at its first use, or after a card without one, or a mark), a second's wait. The credential
+    /// needs the rights to read and to write the blob.
     ///
     /// With blob versioning each token makes a version of the blob, which is stored and costs, until a lifecycle rule
     /// deletes it (`"actions": {"version": {"delete": {"daysAfterCreationGreaterThan": 1}}}`). With an immutability
     /// policy it is refused. Deleting the blob, its container, or restoring an old copy does not set the tokens back: they
-    /// contain the service's time, of which is assumed only that it does not go back. What others left in the metadata is
+    /// contain the service's time, of which is assumed that it does not go back, and that the `Date` of an answer and the
+    /// `Last-Modified` of a blob are by clocks that agree to a part of a second. So a proxy must pass on the service's
+    /// `Date`. What others left in the metadata is
     /// not overwritten: see [`lower_case_metadata`](crate::container::Builder::lower_case_metadata).
     ///
     /// # Errors

@@ -237,7 +237,14 @@ fn listed(operation: Operation, status: u16, code: &str) -> Option<Outcome> {
         }
         (401 | 403, _) | (409, "PublicAccessNotPermitted") | (400, "InvalidAuthenticationInfo") => Outcome::Denied,
         (404, "ResourceNotFound")
-        | (409, "BlobImmutableDueToPolicy" | "InvalidBlobType")
+        | (
+            409,
+            "BlobArchived"
+            | "BlobBeingRehydrated"
+            | "BlobImmutableDueToPolicy"
+            | "BlobUsesCustomerSpecifiedEncryption"
+            | "InvalidBlobType",
+        )
         | (412, "ConditionNotMet" | "LeaseIdMissing")
         | (
             400,

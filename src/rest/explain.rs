@@ -309,7 +309,15 @@ impl Asked<'_> {
             .split_once("<AuthenticationErrorDetail>")
             .and_then(|(_, rest)| rest.split_once("</AuthenticationErrorDetail>"));
         match detail {
-            Some((detail, _)) => format!("{hint}; it says: {}", self.tidy(detail)),
+            Some((detail, _)) => {
+                // Of what was signed it may repeat a lease's id, and what others left in the metadata.
+                let shown = if detail.contains("lease-id:") || detail.contains("x-ms-meta-") {
+                    detail.split_once("Server used").map_or("", |(shown, _)| shown).trim_end()
+                } else {
+                    detail
+                };
+                format!("{hint}; it says: {}", self.tidy(shown))
+            }
             None => hint.to_owned(),
         }
     }
