@@ -60,7 +60,8 @@
 //!
 //! # The `_` pitfall
 //!
-//! `let _ = locker.lock()?;` unlocks at once, because `_` keeps nothing. Write `let _guard = locker.lock()?;`.
+//! `let _ = locker.lock()?;` unlocks at once, because `_` keeps nothing. Write `let _guard = locker.lock()?;`, or
+//! [`locker.with(|guard| ..)`](Locker::with), which also tells what became of the unlock.
 //!
 //! # Errors
 //!
@@ -214,6 +215,7 @@ mod sync;
 mod testing;
 mod transport;
 mod watchdog;
+mod with;
 
 pub use cancel::Cancel;
 pub use container::Container;

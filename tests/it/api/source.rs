@@ -10,7 +10,7 @@ use std::path::Path;
 use crate::arrows::source::tokens;
 
 /// What needs no `use`, as far as the API has it.
-const PRELUDE: &str = "Box Clone Copy Debug Default Drop Eq Fn FnMut From Hash Into IntoIterator Iterator Option \
+const PRELUDE: &str = "Box Clone Copy Debug Default Drop Eq Fn FnMut FnOnce From Hash Into IntoIterator Iterator Option \
                        Ord PartialEq PartialOrd Result Self Send String Sync Vec";
 /// Of traits that are there.
 const ASSOCIATED: &str = "Item";

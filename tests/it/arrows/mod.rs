@@ -25,7 +25,7 @@ const ROWS: [&[&str]; 19] = [
     &["rest/"],
     &["credential/"],
     &["environment.rs", "connection_string.rs", "transport.rs", "transport/", "retry.rs", "event.rs", "names.rs"],
-    &["lease.rs", "kept.rs"],
+    &["lease.rs", "kept.rs", "with.rs"],
     &["metadata.rs"],
     &["error.rs"],
     &["card.rs"],
