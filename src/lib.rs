@@ -25,8 +25,8 @@
 //! goes on holding what the one held); with clocks that drift by up to 1 % and a service that ends leases up to 2 s early.
 //!
 //! **A lease is not a fence.** Between [`LockGuard::ensure_held`] and the write that follows, the process can be
-//! stopped, and somebody else can take the lock and write. Only the resource itself can refuse the late write: if it
-//! is the locked blob, by [`LockGuard::lease_id`].
+//! stopped, and somebody else can take the lock and write. Only the resource itself can refuse the late write: by a
+//! [fencing token](guide::fencing), or, if it is the locked blob, by [`LockGuard::lease_id`].
 //!
 //! A holder that crashes blocks the others for one lease (30 s by default), 2 s and a pause at most; for one lease
 //! more if a packet of its last renewal arrives late. Those who wait get the lock in no particular order, and no
@@ -142,6 +142,12 @@
 //!   [`on_event`](locker::Builder::on_event).
 //! - The guard may be sent to another thread.
 //!
+//! # How to
+//!
+//! The [guide] has whole programs: [fencing](guide::fencing), by which a file, a database or a blob refuses
+//! who comes too late; [leaders](guide::leaders); a [migration](guide::migration) that Ctrl-C ends; [who has
+//! it](guide::who_has_it), for operators; and [runtimes](guide::runtimes), for programs that are asynchronous.
+//!
 //! # Features
 //!
 //! - `rustls` (default): https with the bundled Mozilla roots.
@@ -189,6 +195,7 @@ mod error;
 pub mod event;
 mod fencing;
 mod guard;
+pub mod guide;
 mod hold;
 mod kept;
 pub mod lease;

@@ -44,7 +44,8 @@ fn read(folder: &Path, files: &mut Vec<File>) {
         let path = entry.unwrap().path();
         let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         match path.is_dir() {
-            _ if ["bin", "testing", "tests"].contains(&stem.as_str()) => {}
+            // The guide's programs are no part of the library.
+            _ if ["bin", "guide", "testing", "tests"].contains(&stem.as_str()) => {}
             true => read(&path, files),
             false => files.push(File::of(&fs::read_to_string(&path).unwrap())),
         }
