@@ -301,7 +301,7 @@ impl Locker {
             match waiter.hear(clock::now(), heard, || watch.check()) {
                 Turn::Listen => {}
                 Turn::Take(holder) => {
-                    let limits = Limits::new(settings.policy.attempt_limit, *drop_limit);
+                    let limits = Limits::new(settings.policy.attempt_limit, *drop_limit, settings.term);
                     return Ok(LockGuard::new(id, watch, worker, limits, holder, notes));
                 }
                 Turn::Leave => {

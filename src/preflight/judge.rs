@@ -167,7 +167,7 @@ fn credential(findings: &Findings, context: &Context<'_>) -> Check {
         return Check { sentence: text, ..failed(subject, error) };
     }
     let is_accepted = |answer: &Finding| {
-        let tells_nothing = matches!(answer.outcome, Outcome::Refused | Outcome::Void | Outcome::Failed { .. });
+        let tells_nothing = tells_nothing(answer.outcome) || matches!(answer.outcome, Outcome::Failed { .. });
         let is_denied = answer.outcome == Outcome::Denied && !answer.is_denied_with("AuthorizationPermissionMismatch");
         answer.heard().is_some() && !tells_nothing && !is_denied
     };
@@ -175,6 +175,10 @@ fn credential(findings: &Findings, context: &Context<'_>) -> Check {
         return ok(subject, format!("{sort}, which the service accepts"));
     }
     not_tried(subject, format!("{sort}; whether the service accepts it is not known"))
+}
+
+fn tells_nothing(outcome: Outcome) -> bool {
+    matches!(outcome, Outcome::Refused | Outcome::Void | Outcome::Filtered)
 }
 
 fn account(findings: &Findings) -> Check {
@@ -259,6 +263,8 @@ fn acquire(findings: &Findings) -> Check {
         Some((Outcome::Leased(_), _)) if findings.renew.is_some() => ok(subject, "the lock was taken for a moment"),
         Some((Outcome::Busy, _)) => ok(subject, "allowed; somebody has the lock now"),
         Some((Outcome::NoBlob | Outcome::NoContainer, _)) | None => not_tried(subject, BEFORE),
+        // Not even a look was: that is told of the endpoint.
+        Some((Outcome::Failed { .. }, _)) if !findings.is_reached() => not_tried(subject, BEFORE),
         Some((_, Some(error))) => failed(subject, error),
         Some((_, None)) => failed_since(subject, "the service's answer does not fit the request"),
     }
@@ -286,9 +292,11 @@ fn while_held(subject: Subject, done: &str, answer: &Option<Finding>, findings: 
 fn read(findings: &Findings) -> Check {
     let subject = Subject::Read;
     let Some(look) = &findings.look else { return not_tried(subject, BEFORE) };
-    match (look.outcome, &look.error) {
-        (Outcome::Seen(_) | Outcome::NoBlob | Outcome::NoContainer, _) => ok(subject, "a wait looks at the lock"),
-        (Outcome::Denied, Some(error)) if findings.acquire.is_some() => {
+    if let Outcome::Seen(_) | Outcome::NoBlob | Outcome::NoContainer = look.outcome {
+        return ok(subject, "a wait looks at the lock");
+    }
+    match unread(findings) {
+        Some(error) => {
             let text = format!(
                 "{}; a wait tries to take the lock instead, which costs ten times as much and fills the account's \
                  metrics with 409s",
@@ -296,8 +304,17 @@ fn read(findings: &Findings) -> Check {
             );
             Check { status: Status::Warning, sentence: text, ..failed(subject, error) }
         }
-        _ => not_tried(subject, BEFORE),
+        None => not_tried(subject, BEFORE),
     }
+}
+
+/// Why the lock cannot be looked at, where that is all that stands in the way.
+fn unread(findings: &Findings) -> Option<&Error> {
+    let look = findings.look.as_ref()?;
+    let acquired = findings.acquire.as_ref().map(|answer| answer.outcome);
+    let is_had = matches!(acquired, Some(Outcome::Leased(_) | Outcome::Busy));
+    let is_it = look.outcome == Outcome::Denied && acquired.is_some() || tells_nothing(look.outcome) && is_had;
+    look.error.as_ref().filter(|_| is_it)
 }
 
 fn metadata(findings: &Findings, context: &Context<'_>) -> Check {
@@ -314,10 +331,7 @@ fn metadata(findings: &Findings, context: &Context<'_>) -> Check {
     };
     // Without a card the lock is held.
     let missing = if context.leaves.token { Status::Failed } else { Status::Warning };
-    let Some(look) = &findings.look else { return not_tried(subject, BEFORE) };
-    if let (Outcome::Denied, Some(error)) = (look.outcome, &look.error)
-        && findings.acquire.is_some()
-    {
+    if let Some(error) = unread(findings) {
         let text = format!("{what} cannot be left by who cannot read what is there: {}", error.sentence());
         return Check { status: missing, sentence: text, ..failed(subject, error) };
     }
