@@ -4,6 +4,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+use azmutex::lease::Card;
 use rustix::process::Signal;
 
 use crate::on_both_servers;
@@ -41,9 +42,21 @@ fn succession(leading: Process, server: &Server, signal: Signal) -> (Process, Du
     let mut next = start(server);
     // Until it waits, with the longest of its pauses.
     thread::sleep(4 * SECOND);
+    let mutex = server.container("locks").mutex("leader").unwrap();
+    let before = mutex.inspect().unwrap();
     let ended = Instant::now();
     leading.signal(signal);
+    if signal == Signal::KILL {
+        // What an operator sees until the lease is over.
+        assert_eq!(mutex.inspect().unwrap(), before);
+    }
     let (_, led) = next.prints("leading with ");
+    let after = mutex.inspect().unwrap();
+    println!("{signal:?}: before, {}", before.card().unwrap());
+    println!("{signal:?}: after, {}", after.card().unwrap());
+    assert!(before.is_locked() && after.is_locked());
+    assert!(after.fencing_token() > before.fencing_token());
+    assert_ne!(after.card().and_then(Card::pid), before.card().and_then(Card::pid));
     (next, led - ended)
 }
 
