@@ -4,7 +4,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use azmutex::emulator::{Emulator, Operation};
+use azmutex::emulator::{Emulator, Fault, Operation};
 use azmutex::lease::LockState;
 use rustix::process::Signal;
 
@@ -15,6 +15,7 @@ use crate::support::server::Server;
 on_the_emulator!(
     a_leader_leads_until_it_is_told_to_end_or_has_lost_the_lock,
     a_migration_ends_by_ctrl_c_and_goes_on_where_it_was,
+    a_second_ctrl_c_ends_a_migration_that_hangs,
 );
 
 #[allow(clippy::print_stderr, reason = "it is a program")]
@@ -133,4 +134,22 @@ fn a_migration_ends_by_ctrl_c_and_goes_on_where_it_was(server: &Server) {
     assert!(third.ends_well());
     let last = mutex.inspect().unwrap();
     assert_eq!((last.state(), last.mark()), (LockState::Available, Some("4")));
+}
+
+fn a_second_ctrl_c_ends_a_migration_that_hangs(server: &Server) {
+    let mut process = start(migration::child, server);
+    process.prints("step 1");
+    server.as_emulator().unwrap().fail_next_of(Operation::SetBlobMetadata, 100, Fault::Withhold);
+    let since = Instant::now();
+    let end = loop {
+        if let Some(end) = process.end() {
+            break end;
+        }
+        assert!(since.elapsed() < PATIENCE, "it does not end");
+        process.signal(Signal::INT);
+        // Two that came at once would be one.
+        thread::sleep(Duration::from_millis(20));
+    };
+    assert_eq!(end.code(), Some(130));
+    assert!(server.container("locks").mutex("migration").unwrap().inspect().unwrap().is_locked());
 }
