@@ -23,6 +23,7 @@ use crate::rest::{self, Exchange, Operation, Outcome};
 use crate::retry;
 use crate::sync::channel::{Receiver, after, never, select};
 use crate::watchdog::{self, Watch};
+pub use crate::with::WithError;
 
 /// The defaults.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -225,6 +226,40 @@ impl Locker {
     /// - The refusals of [`lock`](Locker::lock).
     pub fn lock_timeout_or_cancel(&self, timeout: Duration, cancel: &Cancel) -> Result<LockGuard> {
         self.obtain(Wait::Until(clock::now().after(timeout)), timeout, Some(cancel))
+    }
+
+    /// Waits until the lock is ours, as [`lock`](Locker::lock) does, works, and unlocks. Gives what the work came to; where
+    /// that is a `Result`, a second `?` has its error, as it is. A panic of the work's releases the lock.
+    ///
+    /// ```
+    /// use std::fs;
+    ///
+    /// # let emulator = azmutex::emulator::Emulator::start()?;
+    /// # let container = azmutex::Container::from_connection_string(&emulator.connection_string(), "locks")?;
+    /// # let path = std::env::temp_dir().join(format!("azmutex-with-{}", std::process::id()));
+    /// let length = container.locker("nightly-report")?.with(|guard| {
+    ///     let report = "all is well";
+    ///     guard.ensure_held().map_err(std::io::Error::from)?;
+    ///     fs::write(&path, report)?;
+    ///     Ok::<_, std::io::Error>(report.len())
+    /// })??;
+    /// # fs::remove_file(&path)?;
+    /// # assert_eq!(length, 11);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`WithError::NotObtained`]: with the errors of [`lock`](Locker::lock). The work was not begun.
+    /// - [`WithError::NotReleased`]: with those of [`unlock`](LockGuard::unlock), such as a lock that was lost, and with what
+    ///   the work came to.
+    pub fn with<R>(&self, work: impl FnOnce(&LockGuard) -> R) -> Result<R, WithError<R>> {
+        let guard = self.lock().map_err(WithError::NotObtained)?;
+        let result = work(&guard);
+        match guard.unlock() {
+            Ok(()) => Ok(result),
+            Err(error) => Err(WithError::NotReleased { error, result }),
+        }
     }
 
     fn obtain(&self, wait: Wait, waited: Duration, cancel: Option<&Cancel>) -> Result<LockGuard> {
