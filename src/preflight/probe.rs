@@ -123,7 +123,7 @@ fn unwritable(id: LeaseId, leaves: Leaves, blob: Option<Blob>) -> Option<Unwritt
     if blob.is_none() {
         return Some(Unwritten::NoVersion);
     }
-    Writer::new(id, wish, lower_cases, None, blob, 0).next(clock::now()).err()
+    Writer::new((id, id), wish, lower_cases, None, blob, 0).next(clock::now()).err()
 }
 
 /// Takes the lock and gives it back, with what has to be made before. Whether to end there.
