@@ -98,9 +98,9 @@ pub(crate) fn string_to_sign(account: &str, request: &Request) -> String {
 
 /// By what the service puts the names in order: as in a language, hyphens do not count at first, and `_` comes before
 /// digits.
-fn as_signed(name: &str) -> impl Ord + use<> {
+fn as_signed(name: &str) -> Vec<u8> {
     let letters = name.bytes().filter(|byte| *byte != b'-');
-    letters.map(|byte| if byte == b'_' { 0 } else { byte }).collect::<Vec<u8>>()
+    letters.map(|byte| if byte == b'_' { 0 } else { byte }).collect()
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Answers, and the want of one, in words for a person.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -57,6 +58,17 @@ fn doing(operation: Operation) -> &'static str {
         Operation::Write(_) => "write to the lock's metadata",
         #[cfg(feature = "list")]
         Operation::List => "list the locks",
+    }
+}
+
+/// A line of what the service would have signed, without a lease's id, with which anybody could end that lease, and
+/// without what others left in the metadata.
+fn without_values(line: &str) -> Cow<'_, str> {
+    match line.split_once(':') {
+        Some((name, _)) if name.ends_with("lease-id") || name.starts_with("x-ms-meta-") => {
+            Cow::Owned(format!("{name}:<redacted>"))
+        }
+        _ => Cow::Borrowed(line),
     }
 }
 
@@ -310,13 +322,8 @@ impl Asked<'_> {
             .and_then(|(_, rest)| rest.split_once("</AuthenticationErrorDetail>"));
         match detail {
             Some((detail, _)) => {
-                // Of what was signed it may repeat a lease's id, and what others left in the metadata.
-                let shown = if detail.contains("lease-id:") || detail.contains("x-ms-meta-") {
-                    detail.split_once("Server used").map_or("", |(shown, _)| shown).trim_end()
-                } else {
-                    detail
-                };
-                format!("{hint}; it says: {}", self.tidy(shown))
+                let lines: Vec<_> = detail.split('\n').map(without_values).collect();
+                format!("{hint}; it says: {}", self.tidy(&lines.join("\n")))
             }
             None => hint.to_owned(),
         }

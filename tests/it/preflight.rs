@@ -101,7 +101,7 @@ fn what_a_token_or_a_card_needs_is_found_out(server: &Server) {
     }
     for (wrong, kind, text) in [
         (("owner", "somebody"), ErrorKind::InvalidInput, "metadata of others"),
-        (("azmutex_token", "none"), ErrorKind::Unexpected, "azmutex_token"),
+        (("azmutextoken", "none"), ErrorKind::Unexpected, "azmutextoken"),
     ] {
         server.set_metadata(&name, "job", None, &[wrong]);
         let before = server.blob_headers(&name, "job");
