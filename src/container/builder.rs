@@ -11,6 +11,7 @@ use crate::credential::{Credential, Reach};
 use crate::environment::{ACCOUNT, CONNECTION_STRING, Environment, Location, SAS_TOKEN, SERVICE_ENDPOINT};
 use crate::error::{Error, Result};
 use crate::names;
+use crate::queue::Queues;
 use crate::redact::quoted;
 use crate::rest::request::{OLDEST_VERSION, VERSION};
 use crate::retry::Policy;
@@ -265,6 +266,7 @@ impl Builder {
             create: self.create,
             lower_cases: self.lower_cases,
             version: self.version,
+            queues: Queues::default(),
         })))
     }
 
