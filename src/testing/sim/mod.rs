@@ -21,6 +21,7 @@ mod rules;
 mod service;
 mod tally;
 mod time;
+mod turns;
 mod world;
 
 use std::env;
