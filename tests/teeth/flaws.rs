@@ -57,11 +57,21 @@ mod call;
 mod caller;
 mod carry;
 mod hold;
+mod queue;
 mod standing;
 mod threads;
 mod write;
 
 pub(crate) fn all() -> impl Iterator<Item = Flaw> {
-    let areas = [hold::FLAWS, carry::FLAWS, call::FLAWS, caller::FLAWS, standing::FLAWS, threads::FLAWS, write::FLAWS];
+    let areas = [
+        hold::FLAWS,
+        carry::FLAWS,
+        call::FLAWS,
+        caller::FLAWS,
+        standing::FLAWS,
+        queue::FLAWS,
+        threads::FLAWS,
+        write::FLAWS,
+    ];
     areas.into_iter().flatten().copied()
 }
