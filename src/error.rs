@@ -83,8 +83,8 @@ pub enum ErrorKind {
     Credential,
     /// The service refused a request because this machine's clock is off.
     ClockSkew,
-    /// There is no trusted TLS connection: the server's certificate, or its TLS, was refused. Nothing was sent, and
-    /// waiting does not help.
+    /// There is no trusted TLS connection: the certificate or the TLS of the server, or of an https proxy, was refused.
+    /// Nothing was sent, and waiting does not help.
     Untrusted,
     /// The service, or the source of its tokens, could not be reached, did not answer in time, or answered with a
     /// passing failure.

@@ -328,7 +328,14 @@ mod tests {
         worker.reports.recv_timeout(PATIENCE).unwrap();
         assert!(matches!(requests.recv(), Ok(Operation::Acquire { .. })));
         (
-            LockGuard::new(id, watch, worker, Limits::new(SECOND, 10 * SECOND), Holder::default(), Arc::default()),
+            LockGuard::new(
+                id,
+                watch,
+                worker,
+                Limits::new(SECOND, 10 * SECOND, term),
+                Holder::default(),
+                Arc::default(),
+            ),
             requests,
         )
     }

@@ -60,6 +60,8 @@ const LEAST_LIMIT: Duration = Duration::from_millis(5);
 const DEFERENCE: Duration = Duration::from_millis(1_500);
 /// So often in a row a blob or container that vanished at once is made anew without a pause.
 const CREATIONS: u32 = 4;
+/// So many looks in a row that something in between answered are enough to try instead.
+const FILTERED: u32 = 3;
 
 /// The settings of one lock.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -240,8 +242,10 @@ struct Seek {
     unsure: bool,
     /// When the last acquire was decided on. No read is trusted for ever: a cache may go on answering an old one.
     tried: Moment,
-    /// Looking is refused to this credential, so we ask by trying.
-    blind: bool,
+    /// Until then we ask by trying: looking is refused to this credential, or something in between answers the looks.
+    blind_until: Moment,
+    /// How many looks have been answered by something in between, since one was answered by the service.
+    filtered: u32,
     told_waiting: bool,
     /// Whenever it sees the lock free, it lets others go first: its process has had a row of turns.
     defers: bool,
@@ -298,8 +302,9 @@ enum Ending {
     Told,
     /// Nothing: nobody asked for it, and what was begun is undone.
     Silent,
-    /// That the lock was not obtained.
+    /// That the lock was not obtained; and before it begins, if somebody waits who has no time for it.
     NotObtained(Why),
+    NotObtainedFirst(Why),
 }
 
 impl Seek {
@@ -309,7 +314,8 @@ impl Seek {
             stage: Stage::Next(Ask::Acquire),
             unsure: false,
             tried: Moment::PAST,
-            blind: false,
+            blind_until: Moment::PAST,
+            filtered: 0,
             told_waiting: false,
             defers: false,
             has_deferred: false,
@@ -464,6 +470,9 @@ impl Hold {
         let (Stage::Asked(ask), Input::Answer { sent, outcome, blob }) = (seek.stage, input) else {
             return self.seek_on(seek, now);
         };
+        if let (Ask::Look, Outcome::Seen(_) | Outcome::NoBlob | Outcome::NoContainer) = (ask, outcome) {
+            seek.filtered = 0;
+        }
         self.blob = blob.filter(|blob| blob.content.is_some()).or(self.blob);
         match (ask, outcome) {
             (Ask::Acquire, Outcome::Leased(id)) if id == self.id => self.granted(seek, now, sent, blob, jitter),
@@ -479,9 +488,10 @@ impl Hold {
             }
             (Ask::Look, Outcome::NoBlob | Outcome::NoContainer) => self.put(seek, Ask::Acquire, now),
             (Ask::Look, Outcome::Denied | Outcome::Refused | Outcome::Void) => {
-                seek.blind = true;
+                seek.blind_until = Moment::NEVER;
                 self.put(seek, Ask::Acquire, now)
             }
+            (Ask::Look, Outcome::Filtered) => self.filtered(seek, now, jitter),
             (Ask::Acquire, Outcome::NoBlob) => self.create(seek, Ask::CreateBlob, now, jitter),
             (Ask::Acquire | Ask::CreateBlob, Outcome::NoContainer) if self.settings.create_container => {
                 self.create(seek, Ask::CreateContainer, now, jitter)
@@ -605,7 +615,7 @@ impl Hold {
             return self.give_up(seek, Why::Busy);
         }
         let pause = retry::growing(self.settings.first_pause, self.settings.longest_pause, seek.busy, jitter);
-        let then = if seek.blind { Ask::Acquire } else { Ask::Look };
+        let then = if now < seek.blind_until { Ask::Acquire } else { Ask::Look };
         seek.busy = seek.busy.saturating_add(1);
         seek.has_deferred = false;
         seek.answered();
@@ -618,13 +628,26 @@ impl Hold {
         self.seek_on(seek, now)
     }
 
+    /// A look tells nothing, though it was answered. A portal goes away again; what lets no look through may stay, so
+    /// we try instead, and look again a lease later.
+    fn filtered(&mut self, mut seek: Seek, now: Moment, jitter: u32) -> Step {
+        seek.filtered = seek.filtered.saturating_add(1);
+        if seek.filtered < FILTERED {
+            return self.stumble(seek, Ask::Look, now, None, jitter);
+        }
+        seek.blind_until = self.settings.term.ends(now);
+        self.put(seek, Ask::Acquire, now)
+    }
+
     /// Whether to try instead of to look, though the lock was seen to be taken: once a lease, and at the end of a wait.
     fn is_to_try(&self, seek: &Seek, now: Moment) -> bool {
         let last_try = match seek.wait {
             Wait::Until(deadline) => deadline.before(LAST_TRY),
             Wait::Never | Wait::Forever => Moment::NEVER,
         };
-        now >= self.settings.term.ends(seek.tried) || now >= last_try && seek.tried < last_try
+        // A wait that is no longer than that begins with a try, and makes its last one when it would look first.
+        let has_just_begun = now >= last_try && seek.busy == 1;
+        now >= self.settings.term.ends(seek.tried) || now >= last_try && seek.tried < last_try || has_just_begun
     }
 
     /// The service asked for the blob or the container to be made.
@@ -709,6 +732,11 @@ impl Hold {
             self.state = State::Releasing(self.release(self.ends, self.settings.policy.retries, Ending::Told));
             return self.step(now, Input::Go, jitter);
         }
+        // Without its card, and without any further delay.
+        if self.writing.is_some_and(|writing| writing.is_over) {
+            self.writing = None;
+            return self.grant(&tenure, None);
+        }
         let deadline = self.deadline();
         if now >= deadline {
             return self.undo(Why::TimedOut);
@@ -742,10 +770,6 @@ impl Hold {
 
     /// What comes next of a write under our lease, between two renewals.
     fn write_on(&mut self, tenure: Tenure, mut writing: Writing, now: Moment, limit: Duration) -> Step {
-        if writing.is_over {
-            self.writing = None;
-            return self.grant(&tenure, None);
-        }
         let wakes = tenure.renew_at.min(self.deadline());
         if now < writing.rest_until || limit < LEAST_LIMIT {
             let until = if limit < LEAST_LIMIT { tenure.valid_until } else { writing.rest_until };
@@ -812,7 +836,11 @@ impl Hold {
             // Nobody should wait for the sake of a card.
             Purpose::Grant { .. } if !self.settings.leaves.token => (false, pause),
             Purpose::Grant { wait: Wait::Until(_) } => (true, pause),
-            Purpose::Grant { wait: Wait::Forever } => (now.since(since) < policy.patience, pause.min(policy.patience)),
+            // Nor are others kept from the lock for longer than by one who crashes.
+            Purpose::Grant { wait: Wait::Forever } => {
+                let patience = policy.patience.min(self.settings.term.duration().unwrap_or(Duration::MAX));
+                (now.since(since) < patience, pause.min(patience))
+            }
             _ => (is_worth_it, pause),
         };
         if !patient {
@@ -830,10 +858,13 @@ impl Hold {
                 self.state = if self.once { State::Over } else { State::Held(tenure) };
                 Step::Tell(Told::Written(Err(why)))
             }
-            Purpose::Grant { .. } if self.settings.leaves.token => {
+            Purpose::Grant { wait } if self.settings.leaves.token => {
                 self.writing = None;
-                // Released before the caller hears of it.
-                let ending = Ending::NotObtained(Why::NoToken(why));
+                // Released before the caller hears of it, unless that wants to hear something in time.
+                let ending = match wait {
+                    Wait::Until(_) => Ending::NotObtainedFirst(Why::NoToken(why)),
+                    Wait::Never | Wait::Forever => Ending::NotObtained(Why::NoToken(why)),
+                };
                 self.state = State::Releasing(self.release(self.ends, self.settings.policy.retries, ending));
                 Step::Tell(Told::NotLeft(why))
             }
@@ -895,6 +926,10 @@ impl Hold {
     }
 
     fn releasing(&mut self, mut release: Release, now: Moment, input: Input, jitter: u32) -> Step {
+        if let Ending::NotObtainedFirst(why) = release.ending {
+            self.state = State::Releasing(Release { ending: Ending::Silent, ..release });
+            return Step::Tell(Told::NotObtained(why));
+        }
         if let Input::Answer { outcome, .. } = input {
             let gone = match outcome {
                 Outcome::Done => return self.released(release, Released::Done),
@@ -942,7 +977,7 @@ impl Hold {
         match release.ending {
             Ending::Told => Step::Tell(Told::Released(release.lost.map_or(how, Released::Lost))),
             Ending::Silent => Step::End,
-            Ending::NotObtained(why) => Step::Tell(Told::NotObtained(why)),
+            Ending::NotObtained(why) | Ending::NotObtainedFirst(why) => Step::Tell(Told::NotObtained(why)),
         }
     }
 }

@@ -291,7 +291,7 @@ impl Locker {
             hold = hold.standing_back(until);
             watch.tell(Event::StandingBack { lock: mutex.lock_name().clone(), pause: until.left(clock::now()) });
         }
-        let limits = Limits::new(settings.policy.attempt_limit, *drop_limit);
+        let limits = Limits::new(settings.policy.attempt_limit, *drop_limit, settings.term);
         let mut worker = renewal::start(hold, watch.clone(), Arc::new(place), attempt)?;
         let (mut waiter, mut cancelled) = (Waiter::new(wait), cancelled.clone());
         loop {

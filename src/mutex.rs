@@ -150,7 +150,8 @@ impl AzureMutex {
     ///   longer than the 15 s that the lease counts as, and it is to be resumed again.
     /// - The kinds of [`acquire`](AzureMutex::acquire) for a failure or a refusal. The lease is as it was, or was renewed.
     pub fn resume(&self, id: LeaseId) -> Result<Lease> {
-        let mut call = Call::resume(self.settings(Term::SHORTEST), id);
+        // For how long it counts the call says.
+        let mut call = Call::resume(self.settings(Term::DEFAULT), id);
         self.carry_out(&mut call)?;
         let left = call.kept().left(clock::now());
         if left.is_zero() {
@@ -496,7 +497,10 @@ pub(crate) fn unwritten(lock: &Arc<str>, why: Unwritten, failure: Option<Error>)
         Unwritten::GarbledMetadata => "its blob has metadata of others that could not be written back as they are",
         Unwritten::NoVersion => "the service's answer does not say of which version its blob is",
         Unwritten::Clock => "the service's clock is behind the last change of its blob",
-        Unwritten::KeepsChanging => "somebody keeps changing its blob without the lease",
+        Unwritten::KeepsChanging => {
+            "its blob is another one each time that it is written to: somebody writes to it without the lease, or a cache in \
+             between shows what it was"
+        }
     };
     let kind = if why == Unwritten::OthersMetadata { ErrorKind::InvalidInput } else { ErrorKind::Unexpected };
     Error::no_answer(lock, kind, WRITING, because, None)

@@ -198,6 +198,7 @@ mod tests {
     use crate::sync::channel::bounded;
 
     const SECOND: Duration = Duration::from_secs(1);
+    const TERM: Term = Term::SHORTEST;
     /// For what comes at once, however busy the machine is.
     const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -208,7 +209,7 @@ mod tests {
 
     fn settings(renew_every: Duration) -> Settings {
         Settings {
-            term: Term::Seconds(15),
+            term: TERM,
             renew_every,
             first_pause: Duration::from_millis(1),
             longest_pause: Duration::from_millis(1),
@@ -343,7 +344,7 @@ mod tests {
             LeaseId::random().unwrap(),
             watch,
             worker,
-            Limits::new(SECOND, SECOND),
+            Limits::new(SECOND, SECOND, TERM),
             Holder::default(),
             Arc::default(),
         );
@@ -389,7 +390,7 @@ mod tests {
             LeaseId::random().unwrap(),
             watch,
             worker,
-            Limits::new(attempt, SECOND),
+            Limits::new(attempt, SECOND, TERM),
             Holder::default(),
             Arc::default(),
         );

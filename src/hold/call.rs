@@ -37,7 +37,7 @@ impl<F: Clone> Call<F> {
     }
 
     /// To take up a lease that another process took under `id`, if it still can be renewed. How long it was granted for
-    /// nobody tells, so it counts as the shortest there is until [`seen`](Call::seen).
+    /// nobody tells, so whatever the settings say it counts as the shortest there is until [`seen`](Call::seen).
     pub(crate) fn resume(settings: Settings, id: LeaseId) -> Call<F> {
         let settings = Settings { term: Term::SHORTEST, ..settings };
         let unknown = Kept::new(Moment::NEVER, Moment::NEVER);

@@ -15,6 +15,8 @@ use crate::rest::{Applied, Operation, Outcome, Write};
 
 /// The version changed under our lease so often: somebody writes without it.
 const CHANGES: u32 = 4;
+/// So many looks that something in between answers are enough to know that it will go on.
+const FILTERED: u32 = 3;
 /// By how much at most the blob's last change may be ahead of the service's clock: its servers are not one.
 const LONGEST_REST: u64 = 5;
 /// What our clock may be too fast by, in parts of what it counts.
@@ -96,6 +98,8 @@ pub(crate) struct Writer {
     /// How many plans there were under this lease.
     plans: u32,
     changes: u32,
+    /// How many looks something in between has answered.
+    filtered: u32,
 }
 
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
@@ -117,7 +121,7 @@ impl Writer {
         plans: u32,
     ) -> Writer {
         let known = known.filter(|blob| blob.content.is_some());
-        Writer { lease, wish, lower_cases, since, known, plan: None, plans, changes: 0 }
+        Writer { lease, wish, lower_cases, since, known, plan: None, plans, changes: 0, filtered: 0 }
     }
 
     pub(crate) fn plans(&self) -> u32 {
@@ -190,6 +194,14 @@ impl Writer {
                 Progress::Stumbled { retry_after }
             }
             Outcome::Void => Progress::Stumbled { retry_after: None },
+            Outcome::Filtered => {
+                self.filtered += 1;
+                if self.filtered < FILTERED {
+                    Progress::Stumbled { retry_after: None }
+                } else {
+                    Progress::Unwritten(Unwritten::Failed)
+                }
+            }
             _ => Progress::Unwritten(Unwritten::Failed),
         }
     }

@@ -161,7 +161,7 @@ fn credential(findings: &Findings, context: &Context<'_>) -> Check {
         return Check { sentence: text, ..failed(subject, error) };
     }
     let is_accepted = |answer: &Finding| {
-        let tells_nothing = matches!(answer.outcome, Outcome::Refused | Outcome::Void | Outcome::Failed { .. });
+        let tells_nothing = tells_nothing(answer.outcome) || matches!(answer.outcome, Outcome::Failed { .. });
         let is_denied = answer.outcome == Outcome::Denied && !answer.is_denied_with("AuthorizationPermissionMismatch");
         answer.heard().is_some() && !tells_nothing && !is_denied
     };
@@ -169,6 +169,10 @@ fn credential(findings: &Findings, context: &Context<'_>) -> Check {
         return ok(subject, format!("{sort}, which the service accepts"));
     }
     not_tried(subject, format!("{sort}; whether the service accepts it is not known"))
+}
+
+fn tells_nothing(outcome: Outcome) -> bool {
+    matches!(outcome, Outcome::Refused | Outcome::Void | Outcome::Filtered)
 }
 
 fn account(findings: &Findings) -> Check {
@@ -253,6 +257,8 @@ fn acquire(findings: &Findings) -> Check {
         Some((Outcome::Leased(_), _)) if findings.renew.is_some() => ok(subject, "the lock was taken for a moment"),
         Some((Outcome::Busy, _)) => ok(subject, "allowed; somebody has the lock now"),
         Some((Outcome::NoBlob | Outcome::NoContainer, _)) | None => not_tried(subject, BEFORE),
+        // Not even a look was: that is told of the endpoint.
+        Some((Outcome::Failed { .. }, _)) if !findings.is_reached() => not_tried(subject, BEFORE),
         Some((_, Some(error))) => failed(subject, error),
         Some((_, None)) => failed_since(subject, "the service's answer does not fit the request"),
     }
@@ -280,9 +286,13 @@ fn while_held(subject: Subject, done: &str, answer: &Option<Finding>, findings: 
 fn read(findings: &Findings) -> Check {
     let subject = Subject::Read;
     let Some(look) = &findings.look else { return not_tried(subject, BEFORE) };
+    let acquired = findings.acquire.as_ref().map(|answer| answer.outcome);
+    let is_had = matches!(acquired, Some(Outcome::Leased(_) | Outcome::Busy));
     match (look.outcome, &look.error) {
         (Outcome::Seen(_) | Outcome::NoBlob | Outcome::NoContainer, _) => ok(subject, "a wait looks at the lock"),
-        (Outcome::Denied, Some(error)) if findings.acquire.is_some() => {
+        (outcome, Some(error))
+            if outcome == Outcome::Denied && acquired.is_some() || tells_nothing(outcome) && is_had =>
+        {
             let text = format!(
                 "{}; a wait tries to take the lock instead, which costs ten times as much and fills the account's \
                  metrics with 409s",

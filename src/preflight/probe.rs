@@ -58,6 +58,12 @@ impl Finding {
         };
         self.heard().is_none() || self.error.as_ref().is_some_and(is_general)
     }
+
+    /// Whether it is a look alone that failed so: something in between answered it, or its answer could not be read.
+    fn is_of_looks_alone(&self) -> bool {
+        let is_unreadable = self.error.as_ref().is_some_and(|error| error.kind() == ErrorKind::Unexpected);
+        self.outcome == Outcome::Filtered || self.outcome == Outcome::Refused && is_unreadable
+    }
 }
 
 /// The codes of refusals that have nothing to do with what was asked for.
@@ -84,7 +90,7 @@ pub(super) fn run(mutex: &AzureMutex) -> Findings {
 
 fn ask_all(mutex: &AzureMutex, id: LeaseId, findings: &mut Findings) {
     let look = findings.look.insert(ask(mutex, Operation::Look));
-    if look.is_end() {
+    if look.is_end() && !look.is_of_looks_alone() {
         return;
     }
     if take(mutex, id, findings) {

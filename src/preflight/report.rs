@@ -48,7 +48,8 @@ pub enum Subject {
     /// The right to release it.
     Release,
     /// The right to look at it. Without it a wait works, by trying to take the lock: that costs ten times as much, and
-    /// each try is a 409 in the account's metrics. So it is a [`Status::Warning`] if it is missing.
+    /// each try is a 409 in the account's metrics. So it is a [`Status::Warning`] if it is missing, or if something in
+    /// between lets no look through.
     Read,
     /// The time that a request takes, against the lease and how often it is renewed.
     RoundTrip,

@@ -35,9 +35,9 @@
 //! | 29 | the command line (a terminal's ^C is a signal like the others) | tests/cli |
 //! | 30 | random faults on Azurite, for as long as is wished | tests/chaos |
 //! | 31 | one script for all servers | tests/it/conformance.rs |
-//! | 32 | an old answer comes again, or a copy of one comes late | tests/it/service/belonging.rs, tests/it/faults, src/testing/sim |
-//! | 33 | a cache goes on answering an old look | tests/it/service/belonging.rs, tests/it/faults, src/hold/tests, src/testing/sim |
-//! | 34 | the account's name moves, and the old address still answers | src/transport |
+//! | 32 | an old answer comes again, or a copy of one comes late | tests/it/service/belonging.rs, tests/it/faults, src/testing/sim, tests/chaos |
+//! | 33 | a cache goes on answering an old look | tests/it/service/belonging.rs, tests/it/faults, src/hold/tests, src/testing/sim, tests/chaos |
+//! | 34 | the account's name moves, and the old address still answers | src/transport, src/testing |
 //! | 35 | a proxy drips, hangs, refuses, or asks for a password | tests/it/proxies.rs |
 //! | 36 | an endpoint that is written differently | tests/it/names.rs, src/container/builder.rs |
 //! | 37 | a running machine is copied (what one held, each goes on holding: no lease can help that) | src/random.rs |

@@ -8,7 +8,7 @@ use azmutex::{AzureMutex, Container, ErrorKind, Locker};
 
 use crate::on_both_servers;
 use crate::service::{always, key, mutex_with, policy, well, within};
-use crate::support::http::{Operation, http_date};
+use crate::support::http::{Operation, Response, http_date};
 use crate::support::peer::{Peer, Reply, answer, leased, response, service_error};
 use crate::support::sas::{self, ACCOUNT, FAR};
 use crate::support::server::Server;
@@ -163,6 +163,48 @@ fn dated(reply: Reply, date: SystemTime) -> Reply {
         }
         other => other,
     }
+}
+
+/// Of a gateway that lets no HEAD through, and of one that answers it with what belongs to another request.
+#[test]
+fn a_look_that_is_filtered_is_a_warning_when_the_lock_can_be_taken() {
+    let filtered = |status| Reply::Answer(Response { status, headers: Vec::new(), body: Vec::new() });
+    let replaced = answer(200, &[("x-ms-lease-state", "available"), ("x-ms-client-request-id", "another")]);
+    let refused = answer(405, &[]);
+    let unreadable = Reply::Raw(b"SSH-2.0-OpenSSH_9.6\r\n".to_vec());
+    for look in [filtered(403), filtered(405), filtered(200), replaced, refused, unreadable] {
+        let told = report(&always(Operation::Look, look.clone()), key());
+        assert!(told.can_lock(), "{look:?}: {told}");
+        for subject in [Subject::Endpoint, Subject::Credential, Subject::Acquire, Subject::Renew, Subject::Release] {
+            assert_eq!(status(&told, subject), Status::Ok, "{look:?}: {told}");
+        }
+        let read = told.check(Subject::Read).unwrap();
+        assert_eq!(read.status(), Status::Warning, "{look:?}: {told}");
+        assert!(read.sentence().contains("a wait tries to take the lock instead"), "{told}");
+        assert_eq!(read.error().map(azmutex::Error::kind), Some(ErrorKind::Unexpected), "{told}");
+    }
+    // Nothing comes through.
+    let peer = Peer::start(move |_| filtered(403));
+    let told = report(&peer, key());
+    stands_in_the_way(&told, Subject::Endpoint, ErrorKind::Unexpected, "does not answer as the Blob service does");
+    for subject in [Subject::Acquire, Subject::Read] {
+        assert_eq!(status(&told, subject), Status::NotTried, "{told}");
+    }
+}
+
+#[test]
+fn a_gateway_that_replaces_the_request_id_is_told() {
+    let peer = Peer::start(|received| match well(received) {
+        Reply::Answer(mut response) => {
+            response.headers.push(("x-ms-client-request-id".to_owned(), "another".to_owned()));
+            Reply::Answer(response)
+        }
+        other => other,
+    });
+    let told = report(&peer, key());
+    let text = "something in between replaces the request id";
+    stands_in_the_way(&told, Subject::Acquire, ErrorKind::Unexpected, text);
+    assert_eq!(status(&told, Subject::Read), Status::NotTried, "{told}");
 }
 
 #[test]

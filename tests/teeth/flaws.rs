@@ -53,6 +53,8 @@ macro_rules! flaws {
     (@finder $test:literal) => { super::Finder::Test($test) };
 }
 
+mod answer;
+mod between;
 mod call;
 mod caller;
 mod carry;
@@ -72,6 +74,8 @@ pub(crate) fn all() -> impl Iterator<Item = Flaw> {
         queue::FLAWS,
         threads::FLAWS,
         write::FLAWS,
+        answer::FLAWS,
+        between::FLAWS,
     ];
     areas.into_iter().flatten().copied()
 }

@@ -18,7 +18,9 @@ Exit codes of `azmutex run` are those of COMMAND, 128 and the signal if it died 
 
 Credentials come from the environment: AZURE_STORAGE_CONNECTION_STRING, or AZURE_STORAGE_ACCOUNT
 with AZURE_STORAGE_KEY or AZURE_STORAGE_SAS_TOKEN, or with an identity of Entra ID if this program
-was built with the feature entra.";
+was built with the feature entra. AZURE_STORAGE_SERVICE_ENDPOINT is the account's URL where it is not
+in the public cloud, and AZMUTEX_SERVICE_VERSION the version of the service's interface where that
+is older than usual, as on Azure Stack Hub: 2017-11-09, for one.";
 
 /// Runs a command under a lock that all who share an Azure storage account see.
 #[derive(Parser)]

@@ -184,6 +184,26 @@ fn a_lock_without_its_token_is_released_before_its_caller_hears_of_it() {
 }
 
 #[test]
+fn who_waits_for_a_time_hears_of_it_before_the_release() {
+    let mut play = acquired(Wait::Until(at(9 * S)));
+    play.exchange(Operation::Look, REFUSED);
+    play.tells(Told::NotLeft(Unwritten::Failed));
+    is_undone(&mut play, Why::NoToken(Unwritten::Failed));
+}
+
+#[test]
+fn looks_that_something_in_between_answers_do_not_keep_others_from_the_lock() {
+    let mut play = acquired(Wait::Forever);
+    for _ in 0..2 {
+        play.exchange(Operation::Look, Outcome::Filtered);
+        play.tells(Told::Retrying);
+        play.sleeps();
+    }
+    play.exchange(Operation::Look, Outcome::Filtered);
+    play.tells(Told::NotLeft(Unwritten::Failed));
+}
+
+#[test]
 fn metadata_of_others_are_written_back_if_that_is_accepted() {
     let mut settings = leaving(true, false);
     settings.leaves.lower_cases = true;

@@ -173,7 +173,7 @@ impl Service {
         }
     }
 
-    fn status(&self) -> LockState {
+    pub(super) fn status(&self) -> LockState {
         match self.lease {
             Lease::Available => LockState::Available,
             Lease::Leased { term: Term::Infinite, .. } => LockState::LeasedForever,
@@ -277,6 +277,11 @@ impl Answer {
         }
         let outcome = rest::outcome(operation, Some(&id), &reply, SystemTime::UNIX_EPOCH);
         (outcome, rest::blob(operation, Some(&id), outcome, &reply).0)
+    }
+
+    /// Whether the crate goes on using its connection.
+    pub(super) fn is_trusted(self, operation: Operation, call: u64, of: Option<u64>) -> bool {
+        rest::is_trusted(Some(&RequestId(call.to_string())), &self.reply(operation, of))
     }
 
     fn reply(self, operation: Operation, of: Option<u64>) -> Reply {

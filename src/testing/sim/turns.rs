@@ -394,7 +394,7 @@ impl World {
     }
 
     fn leave(&mut self, who: (usize, usize)) {
-        let limits = Limits::new(settings().policy.attempt_limit, 2 * S);
+        let limits = Limits::new(settings().policy.attempt_limit, 2 * S, settings().term);
         let gone_by = self.local().after(limits.undoing());
         let ticket = self.usage(who).ticket;
         let run = self.run_of(who);

@@ -290,7 +290,7 @@ fn what_a_file_must_not_do_is_noticed() {
         (
             "transport/resolver.rs",
             "use super::unversioned::agent;",
-            "in a circle: transport/unversioned.rs -> transport/resolver.rs -> transport/unversioned.rs",
+            "in a circle: transport/resolver.rs -> transport/unversioned.rs -> transport/resolver.rs",
         ),
         (
             "emulator/http.rs",

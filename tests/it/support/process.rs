@@ -88,7 +88,7 @@ impl Again {
         for (name, _) in env::vars_os() {
             let name = name.to_string_lossy().into_owned();
             let upper = name.to_ascii_uppercase();
-            if ["AZURE_", "IDENTITY_", "IMDS_", "MSI_", "ACTIONS_ID_", "AZMUTEX_AZ_"]
+            if ["AZURE_", "IDENTITY_", "IMDS_", "MSI_", "ACTIONS_ID_", "AZMUTEX_AZ_", "AZMUTEX_SERVICE_"]
                 .iter()
                 .any(|prefix| upper.starts_with(prefix))
                 || upper.ends_with("_PROXY")

@@ -42,18 +42,20 @@ flaws! {
     "a token is given out before its second has come" {
         "hold/write.rs": "        if now < plan.not_before {" => "        if now < plan.not_before && self.plans > 1_000 {"
     }
-    "a token from before the last change is trusted" {
+    "a token from before the last change is trusted"
+        by "fencing::tests::a_token_is_the_services_time_or_the_last_one_and_one" {
         "fencing.rs": "last.is_some_and(|token| token.second() >= version.modified)" => "last.is_some()"
     }
     "the lock is held without the token that was asked for" {
-        "hold.rs": "            Purpose::Grant { .. } if self.settings.leaves.token => {\n                self.writing = None;\n                // Released" =>
-            "            Purpose::Grant { .. } if self.settings.leaves.token && self.leaving => {\n                self.writing = None;\n                // Released"
+        "hold.rs": "            Purpose::Grant { wait } if self.settings.leaves.token => {\n                self.writing = None;\n                // Released" =>
+            "            Purpose::Grant { wait } if self.settings.leaves.token && self.leaving => {\n                self.writing = None;\n                // Released"
     }
     "a lock whose token cannot be taken is kept" {
         "hold.rs": "                self.state = State::Releasing(self.release(self.ends, self.settings.policy.retries, ending));" =>
             "                let _ = ending;\n                self.state = State::Over;"
     }
-    "a write hides that the lease is gone" {
+    "a write hides that the lease is gone"
+        by "hold::tests::write::a_lease_that_is_lost_before_the_token_is_written_is_sought_again" {
         "hold.rs": "            Progress::Unwritten(Unwritten::Lost(lost)) => self.lose(lost, now, jitter),\n" => ""
     }
     "a caller who waits for its token waits for longer than it wanted" {
