@@ -277,10 +277,12 @@ fn a_dropped_guard_lets_go(server: &Server) {
 }
 
 fn what_happens_is_told_in_order(server: &Server) {
-    let container = server.container(&unique("events"));
+    let container_name = &unique("events");
+    let container = server.container(container_name);
     let (sender, events) = channel::unbounded();
     let locker = quick(&container, "job").on_event(move |event| sender.send(event).unwrap()).build().unwrap();
-    let holder = container.locker("job").unwrap().lock().unwrap();
+    // As another process.
+    let holder = server.container(container_name).locker("job").unwrap().lock().unwrap();
     let waiter = thread::spawn(move || {
         let guard = locker.lock().unwrap();
         thread::sleep(SECOND * 3 / 2);
