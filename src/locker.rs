@@ -597,10 +597,25 @@ mod tests {
 
     #[test]
     fn whoever_has_let_go_can_try_again_at_once() {
+        /// Holds up the end of the lock's thread, which has said by then that the lock is released.
+        struct Late;
+
+        impl Drop for Late {
+            fn drop(&mut self) {
+                clock::sleep(Duration::from_millis(50));
+            }
+        }
+
         let locker = locker();
-        for round in 0..500 {
-            let guard = try_at(&locker).unwrap_or_else(|error| panic!("round {round}: {error:?}"));
-            if round % 2 == 0 { guard.unlock().unwrap() } else { drop(guard) }
+        for unlocks in [true, false, true] {
+            let late = Late;
+            let attempt = move |operation, limit| {
+                let _ = &late;
+                obliging(operation, limit)
+            };
+            let id = LeaseId::random().unwrap();
+            let guard = locker.obtain_by(attempt, id, Wait::Never, Duration::MAX, &never(), Arc::default()).unwrap();
+            if unlocks { guard.unlock().unwrap() } else { drop(guard) }
         }
     }
 
@@ -614,6 +629,26 @@ mod tests {
             locker.clone().obtain_by(asked, id, Wait::Never, Duration::MAX, &never(), Arc::default()).unwrap_err();
         assert_eq!((error.kind(), error.ahead()), (ErrorKind::WouldBlock, 1));
         assert!(guard.is_held());
+    }
+
+    #[test]
+    fn a_panic_of_the_holder_leaves_its_turn_to_the_next() {
+        let locker = locker();
+        let guard = try_at(&locker).unwrap();
+        let (done, ended) = bounded(1);
+        let waits = locker.clone();
+        thread::spawn(move || {
+            let id = LeaseId::random().unwrap();
+            let obtained = waits.obtain_by(obliging, id, Wait::Forever, Duration::MAX, &never(), Arc::default());
+            let _ = done.send(obtained.map(drop));
+        });
+        let holder = thread::spawn(move || {
+            let _guard = guard;
+            // A panic without its words.
+            std::panic::resume_unwind(Box::new("on purpose"))
+        });
+        assert!(holder.join().is_err());
+        ended.recv_timeout(PATIENCE).expect("the wait ends").unwrap();
     }
 
     #[test]

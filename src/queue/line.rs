@@ -455,12 +455,14 @@ mod tests {
         let begins = S + after + PAUSE;
         assert_eq!(row(&mut line, begins, Duration::ZERO).0, ROW);
         let begins = begins + ROW + PAUSE;
-        let ticket = line.join(at(begins), Wait::Forever).unwrap();
-        line.next(at(begins), ticket, false);
-        line.carried_out(at(begins), ticket, &WAITING);
-        grant(&mut line, at(begins + S), ticket);
-        line.end(at(begins + 2 * S), ticket);
-        assert_eq!(row(&mut line, begins + 2 * S, Duration::ZERO).0, CONTENDED_ROW - S);
+        turn(&mut line, (at(begins), at(begins + 5 * S)), Wait::Forever);
+        let met = begins + 5 * S;
+        let ticket = line.join(at(met), Wait::Forever).unwrap();
+        line.next(at(met), ticket, false);
+        line.carried_out(at(met), ticket, &WAITING);
+        grant(&mut line, at(met + S), ticket);
+        line.end(at(met + 2 * S), ticket);
+        assert_eq!(row(&mut line, met + 2 * S, Duration::ZERO).0, CONTENDED_ROW - S);
     }
 
     #[test]
