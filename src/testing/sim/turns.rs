@@ -129,8 +129,9 @@ enum Event {
 struct World {
     now: Time,
     random: Random,
-    /// The longest way to the service or back.
+    /// The longest way to the service or back, and that of the last process.
     way: Duration,
+    way_of_last: Duration,
     holder: Option<(LeaseId, Time)>,
     is_down: Vec<(Time, Time)>,
     /// When a release was carried out last.
@@ -185,6 +186,7 @@ impl World {
             now: Duration::ZERO,
             random: Random::new(seed),
             way,
+            way_of_last: way,
             holder: None,
             is_down: Vec::new(),
             freed: Duration::ZERO,
@@ -532,8 +534,13 @@ impl World {
         );
         // A pause, a look and an acquire fit into the time for which it defers; but anybody's first try may hit the moment
         // between two turns of another.
-        let is_early = self.way <= 50 * MS && first + 200 * MS < self.freed && self.freed + 300 * MS < self.now;
+        let is_early = self.way_of_last <= 50 * MS && first + 200 * MS < self.freed && self.freed + 300 * MS < self.now;
         assert!(!is_early, "it goes before one that has waited since {first:?}");
+    }
+
+    fn on_its_way(&mut self, who: Who) -> Duration {
+        let is_last = who.0 + 1 == self.processes.len();
+        self.random.up_to(if is_last { self.way_of_last } else { self.way })
     }
 
     fn send(&mut self, who: Who, operation: Operation) {
@@ -557,7 +564,7 @@ impl World {
                 _ => {}
             }
         }
-        let (out, sent) = (self.random.up_to(self.way), self.local());
+        let (out, sent) = (self.on_its_way(who), self.local());
         let number = self.under_way.len();
         self.under_way.push((0, operation, Outcome::Refused, sent));
         self.thread(who).token += 1;
@@ -567,7 +574,7 @@ impl World {
     fn arrive(&mut self, who: Who, token: u64, number: usize, sent: Moment) {
         let operation = self.under_way[number].1;
         let outcome = self.carry_out(operation);
-        let back = self.random.up_to(self.way);
+        let back = self.on_its_way(who);
         self.serial += 1;
         let serial = self.serial;
         self.under_way[number] = (serial, operation, outcome, sent);
@@ -701,11 +708,11 @@ fn two_requests_a_lock_and_nobody_is_left_out() {
 }
 
 /// How long one waits who wants the lock once, from any time in the rows of those who loop.
-fn waits(loops: &[Vec<Habit>], way: Duration, seed: u64) -> Duration {
+fn waits(loops: &[Vec<Habit>], (way, way_of_last): (Duration, Duration), seed: u64) -> Duration {
     let mut habits = loops.to_vec();
     habits.push(vec![Habit::once(Random::new(seed).between(S, 100 * S))]);
     let mut world = World::new(seed, 300 * S, way, &habits);
-    world.is_for_last = true;
+    (world.is_for_last, world.way_of_last) = (true, way_of_last);
     world.run();
     world.processes.last().unwrap().threads[0].waits[0]
 }
@@ -718,7 +725,7 @@ fn another_process_gets_in_between_two_rows() {
         let holds = [Duration::ZERO, 10 * MS, S, 15 * S][(seed % 4) as usize];
         let threads = [1, 50][(seed / 4 % 2) as usize];
         let way = [5 * MS, 500 * MS][(seed / 8 % 2) as usize];
-        let waited = waits(&[vec![Habit::looping(holds); threads]], way, seed);
+        let waited = waits(&[vec![Habit::looping(holds); threads]], (5 * MS, way), seed);
         // A hold takes a request at either end.
         assert!(waited <= ROW + PAUSE + holds + 4 * way, "{waited:?} with holds of {holds:?}, seed {seed}");
         longest = longest.max(waited.saturating_sub(holds));
@@ -734,7 +741,7 @@ fn a_third_process_gets_in_after_the_second() {
         let holds = [Duration::ZERO, 10 * MS, S][(seed % 3) as usize];
         let threads = [1, 50][(seed / 4 % 2) as usize];
         let loops = vec![vec![Habit::looping(holds); threads]; 2];
-        let waited = waits(&loops, 50 * MS, seed);
+        let waited = waits(&loops, (50 * MS, 50 * MS), seed);
         let bound = ROW + CONTENDED_ROW + 2 * (PAUSE + holds + S);
         assert!(waited <= bound, "{waited:?} of {bound:?} with holds of {holds:?}, seed {seed}");
         longest = longest.max(waited);
