@@ -9,6 +9,10 @@ mod support;
 mod arguments;
 mod doctor;
 mod emulator;
+#[cfg(target_os = "linux")]
+mod jobs;
 mod run;
 #[cfg(unix)]
 mod signals;
+#[cfg(target_os = "linux")]
+mod terminal;
