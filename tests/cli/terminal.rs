@@ -2,7 +2,6 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
-use std::os::fd::OwnedFd;
 use std::process::{Child, Command};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -42,7 +41,7 @@ impl Terminal {
         drop(command);
         let shown = Arc::new(Mutex::new(String::new()));
         // Only one of its kind: when it is closed, the terminal is gone.
-        let master = Arc::new(File::from(OwnedFd::from(master)));
+        let master = Arc::new(File::from(master));
         let (showing, screen) = (shown.clone(), Arc::downgrade(&master));
         thread::spawn(move || {
             let mut bytes = [0; 4096];

@@ -118,7 +118,8 @@ fn supervise(
 }
 
 fn end(guard: LockGuard, group: &mut Group, lock: &Lock, error: Option<std::io::Error>) -> Failure {
-    let lost = guard.ensure_held().err().map(|error| exit::sentence(&error));
+    let lost = guard.ensure_held().err().and_then(|error| error.lost_because());
+    let lost = lost.map_or_else(|| "it could not be renewed in time".to_owned(), |lost| lost.to_string());
     group.end(lock.times.grace_within(guard.remaining()));
     let name = guard.lock_name().to_owned();
     // Now that the command is gone: a renewal that is still under way must not keep the lock from the others.
@@ -126,6 +127,5 @@ fn end(guard: LockGuard, group: &mut Group, lock: &Lock, error: Option<std::io::
     if let Some(error) = error {
         return Failure::system("wait for the command", &error);
     }
-    let lost = lost.unwrap_or_else(|| format!("lock {name:?}: lost: it could not be renewed in time"));
-    Failure::new(exit::LOST, format!("{lost}; the command was ended"))
+    Failure::new(exit::LOST, format!("lock {name:?}: lost: {lost}; the command was ended"))
 }

@@ -7,7 +7,7 @@ const GRACE: Duration = Duration::from_secs(2);
 /// KILL comes so long before the deadline, that a busy machine is through with it by then.
 const AHEAD: Duration = Duration::from_millis(250);
 /// The second guard's KILL, if the first one is stopped or starved.
-const SECOND_GUARD_AHEAD: Duration = Duration::from_millis(100);
+const SECOND_GUARD_AHEAD: Duration = Duration::from_millis(150);
 /// What a command must have at least, beside the grace.
 const WORTH_STARTING: Duration = Duration::from_secs(1);
 /// Between two renewals, and for the second's way back.

@@ -116,8 +116,8 @@ impl<'a> Front<'a> {
 
     fn go(mut self) -> u8 {
         loop {
-            let message = self.messages.recv_timeout(LOOK_EVERY);
-            if self.board.deadline().is_some_and(|deadline| clock::now() >= times::second_guard(deadline)) {
+            let message = self.messages.recv_timeout(self.left().map_or(LOOK_EVERY, |left| left.min(LOOK_EVERY)));
+            if self.left() == Some(Duration::ZERO) {
                 return self.take_over("the warden stood still, so the command was ended");
             }
             self.draw();
@@ -138,6 +138,11 @@ impl<'a> Front<'a> {
                 }
             }
         }
+    }
+
+    /// Until the warden must have ended the command.
+    fn left(&self) -> Option<Duration> {
+        self.board.deadline().map(|deadline| times::second_guard(deadline).saturating_sub(clock::now()))
     }
 
     fn say(&self, order: Order) {

@@ -176,11 +176,9 @@ impl<'a> Holding<'a> {
 
     /// Asks all of it to end.
     fn lose(&mut self, now: Duration) {
-        let lost = self.guard.ensure_held().err().map(|error| exit::sentence(&error));
-        let lost = lost.unwrap_or_else(|| {
-            let name = self.guard.lock_name();
-            format!("lock {name:?}: lost: it could not be renewed in time")
-        });
+        let why = self.guard.ensure_held().err().and_then(|error| error.lost_because());
+        let why = why.map_or_else(|| "it could not be renewed in time".to_owned(), |why| why.to_string());
+        let lost = format!("lock {:?}: lost: {why}", self.guard.lock_name());
         let what = if self.status.is_none() { "the command" } else { "what the command had left behind" };
         let kill = Kill::At(self.times.kill_after_loss(now, self.deadline));
         self.ending = Some(Ending { why: Why::Lost(format!("{lost}; {what} was ended")), kill });
