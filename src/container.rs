@@ -7,9 +7,12 @@ use std::time::Duration;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::credential::Credential;
-use crate::error::Result;
+use crate::error::{About, Result};
+use crate::metadata::Metadata;
 use crate::names;
 use crate::rest::{self, AccountInfo, Address, Contact, Exchange, Operation};
+#[cfg(feature = "list")]
+use crate::rest::{Page, Wanted};
 use crate::retry::Policy;
 use crate::transport::Transport;
 use crate::transport::proxy::Proxy;
@@ -44,6 +47,8 @@ pub(crate) struct Inner {
     transport: Transport,
     policy: Policy,
     create: bool,
+    /// Whether metadata of others may be written back with their names in lower case.
+    lower_cases: bool,
     version: String,
 }
 
@@ -61,6 +66,10 @@ impl Container {
         self.0.create
     }
 
+    pub(crate) fn lower_cases(&self) -> bool {
+        self.0.lower_cases
+    }
+
     /// Checks the name of a lock, and says where its blob is.
     pub(crate) fn place(&self, name: &str) -> Result<Place> {
         names::check_lock(name)?;
@@ -68,9 +77,15 @@ impl Container {
         Ok(Place { lock: name.into(), url: format!("{}{path}", self.0.origin).into(), path })
     }
 
-    /// One attempt at `operation` on the lock at `place`.
-    pub(crate) fn attempt(&self, place: &Place, operation: Operation, limit: Duration) -> Exchange {
-        rest::attempt(&self.0.transport, &self.0.credential, &self.address(place), operation, limit)
+    /// One attempt at `operation` on the lock at `place`; `metadata` is what a write is to leave.
+    pub(crate) fn attempt(
+        &self,
+        place: &Place,
+        operation: Operation,
+        metadata: Option<&Metadata>,
+        limit: Duration,
+    ) -> Exchange {
+        rest::attempt(&self.0.transport, &self.0.credential, &self.address(place), operation, metadata, limit).0
     }
 
     /// The same, with what the answer tells besides.
@@ -80,7 +95,20 @@ impl Container {
         operation: Operation,
         limit: Duration,
     ) -> (Exchange, Contact) {
-        rest::attempt_and_listen(&self.0.transport, &self.0.credential, &self.address(place), operation, limit)
+        rest::attempt(&self.0.transport, &self.0.credential, &self.address(place), operation, None, limit)
+    }
+
+    /// One attempt at a page of its blobs.
+    #[cfg(feature = "list")]
+    pub(crate) fn list(&self, wanted: &Wanted<'_>, limit: Duration) -> (Exchange, Option<Page>) {
+        let address = self.address_of("", self.as_about());
+        rest::list(&self.0.transport, &self.0.credential, &address, wanted, limit)
+    }
+
+    /// As an error is about it, and not about one of its locks.
+    #[cfg(feature = "list")]
+    pub(crate) fn as_about(&self) -> About {
+        About::Container(self.0.name.as_str().into())
     }
 
     /// What sort of account it is in, if the service tells.
@@ -101,12 +129,16 @@ impl Container {
     }
 
     pub(crate) fn address<'a>(&'a self, place: &'a Place) -> Address<'a> {
+        self.address_of(&place.path, About::from(&place.lock))
+    }
+
+    fn address_of<'a>(&'a self, blob_path: &'a str, about: About) -> Address<'a> {
         Address {
             origin: &self.0.origin,
             container: &self.0.name,
             container_path: &self.0.path,
-            blob_path: &place.path,
-            lock: &place.lock,
+            blob_path,
+            about,
             version: &self.0.version,
         }
     }

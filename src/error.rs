@@ -7,6 +7,7 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::card::Card;
 use crate::lost::Lost;
 
 /// What this crate's functions return.
@@ -14,7 +15,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why something could not be done.
 ///
-/// Match on [`kind`](Error::kind). The text names the lock and says what to do next; the cause, where there is one,
+/// Match on [`kind`](Error::kind). The text names the lock, or the container, and says what to do next; the cause, where there is one,
 /// is the [`source`](StdError::source). `Debug`, which `fn main() -> Result` prints, reads as a sentence with its
 /// causes. No text contains a key, a token or a shared access signature.
 ///
@@ -28,8 +29,32 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub struct Error(Arc<Inner>);
 
 struct Inner {
-    lock: Option<Arc<str>>,
+    about: Option<About>,
     problem: Problem,
+}
+
+/// What an error is about, by its name.
+#[derive(Clone)]
+pub(crate) enum About {
+    Lock(Arc<str>),
+    #[cfg(feature = "list")]
+    Container(Arc<str>),
+}
+
+impl From<&Arc<str>> for About {
+    fn from(lock: &Arc<str>) -> About {
+        About::Lock(lock.clone())
+    }
+}
+
+impl fmt::Display for About {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            About::Lock(name) => write!(f, "lock {name:?}"),
+            #[cfg(feature = "list")]
+            About::Container(name) => write!(f, "container {name:?}"),
+        }
+    }
 }
 
 /// What sort of failure an [`Error`] is. `Display` is two or three words, for a line of a log or of a table.
@@ -44,9 +69,13 @@ pub enum ErrorKind {
     Cancelled,
     /// The lock was ours and no longer is.
     LeaseLost,
-    /// A name, a duration, a setting or a connection string cannot be what was meant. Nothing was sent.
+    /// What was seen of the lock is over: another holder's token or card is the last one. Nothing was done.
+    Outdated,
+    /// A name, a duration, a setting or a connection string cannot be what was meant. Nothing was sent, or what was begun
+    /// is undone.
     InvalidInput,
-    /// The container does not exist, and creating it was switched off; or there is no such lock to break.
+    /// The container does not exist, and creating it was switched off; or there is no such lock to break, or no such
+    /// container to list.
     NotFound,
     /// The credential is known, but lacks a right; or the account refuses this network or this sort of key.
     PermissionDenied,
@@ -71,6 +100,7 @@ impl fmt::Display for ErrorKind {
             ErrorKind::TimedOut => "timed out",
             ErrorKind::Cancelled => "cancelled",
             ErrorKind::LeaseLost => "lease lost",
+            ErrorKind::Outdated => "outdated",
             ErrorKind::InvalidInput => "invalid input",
             ErrorKind::NotFound => "not found",
             ErrorKind::PermissionDenied => "permission denied",
@@ -106,12 +136,14 @@ impl fmt::Display for ServiceAnswer {
 
 #[derive(thiserror::Error)]
 enum Problem {
-    #[error("somebody else holds it; try again later, or wait for it")]
-    Busy,
-    #[error("not obtained within {0:?}")]
-    TimedOut(Duration, #[source] Option<Error>),
-    #[error("the wait was cancelled")]
-    Cancelled(#[source] Option<Error>),
+    #[error("somebody else holds it; try again later, or wait for it{}", of(.card))]
+    Busy { card: Option<Arc<Card>> },
+    #[error("not obtained within {waited:?}{}", of(.card))]
+    TimedOut { waited: Duration, card: Option<Arc<Card>>, source: Option<Error> },
+    #[error("the wait was cancelled{}", of(.card))]
+    Cancelled { card: Option<Arc<Card>>, source: Option<Error> },
+    #[error("it is another one's by now; nothing was done")]
+    Outdated,
     #[error("lost: {0}; stop the work that it guarded")]
     Lost(Lost),
     #[error("{0}")]
@@ -136,15 +168,20 @@ enum Problem {
     NoRandomness(getrandom::Error),
 }
 
+/// The last card that was seen, as the end of a sentence.
+fn of(card: &Option<Arc<Card>>) -> String {
+    card.as_ref().map(|card| format!("; the last card left: {card}")).unwrap_or_default()
+}
+
 type AnyError = Box<dyn StdError + Send + Sync>;
 
 impl Error {
     fn new(problem: Problem) -> Error {
-        Error(Arc::new(Inner { lock: None, problem }))
+        Error(Arc::new(Inner { about: None, problem }))
     }
 
-    fn about(lock: &Arc<str>, problem: Problem) -> Error {
-        Error(Arc::new(Inner { lock: Some(lock.clone()), problem }))
+    fn about(about: impl Into<About>, problem: Problem) -> Error {
+        Error(Arc::new(Inner { about: Some(about.into()), problem }))
     }
 
     pub(crate) fn input(text: impl Into<String>) -> Error {
@@ -173,16 +210,31 @@ impl Error {
         Error::new(Problem::NoRandomness(source))
     }
 
-    pub(crate) fn busy(lock: &Arc<str>) -> Error {
-        Error::about(lock, Problem::Busy)
+    pub(crate) fn busy(lock: &Arc<str>, card: Option<Arc<Card>>) -> Error {
+        Error::about(lock, Problem::Busy { card })
     }
 
-    pub(crate) fn timed_out(lock: &Arc<str>, waited: Duration, last: Option<Error>) -> Error {
-        Error::about(lock, Problem::TimedOut(waited, last))
+    pub(crate) fn timed_out(
+        lock: &Arc<str>,
+        waited: Duration,
+        card: Option<Arc<Card>>,
+        source: Option<Error>,
+    ) -> Error {
+        Error::about(lock, Problem::TimedOut { waited, card, source })
     }
 
-    pub(crate) fn cancelled(lock: &Arc<str>, last: Option<Error>) -> Error {
-        Error::about(lock, Problem::Cancelled(last))
+    pub(crate) fn cancelled(lock: &Arc<str>, card: Option<Arc<Card>>, source: Option<Error>) -> Error {
+        Error::about(lock, Problem::Cancelled { card, source })
+    }
+
+    /// Nothing was heard of a mark in time.
+    pub(crate) fn not_marked(lock: &Arc<str>) -> Error {
+        let hint = "no word of the mark, which may be left or not; look, or leave it again";
+        Error::no_answer(lock, ErrorKind::Unavailable, "write to the lock's metadata", hint, None)
+    }
+
+    pub(crate) fn outdated(lock: &Arc<str>) -> Error {
+        Error::about(lock, Problem::Outdated)
     }
 
     pub(crate) fn lost(lock: &Arc<str>, lost: Lost) -> Error {
@@ -211,26 +263,26 @@ impl Error {
     }
 
     pub(crate) fn refused(
-        lock: &Arc<str>,
+        about: impl Into<About>,
         kind: ErrorKind,
         doing: &'static str,
         answer: ServiceAnswer,
         hint: impl Into<String>,
     ) -> Error {
-        Error::about(lock, Problem::Refused { kind, doing, answer, hint: hint.into() })
+        Error::about(about, Problem::Refused { kind, doing, answer, hint: hint.into() })
     }
 
     pub(crate) fn no_answer(
-        lock: &Arc<str>,
+        about: impl Into<About>,
         kind: ErrorKind,
         doing: &'static str,
         hint: impl Into<String>,
         source: Option<AnyError>,
     ) -> Error {
-        Error::about(lock, Problem::NoAnswer { kind, doing, hint: hint.into(), source })
+        Error::about(about, Problem::NoAnswer { kind, doing, hint: hint.into(), source })
     }
 
-    /// What `Debug` says, without the name of the lock.
+    /// What `Debug` says, without the name of what it is about.
     pub(crate) fn sentence(&self) -> String {
         let mut text = self.0.problem.to_string();
         let mut source = self.source();
@@ -248,9 +300,10 @@ impl Error {
     /// What sort of failure this is.
     pub fn kind(&self) -> ErrorKind {
         match &self.0.problem {
-            Problem::Busy => ErrorKind::WouldBlock,
-            Problem::TimedOut(..) => ErrorKind::TimedOut,
-            Problem::Cancelled(_) => ErrorKind::Cancelled,
+            Problem::Busy { .. } => ErrorKind::WouldBlock,
+            Problem::TimedOut { .. } => ErrorKind::TimedOut,
+            Problem::Cancelled { .. } => ErrorKind::Cancelled,
+            Problem::Outdated => ErrorKind::Outdated,
             Problem::Lost(_) => ErrorKind::LeaseLost,
             Problem::Input(_) => ErrorKind::InvalidInput,
             Problem::NoCredential(_) => ErrorKind::Credential,
@@ -268,9 +321,24 @@ impl Error {
         }
     }
 
+    /// The card that was seen last by a wait that did not get the lock: whose turn it was then, if all who use the lock
+    /// [leave cards](crate::locker::Builder::card).
+    pub fn last_card(&self) -> Option<&Card> {
+        match &self.0.problem {
+            Problem::Busy { card } | Problem::TimedOut { card, .. } | Problem::Cancelled { card, .. } => {
+                card.as_deref()
+            }
+            _ => None,
+        }
+    }
+
     /// The name of the lock that this is about, if it is about one.
     pub fn lock_name(&self) -> Option<&str> {
-        self.0.lock.as_deref()
+        match self.0.about.as_ref()? {
+            About::Lock(name) => Some(name),
+            #[cfg(feature = "list")]
+            About::Container(_) => None,
+        }
     }
 
     /// The HTTP status of the service's refusal, if there was one.
@@ -292,9 +360,9 @@ impl Error {
     fn answer(&self) -> Option<&ServiceAnswer> {
         match &self.0.problem {
             Problem::Refused { answer, .. } => Some(answer),
-            Problem::TimedOut(_, Some(last)) | Problem::Cancelled(Some(last)) | Problem::NotReleased(_, Some(last)) => {
-                last.answer()
-            }
+            Problem::TimedOut { source: Some(last), .. }
+            | Problem::Cancelled { source: Some(last), .. }
+            | Problem::NotReleased(_, Some(last)) => last.answer(),
             _ => None,
         }
     }
@@ -306,8 +374,8 @@ impl RefUnwindSafe for Error {}
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(lock) = &self.0.lock {
-            write!(f, "lock {lock:?}: ")?;
+        if let Some(about) = &self.0.about {
+            write!(f, "{about}: ")?;
         }
         write!(f, "{}", self.0.problem)
     }
@@ -315,8 +383,8 @@ impl fmt::Display for Error {
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(lock) = &self.0.lock {
-            write!(f, "lock {lock:?}: ")?;
+        if let Some(about) = &self.0.about {
+            write!(f, "{about}: ")?;
         }
         f.write_str(&self.sentence())
     }
@@ -345,6 +413,7 @@ impl From<Error> for io::Error {
             ErrorKind::NotFound => io::ErrorKind::NotFound,
             ErrorKind::PermissionDenied | ErrorKind::Credential => io::ErrorKind::PermissionDenied,
             ErrorKind::LeaseLost
+            | ErrorKind::Outdated
             | ErrorKind::ClockSkew
             | ErrorKind::Untrusted
             | ErrorKind::Unavailable
@@ -381,6 +450,7 @@ mod tests {
             TimedOut => "timed out",
             Cancelled => "cancelled",
             LeaseLost => "lease lost",
+            Outdated => "outdated",
             InvalidInput => "invalid input",
             NotFound => "not found",
             PermissionDenied => "permission denied",
@@ -408,7 +478,7 @@ mod tests {
             "nothing listens at 127.0.0.1:10000",
             Some(Box::new(io)),
         );
-        let error = Error::timed_out(&lock(), Duration::from_secs(10), Some(last));
+        let error = Error::timed_out(&lock(), Duration::from_secs(10), None, Some(last));
         assert_eq!(
             format!("{error:?}"),
             "lock \"nightly\": not obtained within 10s: could not acquire the lease: nothing listens at \
@@ -421,7 +491,7 @@ mod tests {
     fn an_answer_shows_through_the_error_that_wraps_it() {
         let answer = ServiceAnswer { status: 503, code: Some("ServerBusy".into()), request_id: Some("r-1".into()) };
         let last = Error::refused(&lock(), ErrorKind::Unavailable, "renew the lease", answer, "the service is busy");
-        let error = Error::timed_out(&lock(), Duration::from_secs(1), Some(last));
+        let error = Error::timed_out(&lock(), Duration::from_secs(1), None, Some(last));
         assert_eq!(error.http_status(), Some(503));
         assert_eq!(error.service_code(), Some("ServerBusy"));
         assert_eq!(error.request_id(), Some("r-1"));
@@ -430,7 +500,7 @@ mod tests {
 
     #[test]
     fn it_becomes_an_io_error_and_stays_inside() {
-        let error: io::Error = Error::busy(&lock()).into();
+        let error: io::Error = Error::busy(&lock(), None).into();
         assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
         let inside = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()).unwrap();
         assert_eq!(inside.kind(), ErrorKind::WouldBlock);

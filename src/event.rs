@@ -7,7 +7,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use crate::card::Card;
 use crate::error::{Error, Result};
+use crate::fencing::FencingToken;
 use crate::lost::Lost;
 use crate::sync::{Condvar, Mutex, MutexGuard, thread};
 
@@ -21,11 +23,13 @@ const QUEUE: usize = 256;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Event {
-    /// Somebody else has the lock, and it is being waited for. Once per wait.
+    /// Somebody else has the lock, and it is being waited for. When a wait begins, and whenever another card is seen.
     #[non_exhaustive]
     Waiting {
         /// The lock's name.
         lock: Arc<str>,
+        /// The last card left, once it was seen: the holder's, if all who use the lock leave cards.
+        card: Option<Card>,
     },
     /// A passing failure on the way to the lock; it is tried again.
     #[non_exhaustive]
@@ -42,6 +46,17 @@ pub enum Event {
         lock: Arc<str>,
         /// For how long, unless it is renewed.
         left: Duration,
+        /// The fencing token, with [`fencing`](crate::locker::Builder::fencing).
+        fencing_token: Option<FencingToken>,
+    },
+    /// The card could not be left, and the lock is held without; or the fencing token could not be taken, and the lock is
+    /// released.
+    #[non_exhaustive]
+    NotWritten {
+        /// The lock's name.
+        lock: Arc<str>,
+        /// Why not.
+        error: Error,
     },
     /// The lock stays ours.
     #[non_exhaustive]
@@ -106,9 +121,18 @@ pub enum Event {
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Event::Waiting { lock } => write!(f, "lock {lock:?}: waiting, somebody else holds it"),
+            Event::Waiting { lock, card: None } => write!(f, "lock {lock:?}: waiting, somebody else holds it"),
+            Event::Waiting { lock, card: Some(card) } => {
+                write!(f, "lock {lock:?}: waiting, somebody else holds it; the last card left: {card}")
+            }
             Event::Retrying { error, .. } => write!(f, "{error:?}; trying again"),
-            Event::Acquired { lock, left } => write!(f, "lock {lock:?}: acquired, ours for {left:.1?}"),
+            Event::Acquired { lock, left, fencing_token: None } => {
+                write!(f, "lock {lock:?}: acquired, ours for {left:.1?}")
+            }
+            Event::Acquired { lock, left, fencing_token: Some(token) } => {
+                write!(f, "lock {lock:?}: acquired, ours for {left:.1?}, with fencing token {token}")
+            }
+            Event::NotWritten { error, .. } => write!(f, "{error:?}"),
             Event::Renewed { lock, left } => write!(f, "lock {lock:?}: renewed, ours for {left:.1?}"),
             Event::RenewalFailed { left, error, .. } => write!(f, "{error:?}; ours for {left:.1?}, trying again"),
             Event::CredentialFailing { left, error, .. } => {
@@ -225,7 +249,7 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(60);
 
     fn waiting(name: &str) -> Event {
-        Event::Waiting { lock: name.into() }
+        Event::Waiting { lock: name.into(), card: None }
     }
 
     #[test]

@@ -25,20 +25,26 @@
 //! | lapsed | lost, and the guard is not dropped yet |
 //! | leave | the caller wants the lock no more: it unlocks, drops the guard, or gives up waiting |
 //! | undo | release what may have been taken, for a caller who did not get it |
+//! | write | leave a fencing token, a card or a mark in the metadata of the lock's blob, under our lease |
+//! | version | what the service calls an ETag: the lock's blob between two writes |
 //! | one-shot | a call of `AzureMutex`: ends after the first thing done, and leaves the lease to the caller |
 
 use std::time::Duration;
 
 use crate::clock::Moment;
+use crate::fencing::{Blob, FencingToken, Second};
 use crate::lease::{LeaseId, Lost, Term};
 use crate::rest::{Applied, Operation, Outcome};
 use crate::retry::{self, Policy};
+
+use self::write::{Progress, Todo, Unwritten, Wish, Writer, Written};
 
 pub(crate) mod call;
 pub(crate) mod caller;
 pub(crate) mod carry;
 #[cfg(test)]
 mod tests;
+pub(crate) mod write;
 
 /// The last try of a wait with a deadline is made at least this long before it.
 const LAST_TRY: Duration = Duration::from_millis(250);
@@ -56,7 +62,18 @@ pub(crate) struct Settings {
     pub(crate) first_pause: Duration,
     pub(crate) longest_pause: Duration,
     pub(crate) create_container: bool,
+    pub(crate) leaves: Leaves,
     pub(crate) policy: Policy,
+}
+
+/// What a holder leaves in the metadata of the lock's blob.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Leaves {
+    /// It takes a fencing token, or does not hold the lock.
+    pub(crate) token: bool,
+    pub(crate) card: bool,
+    /// Others' metadata may come back with their names in lower case.
+    pub(crate) lower_cases: bool,
 }
 
 /// How long to wait for a lock that somebody else has.
@@ -72,8 +89,8 @@ pub(crate) enum Wait {
 pub(crate) enum Input {
     /// Nothing but time: the first step, the end of a sleep, or after something was told.
     Go,
-    /// What came of the request of the last step, and when it was sent.
-    Answer { sent: Moment, outcome: Outcome },
+    /// What came of the request of the last step, when it was sent, and what its answer tells of the lock's blob.
+    Answer { sent: Moment, outcome: Outcome, blob: Option<Blob> },
     /// The holder was told of the loss already, because the deadline passed unseen by this machine.
     Lapsed(Lost),
 }
@@ -102,6 +119,7 @@ pub(crate) enum Told {
     Granted {
         valid_until: Moment,
         ends: Moment,
+        holder: Holder,
     },
     Renewed {
         valid_until: Moment,
@@ -111,8 +129,20 @@ pub(crate) enum Told {
         left: Duration,
     },
     Lost(Lost),
+    /// The holder's card could not be left, or, if there is to be one, its token.
+    NotLeft(Unwritten),
+    /// What came of a write that was asked for while the lease is ours.
+    Written(Result<Option<FencingToken>, Unwritten>),
     NotObtained(Why),
     Released(Released),
+}
+
+/// What is known of our own tenure besides its times.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Holder {
+    pub(crate) token: Option<FencingToken>,
+    /// When the lock was taken, by the service's clock.
+    pub(crate) since: Option<Second>,
 }
 
 /// Why the lock was not obtained.
@@ -124,6 +154,8 @@ pub(crate) enum Why {
     GivenUp,
     /// By the failure that was met last.
     Failed,
+    /// There is no fencing token.
+    NoToken(Unwritten),
 }
 
 /// How a release ended.
@@ -147,7 +179,36 @@ pub(crate) struct Hold {
     ends: Moment,
     /// A release had no answer, and may have been carried out.
     perhaps_released: bool,
+    /// What the lock's blob is, as far as that is known.
+    blob: Option<Blob>,
+    since: Option<Second>,
+    /// How many writes were planned.
+    plans: u32,
+    /// What is being written while the lease is ours.
+    writing: Option<Writing>,
     state: State,
+}
+
+/// A write under our lease.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
+struct Writing {
+    writer: Writer,
+    purpose: Purpose,
+    /// Its request is under way, and not a renewal.
+    is_asked: bool,
+    /// There is nothing left to write, and it was told so.
+    is_over: bool,
+    rest_until: Moment,
+    failures: u32,
+    failing_since: Option<Moment>,
+}
+
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
+enum Purpose {
+    /// The caller who waits gets the lock after it.
+    Grant { wait: Wait },
+    /// The holder asked for it.
+    Holder,
 }
 
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
@@ -214,12 +275,37 @@ struct Release {
     rest_until: Moment,
     retries: u32,
     failures: u32,
-    /// Nobody asked for it: what was begun is undone.
-    silent: bool,
+    ending: Ending,
     lost: Option<Lost>,
 }
 
+/// What is said when a release has ended.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
+enum Ending {
+    /// How it ended.
+    Told,
+    /// Nothing: nobody asked for it, and what was begun is undone.
+    Silent,
+    /// That the lock was not obtained.
+    NotObtained(Why),
+}
+
 impl Seek {
+    fn new(wait: Wait) -> Seek {
+        Seek {
+            wait,
+            stage: Stage::Next(Ask::Acquire),
+            unsure: false,
+            tried: Moment::PAST,
+            blind: false,
+            told_waiting: false,
+            busy: 0,
+            creations: 0,
+            failures: 0,
+            failing_since: None,
+        }
+    }
+
     /// The service said who has the lock. Only that ends a row of failures; making anew what vanishes does not.
     fn answered(&mut self) {
         self.creations = 0;
@@ -232,19 +318,46 @@ impl Hold {
     /// To get the lock and keep it. `id` is new and random; every acquire of this hold carries it, so that one that
     /// was carried out without our hearing of it can be sent again.
     pub(crate) fn keep(settings: Settings, id: LeaseId, wait: Wait) -> Hold {
-        let seek = Seek {
-            wait,
-            stage: Stage::Next(Ask::Acquire),
-            unsure: false,
-            tried: Moment::PAST,
-            blind: false,
-            told_waiting: false,
-            busy: 0,
-            creations: 0,
+        Hold::new(settings, id, State::Seeking(Seek::new(wait)))
+    }
+
+    /// With what is known of the lock's blob from before.
+    pub(crate) fn knowing(self, blob: Option<Blob>) -> Hold {
+        Hold { blob, ..self }
+    }
+
+    /// To write to the lock's blob under a lease that the caller keeps.
+    pub(crate) fn to_write(
+        settings: Settings,
+        id: LeaseId,
+        valid_until: Moment,
+        ends: Moment,
+        wish: Wish,
+        blob: Option<Blob>,
+    ) -> Hold {
+        let tenure = Tenure { valid_until, renew_at: Moment::NEVER, failures: 0 };
+        let mut hold = Hold { once: true, ends, blob, ..Hold::new(settings, id, State::Held(tenure)) };
+        hold.write(wish);
+        hold
+    }
+
+    /// The holder wants something to be written, after it was told what came of the last such wish. Takes effect at the
+    /// next step.
+    pub(crate) fn write(&mut self, wish: Wish) {
+        self.writing = Some(self.begin_writing(wish, Purpose::Holder));
+    }
+
+    fn begin_writing(&self, wish: Wish, purpose: Purpose) -> Writing {
+        let lower_cases = self.settings.leaves.lower_cases;
+        Writing {
+            writer: Writer::new(self.id, wish, lower_cases, self.since, self.blob, self.plans),
+            purpose,
+            is_asked: false,
+            is_over: false,
+            rest_until: Moment::PAST,
             failures: 0,
             failing_since: None,
-        };
-        Hold::new(settings, id, State::Seeking(seek))
+        }
     }
 
     /// To get a lease without waiting, and leave it to the caller.
@@ -267,17 +380,35 @@ impl Hold {
         perhaps_released: bool,
     ) -> Hold {
         let mut hold = Hold { perhaps_released, ..Hold::of_lease(settings, id, Moment::PAST, ends) };
-        let release = hold.release(Moment::NEVER, hold.settings.policy.retries, false);
+        let release = hold.release(Moment::NEVER, hold.settings.policy.retries, Ending::Told);
         hold.state = State::Releasing(Release { lost, ..release });
         hold
     }
 
     fn new(settings: Settings, id: LeaseId, state: State) -> Hold {
-        Hold { settings, id, once: false, leaving: false, ends: Moment::PAST, perhaps_released: false, state }
+        Hold {
+            settings,
+            id,
+            once: false,
+            leaving: false,
+            ends: Moment::PAST,
+            perhaps_released: false,
+            blob: None,
+            since: None,
+            plans: 0,
+            writing: None,
+            state,
+        }
     }
 
     pub(crate) fn id(&self) -> LeaseId {
         self.id
+    }
+
+    /// What the lock's blob is, as far as that is known.
+    #[cfg(test)]
+    pub(crate) fn blob(&self) -> Option<Blob> {
+        self.blob
     }
 
     /// When the lease ends by itself, if nothing is heard of it any more.
@@ -307,11 +438,12 @@ impl Hold {
     }
 
     fn seeking(&mut self, mut seek: Seek, now: Moment, input: Input, jitter: u32) -> Step {
-        let (Stage::Asked(ask), Input::Answer { sent, outcome }) = (seek.stage, input) else {
+        let (Stage::Asked(ask), Input::Answer { sent, outcome, blob }) = (seek.stage, input) else {
             return self.seek_on(seek, now);
         };
+        self.blob = blob.filter(|blob| blob.content.is_some()).or(self.blob);
         match (ask, outcome) {
-            (Ask::Acquire, Outcome::Leased(id)) if id == self.id => self.granted(seek, now, sent, jitter),
+            (Ask::Acquire, Outcome::Leased(id)) if id == self.id => self.granted(seek, now, sent, blob, jitter),
             (Ask::Acquire, Outcome::Busy) => self.busy(seek, now, jitter),
             (Ask::Look, Outcome::Seen(status)) if status.is_locked() => self.busy(seek, now, jitter),
             (Ask::Look, Outcome::Seen(_)) => {
@@ -392,7 +524,7 @@ impl Hold {
         }
     }
 
-    fn granted(&mut self, mut seek: Seek, now: Moment, sent: Moment, jitter: u32) -> Step {
+    fn granted(&mut self, mut seek: Seek, now: Moment, sent: Moment, blob: Option<Blob>, jitter: u32) -> Step {
         let tenure = self.tenure(sent, jitter);
         if tenure.valid_until <= now {
             // The answer took longer than the lease lasts. The same acquire again starts the lease anew.
@@ -400,11 +532,34 @@ impl Hold {
             return self.stumble(seek, Ask::Acquire, now, None, jitter);
         }
         if self.leaving {
-            self.state = State::Releasing(self.release(self.ends, self.settings.policy.retries, true));
-            return Step::Tell(Told::NotObtained(Why::GivenUp));
+            return self.undo(Why::GivenUp);
+        }
+        self.since = blob.map(|blob| blob.version.date);
+        // What is known of the metadata is true as long as the blob is of that version.
+        let content = self.blob.filter(|known| blob.is_some_and(|blob| blob.version.etag == known.version.etag));
+        self.blob = blob.map(|blob| Blob { content: content.and_then(|known| known.content), ..blob });
+        let Leaves { token, card, .. } = self.settings.leaves;
+        if (token || card) && !self.once {
+            let wish = Wish { token, card: card.then_some(None), mark: false };
+            let writing = self.begin_writing(wish, Purpose::Grant { wait: seek.wait });
+            self.writing = Some(Writing { failures: seek.failures, failing_since: seek.failing_since, ..writing });
+            self.state = State::Held(tenure);
+            return self.step(now, Input::Go, jitter);
         }
         self.state = if self.once { State::Over } else { State::Held(tenure) };
-        Step::Tell(Told::Granted { valid_until: tenure.valid_until, ends: self.ends })
+        self.grant(&tenure, None)
+    }
+
+    fn grant(&self, tenure: &Tenure, token: Option<FencingToken>) -> Step {
+        let holder = Holder { token, since: self.since };
+        Step::Tell(Told::Granted { valid_until: tenure.valid_until, ends: self.ends, holder })
+    }
+
+    /// The lease is ours, and its caller does not get it.
+    fn undo(&mut self, why: Why) -> Step {
+        self.writing = None;
+        self.state = State::Releasing(self.release(self.ends, self.settings.policy.retries, Ending::Silent));
+        Step::Tell(Told::NotObtained(why))
     }
 
     fn tenure(&mut self, sent: Moment, jitter: u32) -> Tenure {
@@ -483,8 +638,8 @@ impl Hold {
         // One release, in case an acquire was carried out, or is before it arrives. More where nothing else would ever
         // free the lock.
         let retries = if self.settings.term == Term::Infinite { self.settings.policy.retries } else { 0 };
-        self.state =
-            if seek.unsure { State::Releasing(self.release(Moment::NEVER, retries, true)) } else { State::Over };
+        let undoing = State::Releasing(self.release(Moment::NEVER, retries, Ending::Silent));
+        self.state = if seek.unsure { undoing } else { State::Over };
         Step::Tell(Told::NotObtained(why))
     }
 
@@ -495,34 +650,169 @@ impl Hold {
         }
         // First of all, so that no answer that comes too late undoes the loss.
         if now >= tenure.valid_until {
-            return self.lose(Lost::Expired);
+            return self.lose(Lost::Expired, now, jitter);
         }
-        if let Input::Answer { sent, outcome } = input {
+        if let Input::Answer { sent, outcome, blob } = input {
+            if let Some(writing) = self.writing.filter(|writing| writing.is_asked) {
+                return self.write_answered(tenure, writing, now, (outcome, blob), jitter);
+            }
             match outcome {
                 Outcome::Leased(id) if id == self.id => {
                     let tenure = self.tenure(sent, jitter);
                     self.state = if self.once { State::Over } else { State::Held(tenure) };
+                    if self.is_untold() {
+                        return self.step(now, Input::Go, jitter);
+                    }
                     return Step::Tell(Told::Renewed { valid_until: tenure.valid_until, ends: self.ends });
                 }
-                Outcome::Leased(_) | Outcome::NotOurs | Outcome::NoLease => return self.lose(Lost::Taken),
-                Outcome::Broken => return self.lose(Lost::Broken),
-                Outcome::NoBlob => return self.lose(Lost::BlobDeleted),
-                Outcome::NoContainer | Outcome::ContainerBeingDeleted => return self.lose(Lost::ContainerDeleted),
+                Outcome::Leased(_) | Outcome::NotOurs | Outcome::NoLease => return self.lose(Lost::Taken, now, jitter),
+                Outcome::Broken => return self.lose(Lost::Broken, now, jitter),
+                Outcome::NoBlob => return self.lose(Lost::BlobDeleted, now, jitter),
+                Outcome::NoContainer | Outcome::ContainerBeingDeleted => {
+                    return self.lose(Lost::ContainerDeleted, now, jitter);
+                }
                 _ => return self.renewal_failed(tenure, now, outcome, jitter),
             }
         }
         if self.leaving {
-            self.state = State::Releasing(self.release(self.ends, self.settings.policy.retries, false));
+            if self.is_untold() {
+                return self.undo(Why::GivenUp);
+            }
+            self.state = State::Releasing(self.release(self.ends, self.settings.policy.retries, Ending::Told));
             return self.step(now, Input::Go, jitter);
         }
-        let limit = self.settings.policy.attempt_limit.min(tenure.valid_until.left(now) / 2);
+        let deadline = self.deadline();
+        if now >= deadline {
+            return self.undo(Why::TimedOut);
+        }
+        let limit = self.settings.policy.attempt_limit.min(tenure.valid_until.left(now) / 2).min(deadline.left(now));
         if now < tenure.renew_at {
-            Step::Sleep { until: tenure.renew_at }
+            match self.writing {
+                Some(writing) => self.write_on(tenure, writing, now, limit),
+                None => Step::Sleep { until: tenure.renew_at },
+            }
         } else if limit < LEAST_LIMIT {
-            Step::Sleep { until: tenure.valid_until }
+            Step::Sleep { until: tenure.valid_until.min(deadline) }
         } else {
             self.ends = self.settings.term.ends(now);
             Step::Send { operation: Operation::Renew { id: self.id }, limit }
+        }
+    }
+
+    /// The lease is ours, and the caller who waits does not know yet.
+    fn is_untold(&self) -> bool {
+        self.writing.is_some_and(|writing| writing.purpose != Purpose::Holder)
+    }
+
+    /// Until when a caller waits who does not know yet that the lease is ours.
+    fn deadline(&self) -> Moment {
+        match self.writing {
+            Some(Writing { purpose: Purpose::Grant { wait: Wait::Until(deadline) }, .. }) => deadline,
+            _ => Moment::NEVER,
+        }
+    }
+
+    /// What comes next of a write under our lease, between two renewals.
+    fn write_on(&mut self, tenure: Tenure, mut writing: Writing, now: Moment, limit: Duration) -> Step {
+        if writing.is_over {
+            self.writing = None;
+            return self.grant(&tenure, None);
+        }
+        let wakes = tenure.renew_at.min(self.deadline());
+        if now < writing.rest_until || limit < LEAST_LIMIT {
+            let until = if limit < LEAST_LIMIT { tenure.valid_until } else { writing.rest_until };
+            return Step::Sleep { until: until.min(wakes) };
+        }
+        let todo = writing.writer.next(now);
+        self.plans = writing.writer.plans();
+        match todo {
+            Ok(Todo::Send(operation)) => {
+                self.writing = Some(Writing { is_asked: true, ..writing });
+                Step::Send { operation, limit }
+            }
+            Ok(Todo::Rest { until }) => {
+                self.writing = Some(writing);
+                Step::Sleep { until: until.min(wakes) }
+            }
+            Err(why) => self.not_written(tenure, writing, why),
+        }
+    }
+
+    fn write_answered(
+        &mut self,
+        tenure: Tenure,
+        mut writing: Writing,
+        now: Moment,
+        (outcome, blob): (Outcome, Option<Blob>),
+        jitter: u32,
+    ) -> Step {
+        writing.is_asked = false;
+        let progress = writing.writer.answered(outcome, blob);
+        self.writing = Some(writing);
+        match progress {
+            Progress::Onwards => self.step(now, Input::Go, jitter),
+            Progress::Done(Written { token, blob }) => {
+                self.blob = blob;
+                self.writing = None;
+                if writing.purpose != Purpose::Holder {
+                    return self.grant(&tenure, token);
+                }
+                self.state = if self.once { State::Over } else { State::Held(tenure) };
+                Step::Tell(Told::Written(Ok(token)))
+            }
+            Progress::Unwritten(Unwritten::Lost(lost)) => self.lose(lost, now, jitter),
+            Progress::Unwritten(why) => self.not_written(tenure, writing, why),
+            Progress::Stumbled { retry_after } => self.write_stumbled(tenure, writing, now, retry_after, jitter),
+        }
+    }
+
+    /// A failure that may pass.
+    fn write_stumbled(
+        &mut self,
+        tenure: Tenure,
+        mut writing: Writing,
+        now: Moment,
+        retry_after: Option<Duration>,
+        jitter: u32,
+    ) -> Step {
+        let policy = &self.settings.policy;
+        writing.failures = writing.failures.saturating_add(1);
+        let since = *writing.failing_since.get_or_insert(now);
+        let pause = policy.pause(writing.failures, retry_after, jitter);
+        let is_worth_it = writing.failures <= policy.retries && pause <= policy.longest_pause;
+        let (patient, pause) = match writing.purpose {
+            // Nobody should wait for the sake of a card.
+            Purpose::Grant { .. } if !self.settings.leaves.token => (false, pause),
+            Purpose::Grant { wait: Wait::Until(_) } => (true, pause),
+            Purpose::Grant { wait: Wait::Forever } => (now.since(since) < policy.patience, pause.min(policy.patience)),
+            _ => (is_worth_it, pause),
+        };
+        if !patient {
+            return self.not_written(tenure, writing, Unwritten::Failed);
+        }
+        writing.rest_until = now.after(pause);
+        self.writing = Some(writing);
+        if writing.purpose == Purpose::Holder { self.step(now, Input::Go, jitter) } else { Step::Tell(Told::Retrying) }
+    }
+
+    fn not_written(&mut self, tenure: Tenure, writing: Writing, why: Unwritten) -> Step {
+        match writing.purpose {
+            Purpose::Holder => {
+                self.writing = None;
+                self.state = if self.once { State::Over } else { State::Held(tenure) };
+                Step::Tell(Told::Written(Err(why)))
+            }
+            Purpose::Grant { .. } if self.settings.leaves.token => {
+                self.writing = None;
+                // Released before the caller hears of it.
+                let ending = Ending::NotObtained(Why::NoToken(why));
+                self.state = State::Releasing(self.release(self.ends, self.settings.policy.retries, ending));
+                Step::Tell(Told::NotLeft(why))
+            }
+            Purpose::Grant { .. } => {
+                self.writing = Some(Writing { is_over: true, ..writing });
+                Step::Tell(Told::NotLeft(why))
+            }
         }
     }
 
@@ -541,26 +831,39 @@ impl Hold {
                 && pause <= self.settings.policy.longest_pause;
         tenure.renew_at = now.after(pause.min(left / 2));
         self.state = if ask_again { State::Held(tenure) } else { State::Over };
+        if let Some(writing) = self.writing.filter(|writing| writing.purpose != Purpose::Holder) {
+            // It stands between the caller and the lock, as a failure of the write does.
+            return self.write_stumbled(tenure, writing, now, retry_after, jitter);
+        }
         Step::Tell(Told::RenewalFailed { left })
     }
 
-    fn lose(&mut self, lost: Lost) -> Step {
+    fn lose(&mut self, lost: Lost, now: Moment, jitter: u32) -> Step {
+        if let Some(Writing { purpose: Purpose::Grant { wait }, failures, failing_since, .. }) = self.writing {
+            // Nobody was told that it is ours, so it is sought again. A renewal may still be on its way.
+            self.writing = None;
+            let seek = Seek { unsure: true, failures, failing_since, ..Seek::new(wait) };
+            return self.stumble(seek, Ask::Acquire, now, None, jitter);
+        }
         self.state = State::Lapsed(lost);
         Step::Tell(Told::Lost(lost))
     }
 
     fn lapsed(&mut self, lost: Lost, now: Moment) -> Step {
+        if self.writing.take().is_some() && !self.once {
+            return Step::Tell(Told::Written(Err(Unwritten::Lost(lost))));
+        }
         if self.leaving {
             // One release, so that a renewal which is still on its way does not revive the lease.
-            let release = Release { lost: Some(lost), ..self.release(Moment::NEVER, 0, false) };
+            let release = Release { lost: Some(lost), ..self.release(Moment::NEVER, 0, Ending::Told) };
             self.state = State::Releasing(release);
             return self.step(now, Input::Go, 0);
         }
         if self.once { Step::End } else { Step::Sleep { until: Moment::NEVER } }
     }
 
-    fn release(&self, ends: Moment, retries: u32, silent: bool) -> Release {
-        Release { until: None, ends, rest_until: Moment::PAST, retries, failures: 0, silent, lost: None }
+    fn release(&self, ends: Moment, retries: u32, ending: Ending) -> Release {
+        Release { until: None, ends, rest_until: Moment::PAST, retries, failures: 0, ending, lost: None }
     }
 
     fn releasing(&mut self, mut release: Release, now: Moment, input: Input, jitter: u32) -> Step {
@@ -574,7 +877,8 @@ impl Hold {
                 _ => None,
             };
             // Where nothing but a release ever frees the lock, one that came before the acquire did must be repeated.
-            let too_early = release.silent && gone == Some(Lost::Taken) && self.settings.term == Term::Infinite;
+            let too_early =
+                release.ending != Ending::Told && gone == Some(Lost::Taken) && self.settings.term == Term::Infinite;
             let retry_after = match (outcome, gone) {
                 (Outcome::Failed { applied, retry_after }, _) => {
                     self.perhaps_released |= applied == Applied::Perhaps;
@@ -607,7 +911,11 @@ impl Hold {
 
     fn released(&mut self, release: Release, how: Released) -> Step {
         self.state = State::Over;
-        if release.silent { Step::End } else { Step::Tell(Told::Released(release.lost.map_or(how, Released::Lost))) }
+        match release.ending {
+            Ending::Told => Step::Tell(Told::Released(release.lost.map_or(how, Released::Lost))),
+            Ending::Silent => Step::End,
+            Ending::NotObtained(why) => Step::Tell(Told::NotObtained(why)),
+        }
     }
 }
 

@@ -23,6 +23,11 @@ impl Kept {
         Kept { valid_until, ends, let_go: false, perhaps_released: false, released: false, lost: None }
     }
 
+    /// Why nothing more can be done with it, if nothing can.
+    pub(crate) fn gone(&self) -> Option<Lost> {
+        self.lost.or(self.let_go.then_some(Lost::Released))
+    }
+
     /// How much longer it is ours.
     pub(crate) fn left(&self, now: Moment) -> Duration {
         if self.let_go || self.lost.is_some() { Duration::ZERO } else { self.valid_until.left(now) }

@@ -2,14 +2,18 @@
 //! stop calling it ours.
 
 use std::fmt;
+use std::num::ParseIntError;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use crate::card::Card;
 use crate::clock::{self, Moment};
 use crate::error::{Error, Result};
+pub use crate::fencing::FencingToken;
 use crate::kept::Kept;
 pub use crate::lost::Lost;
+use crate::metadata::{Known, Metadata};
 use crate::process::Process;
 use crate::random;
 use crate::redact::quoted;
@@ -78,6 +82,10 @@ impl LeaseId {
         Some(LeaseId(bytes))
     }
 
+    pub(crate) fn to_bytes(self) -> [u8; 16] {
+        self.0
+    }
+
     /// Bits to start a pseudo-random sequence with.
     pub(crate) fn seed(&self) -> u64 {
         self.0.iter().fold(0, |seed: u64, byte| seed.rotate_left(11) ^ u64::from(*byte))
@@ -99,6 +107,20 @@ impl FromStr for LeaseId {
                 quoted(text)
             ))
         })
+    }
+}
+
+impl FromStr for FencingToken {
+    type Err = Error;
+
+    /// Reads what `Display` writes.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if it is something else.
+    fn from_str(text: &str) -> Result<FencingToken> {
+        let wrong = |_: ParseIntError| Error::input(format!("a fencing token is a number, not {}", quoted(text)));
+        text.parse().map(FencingToken::new).map_err(wrong)
     }
 }
 
@@ -172,11 +194,14 @@ pub struct Lease {
     pub(crate) term: Term,
     process: Process,
     pub(crate) kept: Kept,
+    pub(crate) token: Option<FencingToken>,
+    /// What is known of the metadata of the lock's blob.
+    pub(crate) known: Option<Known>,
 }
 
 impl Lease {
     pub(crate) fn new(lock: Arc<str>, url: Arc<str>, id: LeaseId, term: Term, kept: Kept) -> Lease {
-        Lease { lock, url, id, term, process: Process::current(), kept }
+        Lease { lock, url, id, term, process: Process::current(), kept, token: None, known: None }
     }
 
     /// Whether this is still the process that took the lease, and not a fork of it.
@@ -198,6 +223,11 @@ impl Lease {
     /// [resumed](crate::AzureMutex::resume) nobody tells what was granted: 15 s, unless it was seen to have no end.
     pub fn duration(&self) -> Option<Duration> {
         self.term.duration()
+    }
+
+    /// The token of [`AzureMutex::fence`](crate::AzureMutex::fence), if that was called.
+    pub fn fencing_token(&self) -> Option<FencingToken> {
+        self.token
     }
 
     /// How much longer the lease is safely ours: its duration, counted from before the last successful request was
@@ -259,11 +289,19 @@ impl Break {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LockStatus {
     state: LockState,
+    token: Option<FencingToken>,
+    card: Option<Card>,
+    mark: Option<String>,
 }
 
 impl LockStatus {
-    pub(crate) fn new(state: LockState) -> LockStatus {
-        LockStatus { state }
+    pub(crate) fn new(state: LockState, metadata: Option<&Metadata>) -> LockStatus {
+        LockStatus {
+            state,
+            token: metadata.and_then(Metadata::token),
+            card: metadata.and_then(Metadata::card),
+            mark: metadata.and_then(Metadata::mark),
+        }
     }
 
     /// In which state the lock was.
@@ -274,6 +312,30 @@ impl LockStatus {
     /// Whether somebody had the lock at that moment.
     pub fn is_locked(&self) -> bool {
         self.state.is_locked()
+    }
+
+    /// The last fencing token that was given out with [`fencing`](crate::locker::Builder::fencing): the holder's, or,
+    /// if nobody has the lock or the holder takes none, that of one before.
+    pub fn fencing_token(&self) -> Option<FencingToken> {
+        self.token
+    }
+
+    /// The last card left. It is the holder's only if all who use the lock leave cards, and somebody has it.
+    pub fn card(&self) -> Option<&Card> {
+        self.card.as_ref()
+    }
+
+    /// Whether the last holder is the one that was `seen`, as far as its token tells, or else its card.
+    pub(crate) fn is_of_holder(&self, seen: &LockStatus) -> bool {
+        match seen.token {
+            Some(token) => self.token == Some(token),
+            None => self.token.is_none() && self.card == seen.card,
+        }
+    }
+
+    /// What a holder left last by [`mark`](crate::LockGuard::mark).
+    pub fn mark(&self) -> Option<&str> {
+        self.mark.as_deref()
     }
 }
 
@@ -355,6 +417,14 @@ mod tests {
         );
         for other in ["x".repeat(100_000), "sv=2021-12-02&sig=c2VjcmV0".to_owned()] {
             assert_eq!(refused(&other).to_string(), format!("{form}what was given"));
+        }
+    }
+
+    #[test]
+    fn a_token_is_read_back_from_its_text() {
+        assert_eq!("17".parse::<FencingToken>().unwrap().get(), 17);
+        for text in ["", "-1", "1.5", "18446744073709551616", "x"] {
+            assert_eq!(text.parse::<FencingToken>().unwrap_err().kind(), crate::ErrorKind::InvalidInput, "{text}");
         }
     }
 

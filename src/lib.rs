@@ -25,8 +25,9 @@
 //! goes on holding what the one held); with clocks that drift by up to 1 % and a service that ends leases up to 2 s early.
 //!
 //! **A lease is not a fence.** Between [`LockGuard::ensure_held`] and the write that follows, the process can be
-//! stopped, and somebody else can take the lock and write. Only the resource itself can refuse the late write: if it
-//! is the locked blob, by [`LockGuard::lease_id`].
+//! stopped, and somebody else can take the lock and write. Only the resource itself can refuse the late write: by the
+//! [`fencing_token`](LockGuard::fencing_token) that came with it, a number that grows with each holder
+//! ([`Builder::fencing`](locker::Builder::fencing)); or, if it is the locked blob, by [`LockGuard::lease_id`].
 //!
 //! A holder that crashes blocks the others for one lease (30 s by default), 2 s and a pause at most; for one lease
 //! more if a packet of its last renewal arrives late. Those who wait get the lock in no particular order, and no
@@ -57,6 +58,13 @@
 //! stop_the_work();
 //! # Ok::<(), azmutex::Error>(())
 //! ```
+//!
+//! # Who has it
+//!
+//! With [`Builder::card`](locker::Builder::card) each holder leaves its name, which [`AzureMutex::inspect`] shows, and
+//! those who wait in vain find in their error ([`Error::last_card`]). [`LockGuard::mark`] leaves a text for whoever comes
+//! next. [`AzureMutex::break_lease`] frees a lock whose holder is known to be gone, and
+//! [`break_lease_if_last`](AzureMutex::break_lease_if_last) does so only if it is still that holder's.
 //!
 //! # The `_` pitfall
 //!
@@ -147,6 +155,7 @@
 //! - `platform-verifier`: https with the operating system's trust store.
 //! - `entra`: tokens of Entra ID instead of keys.
 //! - `emulator`: an in-process Blob service on loopback, for the tests of code that takes locks.
+//! - `list`: `Container::locks`, the locks of a container with their states.
 //! - `cli`: the program `azmutex`, which runs a command under a lock. The library does without it.
 //!
 //! Without either of the first two, an https URL is an error that says so.
@@ -174,6 +183,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod cancel;
+mod card;
 mod clock;
 mod connection_string;
 pub mod container;
@@ -184,14 +194,20 @@ pub mod emulator;
 mod environment;
 mod error;
 pub mod event;
+mod fencing;
 mod guard;
 mod hold;
 mod kept;
 pub mod lease;
 pub mod locker;
+#[cfg(feature = "list")]
+#[cfg_attr(docsrs, doc(cfg(feature = "list")))]
+pub mod locks;
 mod lost;
+mod metadata;
 mod mutex;
 mod names;
+mod notes;
 pub mod preflight;
 mod process;
 mod question;

@@ -1,8 +1,8 @@
 //! A lock, kept alive.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::cancel::Cancel;
@@ -13,11 +13,13 @@ use crate::error::{Error, Result};
 use crate::event::{Event, Observer};
 use crate::guard::LockGuard;
 use crate::hold::caller::{Heard, Limits, Missed, Turn, Waiter};
-use crate::hold::{Hold, Settings, Wait, Why};
-use crate::lease::{DEFAULT_LEASE, LeaseId, Term};
-use crate::mutex::AzureMutex;
+use crate::hold::{Hold, Leaves, Settings, Wait, Why};
+use crate::lease::{Card, DEFAULT_LEASE, LeaseId, Term};
+use crate::metadata::Known;
+use crate::mutex::{self, AzureMutex};
+use crate::notes::Notes;
 use crate::renewal;
-use crate::rest::{self, Exchange, Operation};
+use crate::rest::{self, Exchange, Operation, Outcome};
 use crate::retry;
 use crate::sync::channel::{Receiver, after, never, select};
 use crate::watchdog::{self, Watch};
@@ -50,10 +52,17 @@ pub(crate) struct Inner {
     pub(crate) observer: Option<Arc<Observer>>,
     /// The last row of failures of the credential's that the observer was told of.
     pub(crate) told: AtomicU64,
+    card: Option<Card>,
+    /// What the last hold left in the blob's metadata.
+    known: Mutex<Option<Known>>,
 }
 
 impl Inner {
-    fn attempt(&self, operation: Operation, limit: Duration) -> Exchange {
+    fn known(&self) -> MutexGuard<'_, Option<Known>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn attempt(&self, notes: &Mutex<Notes>, operation: Operation, limit: Duration) -> Exchange {
         // Before the request, which may have the credential renewed, and the failure forgotten.
         if let Some(observer) = &self.observer
             && let Some(Failing { row, left, why }) = self.mutex.container().credential().failing()
@@ -63,7 +72,11 @@ impl Inner {
             let error = rest::not_renewed(lock, why);
             observer.tell(Event::CredentialFailing { lock: lock.clone(), left, error });
         }
-        self.mutex.attempt(operation, limit)
+        let exchange = self.mutex.attempt_noting(notes, operation, limit);
+        if matches!((operation, exchange.outcome), (Operation::Write(_), Outcome::Done)) {
+            *self.known() = lock(notes).known().cloned();
+        }
+        exchange
     }
 }
 
@@ -94,6 +107,8 @@ impl Locker {
             first_pause: FIRST_PAUSE,
             longest_pause: LONGEST_PAUSE,
             drop_limit: DROP_LIMIT,
+            fencing: false,
+            card: None,
             on_event: None,
         }
     }
@@ -104,6 +119,23 @@ impl Locker {
 
     pub(crate) fn settings(&self) -> &Settings {
         &self.0.settings
+    }
+
+    /// The same lock, with an observer.
+    #[cfg(test)]
+    pub(crate) fn observed_by(&self, observer: Arc<Observer>) -> Locker {
+        let Inner { mutex, settings, drop_limit, card, .. } = &*self.0;
+        let (mutex, settings, card) = (mutex.clone(), settings.clone(), card.clone());
+        let (told, known) = (AtomicU64::new(0), Mutex::new(None));
+        Locker(Arc::new(Inner {
+            mutex,
+            settings,
+            drop_limit: *drop_limit,
+            observer: Some(observer),
+            told,
+            card,
+            known,
+        }))
     }
 
     /// The name of the lock.
@@ -197,12 +229,13 @@ impl Locker {
 
     fn obtain(&self, wait: Wait, waited: Duration, cancel: Option<&Cancel>) -> Result<LockGuard> {
         if cancel.is_some_and(Cancel::is_cancelled) {
-            return Err(Error::cancelled(self.0.mutex.lock_name(), None));
+            return Err(Error::cancelled(self.0.mutex.lock_name(), None, None));
         }
-        let inner = self.0.clone();
-        let attempt = move |operation, limit| inner.attempt(operation, limit);
+        let notes = Arc::new(Mutex::new(Notes::new(self.0.card.clone(), None, self.0.known().clone())));
+        let (inner, noted) = (self.0.clone(), notes.clone());
+        let attempt = move |operation, limit| inner.attempt(&noted, operation, limit);
         let cancelled = cancel.map_or_else(never, |cancel| cancel.watched().clone());
-        self.obtain_by(attempt, LeaseId::random()?, wait, waited, &cancelled)
+        self.obtain_by(attempt, LeaseId::random()?, wait, waited, &cancelled, notes)
     }
 
     /// The caller's side of the wait. `attempt` makes one request.
@@ -213,11 +246,14 @@ impl Locker {
         wait: Wait,
         waited: Duration,
         cancelled: &Receiver<()>,
+        notes: Arc<Mutex<Notes>>,
     ) -> Result<LockGuard> {
         let Inner { mutex, settings, drop_limit, observer, .. } = &*self.0;
         let watch = Watch::new(mutex.lock_name().clone(), observer.clone());
         watchdog::watch(&watch)?;
-        let mut worker = renewal::start(Hold::keep(settings.clone(), id, wait), watch.clone(), attempt)?;
+        let known = lock(&notes).known().map(|known| known.blob);
+        let hold = Hold::keep(settings.clone(), id, wait).knowing(known);
+        let mut worker = renewal::start(hold, watch.clone(), attempt)?;
         let (mut waiter, mut cancelled) = (Waiter::new(wait), cancelled.clone());
         loop {
             let until = waiter.until();
@@ -229,9 +265,9 @@ impl Locker {
             };
             match waiter.hear(clock::now(), heard, || watch.check()) {
                 Turn::Listen => {}
-                Turn::Take => {
+                Turn::Take(holder) => {
                     let limits = Limits::new(settings.policy.attempt_limit, *drop_limit);
-                    return Ok(LockGuard::new(id, watch, worker, limits));
+                    return Ok(LockGuard::new(id, watch, worker, limits, holder, notes));
                 }
                 Turn::Leave => {
                     worker.leave();
@@ -243,12 +279,17 @@ impl Locker {
     }
 }
 
+fn lock(notes: &Mutex<Notes>) -> MutexGuard<'_, Notes> {
+    notes.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn not_obtained(lock: &Arc<str>, missed: Missed<Error>, waited: Duration) -> Error {
     match missed {
-        Missed::NotObtained { why: Why::Busy, .. } => Error::busy(lock),
-        Missed::NotObtained { why: Why::TimedOut, failure } => Error::timed_out(lock, waited, failure),
-        Missed::NotObtained { why: Why::GivenUp, failure } => Error::cancelled(lock, failure),
-        Missed::NotObtained { why: Why::Failed, failure } => failure.unwrap_or_else(|| renewal::unexplained(lock)),
+        Missed::NotObtained { why: Why::Busy, card, .. } => Error::busy(lock, card),
+        Missed::NotObtained { why: Why::TimedOut, failure, card } => Error::timed_out(lock, waited, card, failure),
+        Missed::NotObtained { why: Why::GivenUp, failure, card } => Error::cancelled(lock, card, failure),
+        Missed::NotObtained { why: Why::Failed, failure, .. } => failure.unwrap_or_else(|| renewal::unexplained(lock)),
+        Missed::NotObtained { why: Why::NoToken(why), failure, .. } => mutex::unwritten(lock, why, failure),
         Missed::Lost(lost) => Error::lost(lock, lost),
         Missed::Died => Error::thread_died(lock),
     }
@@ -284,6 +325,8 @@ pub struct Builder {
     first_pause: Duration,
     longest_pause: Duration,
     drop_limit: Duration,
+    fencing: bool,
+    card: Option<Card>,
     on_event: Option<Box<dyn FnMut(Event) + Send>>,
 }
 
@@ -316,6 +359,55 @@ impl Builder {
     /// to 2 s.
     pub fn drop_limit(mut self, limit: Duration) -> Self {
         self.drop_limit = limit;
+        self
+    }
+
+    /// Whether to take a [`FencingToken`](crate::lease::FencingToken) with each lock, for
+    /// [`LockGuard::fencing_token`]. Without one the lock is not held. Defaults to `false`.
+    ///
+    /// The token stands in the metadata of the lock's blob. It takes one request more where the blob is as a look or the
+    /// last hold of this locker left it, and two otherwise; and, where the blob was changed in this very second by
+    /// somebody who left no token (its first use, say), a second's wait. The credential needs the rights to read and to
+    /// write the blob.
+    ///
+    /// With blob versioning each token makes a version of the blob, which is stored and costs, until a lifecycle rule
+    /// deletes it (`"actions": {"version": {"delete": {"daysAfterCreationGreaterThan": 1}}}`). With an immutability
+    /// policy it is refused. Deleting the blob, its container, or restoring an old copy does not set the tokens back: they
+    /// contain the service's time, of which is assumed only that it does not go back. What others left in the metadata is
+    /// not overwritten: see [`lower_case_metadata`](crate::container::Builder::lower_case_metadata).
+    ///
+    /// # Errors
+    ///
+    /// `lock` and its like then fail as for any request, when the token cannot be taken, and as follows. In each case the
+    /// lock is released before.
+    ///
+    /// - [`InvalidInput`](crate::ErrorKind::InvalidInput): there are metadata of others.
+    /// - [`Unexpected`](crate::ErrorKind::Unexpected): what stands where the last token should is none, and so not known to
+    ///   be smaller.
+    ///
+    /// ```no_run
+    /// use azmutex::{Container, Locker};
+    ///
+    /// # fn write(_: u64) -> azmutex::Result<()> { Ok(()) }
+    /// let mutex = Container::from_env("locks")?.mutex("nightly-report")?;
+    /// let locker = Locker::builder(mutex).fencing(true).build()?;
+    /// let guard = locker.lock()?;
+    /// if let Some(token) = guard.fencing_token() {
+    ///     write(token.get())?; // refused there if a greater one was seen
+    /// }
+    /// # Ok::<(), azmutex::Error>(())
+    /// ```
+    pub fn fencing(mut self, fencing: bool) -> Self {
+        self.fencing = fencing;
+        self
+    }
+
+    /// Leaves this card with each lock, for those who wait and for [`inspect`](AzureMutex::inspect). In the same request
+    /// as the token with [`fencing`](Builder::fencing), and else in one or two more; what is said there of costs, rights
+    /// and metadata of others holds here, too. If it cannot be left, the lock is held without, and
+    /// [`on_event`](Builder::on_event) is told ([`NotWritten`](Event::NotWritten)).
+    pub fn card(mut self, card: Card) -> Self {
+        self.card = Some(card);
         self
     }
 
@@ -354,10 +446,16 @@ impl Builder {
             first_pause: self.first_pause,
             longest_pause: self.longest_pause,
             create_container: self.mutex.container().creates(),
+            leaves: Leaves {
+                token: self.fencing,
+                card: self.card.is_some(),
+                lower_cases: self.mutex.container().lower_cases(),
+            },
             policy: self.mutex.container().policy().clone(),
         };
-        let (mutex, drop_limit, told) = (self.mutex, self.drop_limit, AtomicU64::new(0));
-        Locker(Arc::new(Inner { mutex, settings, drop_limit, observer, told }))
+        let Builder { mutex, drop_limit, card, .. } = self;
+        let (told, known) = (AtomicU64::new(0), Mutex::new(None));
+        Locker(Arc::new(Inner { mutex, settings, drop_limit, observer, told, card, known }))
     }
 }
 
@@ -395,7 +493,7 @@ mod tests {
         let (cancelled, (done, ended)) = (cancel.cancelled(), bounded(1));
         let wait = move || {
             let id = LeaseId::random().unwrap();
-            let obtained = locker().obtain_by(attempt, id, wait, Duration::from_secs(2), &cancelled);
+            let obtained = locker().obtain_by(attempt, id, wait, Duration::from_secs(2), &cancelled, Arc::default());
             let _ = done.send(obtained.map(drop));
         };
         thread::spawn(wait);
@@ -413,7 +511,7 @@ mod tests {
             }
             let outcome = if requests == 2 { second } else { FAILED };
             let error = (outcome == FAILED).then(|| Error::thread_died(&"job".into()));
-            Exchange { sent: clock::now(), outcome, error }
+            Exchange::new(clock::now(), outcome, error)
         };
         error_of(attempt, Wait::Until(clock::now().after(Duration::from_secs(2))), &Cancel::new())
     }
@@ -425,7 +523,7 @@ mod tests {
         let attempt = move |_, _| {
             let _ = begun.send(());
             let _ = gate.recv();
-            Exchange { sent: clock::now(), outcome: FAILED, error: None }
+            Exchange::new(clock::now(), FAILED, None)
         };
         let cancel = Cancel::new();
         let cancels = cancel.clone();
@@ -449,7 +547,7 @@ mod tests {
             let _ = seen.send(operation);
             let outcome =
                 if let Operation::Acquire { id, .. } = operation { Outcome::Leased(id) } else { Outcome::Done };
-            Exchange { sent, outcome, error: None }
+            Exchange::new(sent, outcome, None)
         };
         assert_eq!(error_of(attempt, Wait::Forever, &cancel).kind(), crate::ErrorKind::Cancelled);
         requests.try_iter().any(|operation| matches!(operation, Operation::Release { .. }))

@@ -1,18 +1,24 @@
 //! A lock, one call at a time.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::clock;
 use crate::container::{self, Container, Place};
-use crate::error::{Error, Result};
-use crate::hold::Settings;
+use crate::error::{Error, ErrorKind, Result};
+use crate::fencing::ETag;
 use crate::hold::call::{Call, Verdict};
 use crate::hold::carry::Act;
-use crate::lease::{Break, Lease, LeaseId, LockState, LockStatus, Lost, Term};
+use crate::hold::write::{Unwritten, Wish};
+use crate::hold::{Leaves, Settings};
+use crate::lease::{Break, Card, FencingToken, Lease, LeaseId, LockState, LockStatus, Lost, Term};
+use crate::metadata::check_mark;
+use crate::notes::Notes;
 use crate::question::{Question, Task};
 use crate::random::Jitter;
 use crate::rest::{Contact, Exchange, Operation, Outcome};
+
+const WRITING: &str = "write to the lock's metadata";
 
 /// One named lock: the lease of one blob. Each method talks to the service, and nothing runs behind it.
 ///
@@ -215,11 +221,130 @@ impl AzureMutex {
     /// have been broken, and somebody else may have the lock already: it is not repeated, since that would hit them.
     /// [`inspect`](AzureMutex::inspect) before you break again.
     pub fn break_lease(&self, how: Break) -> Result<Duration> {
-        match self.ask(Operation::Break { period: how.period()? })? {
-            (Outcome::Breaking(left), _) => Ok(left),
-            (Outcome::NoLease, _) => Ok(Duration::ZERO),
+        self.break_only(how, None)
+    }
+
+    /// As [`break_lease`](AzureMutex::break_lease), but only if the last holder is still the one that was `seen`: by its
+    /// fencing token, or, where none is in use, by its card. For operators, whose screen may be old. A look, and a break
+    /// of the very version of the blob that it showed.
+    ///
+    /// Between the grant of a lock and the write of its token or card the old ones are still the last, so **a holder who
+    /// gets the lock in that moment is hit**, as it is by [`break_lease`](AzureMutex::break_lease) at any time.
+    ///
+    /// ```no_run
+    /// use azmutex::lease::Break;
+    ///
+    /// # fn is_dead(_: Option<&azmutex::lease::Card>) -> bool { true }
+    /// let mutex = azmutex::Container::from_env("locks")?.mutex("nightly-report")?;
+    /// let seen = mutex.inspect()?;
+    /// if seen.is_locked() && is_dead(seen.card()) {
+    ///     mutex.break_lease_if_last(&seen, Break::AtExpiry)?;
+    /// }
+    /// # Ok::<(), azmutex::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`Outdated`](crate::ErrorKind::Outdated): another token or card is the last one by now. Nothing was broken.
+    /// - [`InvalidInput`](crate::ErrorKind::InvalidInput): there is neither in what was seen; nothing was sent.
+    /// - Those of [`break_lease`](AzureMutex::break_lease).
+    pub fn break_lease_if_last(&self, seen: &LockStatus, how: Break) -> Result<Duration> {
+        how.period()?;
+        if seen.fencing_token().is_none() && seen.card().is_none() {
+            return Err(Error::input(
+                "neither a fencing token nor a card was seen, so nothing tells that holder from the next one",
+            ));
+        }
+        let notes = Mutex::default();
+        match self.ask_noting(&notes, Operation::Look)? {
+            (Outcome::Seen(state), _) => {
+                let notes = notes.into_inner().unwrap_or_else(PoisonError::into_inner);
+                let known = notes.known().ok_or_else(|| self.failure(None))?;
+                if !LockStatus::new(state, Some(&known.metadata)).is_of_holder(seen) {
+                    return Err(Error::outdated(&self.place.lock));
+                }
+                self.break_only(how, Some(known.blob.version.etag))
+            }
             (_, error) => Err(self.failure(error)),
         }
+    }
+
+    fn break_only(&self, how: Break, only: Option<ETag>) -> Result<Duration> {
+        match self.ask(Operation::Break { period: how.period()?, only })? {
+            (Outcome::Breaking(left), _) => Ok(left),
+            (Outcome::NoLease, _) => Ok(Duration::ZERO),
+            (Outcome::Changed, _) => Err(Error::outdated(&self.place.lock)),
+            (_, error) => Err(self.failure(error)),
+        }
+    }
+
+    /// Takes a [`FencingToken`] for the hold of this lease, which from then on is the
+    /// [`fencing_token`](Lease::fencing_token) of the lease. One or two requests, and the wait that
+    /// [`Builder::fencing`](crate::locker::Builder::fencing) tells of; once for each lease.
+    ///
+    /// ```no_run
+    /// use std::time::Duration;
+    ///
+    /// let mutex = azmutex::Container::from_env("locks")?.mutex("nightly-report")?;
+    /// let mut lease = mutex.acquire(Duration::from_secs(60))?;
+    /// let token = mutex.fence(&mut lease)?;
+    /// # Ok::<(), azmutex::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - Those of [`renew`](AzureMutex::renew) and of [`Builder::fencing`](crate::locker::Builder::fencing). The lease is
+    ///   ours for as long as it was, and has no token.
+    pub fn fence(&self, lease: &mut Lease) -> Result<FencingToken> {
+        let token = self.write(lease, Wish { token: true, ..Wish::default() }, None, None)?;
+        let token = token.ok_or_else(|| self.failure(None))?;
+        lease.token = Some(token);
+        Ok(token)
+    }
+
+    /// Leaves a card, as [`Builder::card`](crate::locker::Builder::card) does, with the lease's token if it has one. One
+    /// or two requests.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`fence`](AzureMutex::fence).
+    pub fn leave_card(&self, lease: &mut Lease, card: &Card) -> Result<()> {
+        let wish = Wish { card: Some(lease.token), ..Wish::default() };
+        self.write(lease, wish, Some(card.clone()), None).map(drop)
+    }
+
+    /// Leaves a mark, as [`LockGuard::mark`](crate::LockGuard::mark) does. One or two requests.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`fence`](AzureMutex::fence), and [`InvalidInput`](crate::ErrorKind::InvalidInput) for a text of more than
+    /// 1,024 bytes.
+    pub fn mark(&self, lease: &mut Lease, text: &str) -> Result<()> {
+        check_mark(text)?;
+        self.write(lease, Wish { mark: true, ..Wish::default() }, None, Some(text.into())).map(drop)
+    }
+
+    fn write(
+        &self,
+        lease: &mut Lease,
+        wish: Wish,
+        card: Option<Card>,
+        mark: Option<Arc<str>>,
+    ) -> Result<Option<FencingToken>> {
+        self.check_lock(lease)?;
+        let known = lease.known.take();
+        let blob = known.as_ref().map(|known| known.blob);
+        let mut call = Call::write(self.settings(lease.term), lease.id, &lease.kept, wish, blob)
+            .map_err(|lost| Error::lost(&self.place.lock, lost))?;
+        let notes = Mutex::new(Notes::new(card, mark, known));
+        let written = self.carry_out_by(&mut call, |operation, limit| self.attempt_noting(&notes, operation, limit));
+        lease.known = notes.into_inner().unwrap_or_else(PoisonError::into_inner).known().cloned();
+        lease.kept = *call.kept();
+        written?;
+        Ok(match call.verdict() {
+            Verdict::Written(token) => *token,
+            _ => None,
+        })
     }
 
     /// Looks at the lock, and neither takes nor makes it. What it saw is over when it is read: for people and
@@ -238,19 +363,27 @@ impl AzureMutex {
     /// The kinds of [`acquire`](AzureMutex::acquire) for a failure or a refusal. A missing lock is no error, but
     /// [`LockState::Missing`]. A blob with more than about a hundred metadata entries cannot be looked at.
     pub fn inspect(&self) -> Result<LockStatus> {
-        match self.ask(Operation::Look)? {
-            (Outcome::Seen(state), _) => Ok(LockStatus::new(state)),
-            (Outcome::NoBlob | Outcome::NoContainer, _) => Ok(LockStatus::new(LockState::Missing)),
+        let notes = Mutex::default();
+        match self.ask_noting(&notes, Operation::Look)? {
+            (Outcome::Seen(state), _) => {
+                let notes = notes.into_inner().unwrap_or_else(PoisonError::into_inner);
+                Ok(LockStatus::new(state, notes.known().map(|known| &*known.metadata)))
+            }
+            (Outcome::NoBlob | Outcome::NoContainer, _) => Ok(LockStatus::new(LockState::Missing, None)),
             (_, error) => Err(self.failure(error)),
         }
     }
 
     fn ask(&self, operation: Operation) -> Result<(Outcome, Option<Error>)> {
+        self.ask_noting(&Mutex::default(), operation)
+    }
+
+    fn ask_noting(&self, notes: &Mutex<Notes>, operation: Operation) -> Result<(Outcome, Option<Error>)> {
         let mut jitter = Jitter::new(LeaseId::random()?.seed());
         let mut question = Question::new(operation, self.container.policy().clone());
         loop {
             match question.next(clock::now(), jitter.next()) {
-                Task::Send { operation, limit } => question.answered(self.attempt(operation, limit)),
+                Task::Send { operation, limit } => question.answered(self.attempt_noting(notes, operation, limit)),
                 Task::Sleep { until } => clock::sleep(until.left(clock::now())),
                 Task::Done(outcome, error) => return Ok((outcome, error)),
             }
@@ -259,10 +392,18 @@ impl AzureMutex {
 
     /// Carries `call` out on this thread, to its end.
     fn carry_out(&self, call: &mut Call<Error>) -> Result<()> {
+        self.carry_out_by(call, |operation, limit| self.attempt(operation, limit))
+    }
+
+    fn carry_out_by(
+        &self,
+        call: &mut Call<Error>,
+        mut attempt: impl FnMut(Operation, Duration) -> Exchange,
+    ) -> Result<()> {
         let mut jitter = Jitter::new(call.id().seed());
         loop {
             match call.next(clock::now(), jitter.next()) {
-                Act::Send { operation, limit } => call.answered(self.attempt(operation, limit)),
+                Act::Send { operation, limit } => call.answered(attempt(operation, limit)),
                 Act::Sleep { until, .. } => clock::sleep(until.left(clock::now())),
                 Act::End => break,
                 // What changes is in the call, and there is nobody else to tell.
@@ -272,7 +413,9 @@ impl AzureMutex {
         let lock = &self.place.lock;
         match call.verdict() {
             Verdict::Done => Ok(()),
-            Verdict::Busy => Err(Error::busy(lock)),
+            Verdict::Busy => Err(Error::busy(lock, None)),
+            Verdict::Written(_) => Ok(()),
+            Verdict::NotWritten { why, failure } => Err(unwritten(lock, *why, failure.clone())),
             Verdict::Lost(lost) => Err(Error::lost(lock, *lost)),
             Verdict::NotReleased { left, failure } => Err(Error::not_released(lock, *left, failure.clone())),
             Verdict::Failed(failure) => Err(self.failure(failure.clone())),
@@ -303,6 +446,7 @@ impl AzureMutex {
             first_pause: policy.first_pause,
             longest_pause: policy.longest_pause,
             create_container: self.container.creates(),
+            leaves: Leaves { lower_cases: self.container.lower_cases(), ..Leaves::default() },
             policy,
         }
     }
@@ -312,7 +456,20 @@ impl AzureMutex {
     }
 
     pub(crate) fn attempt(&self, operation: Operation, limit: Duration) -> Exchange {
-        self.container.attempt(&self.place, operation, limit)
+        self.container.attempt(&self.place, operation, None, limit)
+    }
+
+    /// The same, with what a write is to leave, and what is to be known of the blob's metadata after it.
+    pub(crate) fn attempt_noting(&self, notes: &Mutex<Notes>, operation: Operation, limit: Duration) -> Exchange {
+        let notes = || notes.lock().unwrap_or_else(PoisonError::into_inner);
+        let left = notes().metadata_for(operation);
+        let Ok(left) = left else {
+            // What it was to be made from is not at hand any more.
+            return Exchange::new(clock::now(), Outcome::Changed, None);
+        };
+        let exchange = self.container.attempt(&self.place, operation, left.as_ref(), limit);
+        notes().learn(operation, left, &exchange);
+        exchange
     }
 
     pub(crate) fn place(&self) -> &Place {
@@ -326,6 +483,28 @@ impl AzureMutex {
     pub(crate) fn lock_name(&self) -> &Arc<str> {
         &self.place.lock
     }
+}
+
+/// Why something was not written, and the failure that was why, in words.
+pub(crate) fn unwritten(lock: &Arc<str>, why: Unwritten, failure: Option<Error>) -> Error {
+    let because = match why {
+        Unwritten::Failed => return failure.unwrap_or_else(|| Error::unfitting(lock, WRITING)),
+        Unwritten::Lost(lost) => return Error::lost(lock, lost),
+        Unwritten::UnreadableToken => {
+            "the fencing token in the metadata of its blob (`azmutex_token`) is no number, or the last that there is; \
+             tokens must only grow, so set it right by hand"
+        }
+        Unwritten::OthersMetadata => {
+            "its blob has metadata of others, whose names would come back in lower case; take another name for the lock, or \
+             accept that"
+        }
+        Unwritten::GarbledMetadata => "its blob has metadata of others that could not be written back as they are",
+        Unwritten::NoVersion => "the service's answer does not say of which version its blob is",
+        Unwritten::Clock => "the service's clock is behind the last change of its blob",
+        Unwritten::KeepsChanging => "somebody keeps changing its blob without the lease",
+    };
+    let kind = if why == Unwritten::OthersMetadata { ErrorKind::InvalidInput } else { ErrorKind::Unexpected };
+    Error::no_answer(lock, kind, WRITING, because, None)
 }
 
 #[cfg(test)]

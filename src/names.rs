@@ -60,6 +60,21 @@ pub(crate) fn check_lock(name: &str) -> Result<()> {
     Err(Error::input(format!("{} cannot be a lock's name: it {wrong}", quoted(name))))
 }
 
+/// What a lock's name can begin with.
+#[cfg(feature = "list")]
+pub(crate) fn check_prefix(prefix: &str) -> Result<()> {
+    let wrong = if prefix.encode_utf16().count() > LONGEST_BLOB_NAME {
+        "is longer than 1,024 characters"
+    } else if prefix.contains('\\') {
+        "has a backslash, which the service takes for a slash"
+    } else if prefix.chars().any(char::is_control) {
+        "has a control character"
+    } else {
+        return Ok(());
+    };
+    Err(Error::input(format!("no lock's name begins with {}: it {wrong}", quoted(prefix))))
+}
+
 fn is_forbidden(c: char) -> bool {
     let code = u32::from(c);
     c.is_control() || code == 0xe000 || (0xfdd0..=0xfdef).contains(&code) || code & 0xfffe == 0xfffe

@@ -52,6 +52,18 @@ impl Process {
     }
 }
 
+/// The name of this machine, for people; empty where there is none.
+#[cfg(unix)]
+pub(crate) fn host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// The name of this machine, for people; empty where there is none.
+#[cfg(not(unix))]
+pub(crate) fn host() -> String {
+    std::env::var("COMPUTERNAME").unwrap_or_default()
+}
+
 /// What the last look showed, and when that was. No lock: a fork could find it taken, by a thread that it has not.
 static NAMESPACE: AtomicU64 = AtomicU64::new(UNKNOWN);
 static LOOKED: AtomicU64 = AtomicU64::new(0);

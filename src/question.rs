@@ -1,4 +1,4 @@
-//! One question about a lock, without a lease of ours: a look, or the break of somebody else's lease.
+//! One question about a lock, without a lease of ours: a look, a list, or the break of somebody else's lease.
 
 use std::time::Duration;
 
@@ -60,7 +60,7 @@ impl<F> Question<F> {
         };
         let pause = self.policy.pause(self.failures, retry_after, jitter);
         // A break names no lease: one that was carried out unheard would, repeated, hit the next holder.
-        let is_harmless = applied == Applied::No || self.operation == Operation::Look;
+        let is_harmless = applied == Applied::No || self.operation.is_read();
         let is_worth_it = self.failures <= self.policy.retries && pause <= self.policy.longest_pause;
         Some(pause).filter(|_| is_harmless && is_worth_it)
     }
@@ -98,7 +98,7 @@ mod tests {
             let sent = Task::Send { operation: self.operation, limit: 5 * S };
             assert_eq!(self.question.next(self.now, 0), sent);
             self.requests += 1;
-            self.question.answered(Exchange { sent: self.now, outcome, error: Some(self.requests) });
+            self.question.answered(Exchange::new(self.now, outcome, Some(self.requests)));
         }
 
         #[track_caller]
@@ -128,7 +128,7 @@ mod tests {
     #[test]
     fn a_question_ends_with_the_first_word_of_the_service() {
         for outcome in [Outcome::Breaking(9 * S), Outcome::NoLease, Outcome::Denied, Outcome::NoBlob] {
-            let mut play = Play::of(Operation::Break { period: Some(0) });
+            let mut play = Play::of(Operation::Break { period: Some(0), only: None });
             play.exchange(outcome);
             play.is_done(outcome);
         }
@@ -136,7 +136,7 @@ mod tests {
 
     #[test]
     fn a_break_that_may_have_been_carried_out_is_not_repeated() {
-        let mut play = Play::of(Operation::Break { period: Some(0) });
+        let mut play = Play::of(Operation::Break { period: Some(0), only: None });
         play.exchange(NOT_SENT);
         play.sleeps(200 * MS);
         play.exchange(NO_ANSWER);

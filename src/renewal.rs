@@ -9,10 +9,12 @@ use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::hold::Hold;
 use crate::hold::carry::{Act, Carrier, Notice, Report, Unreleased};
+use crate::hold::write::Wish;
 use crate::lease::Lost;
+use crate::mutex::unwritten;
 use crate::random::Jitter;
 use crate::rest::{Exchange, Operation};
-use crate::sync::channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded, unbounded};
+use crate::sync::channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, unbounded};
 use crate::sync::thread;
 use crate::watchdog::Watch;
 
@@ -23,19 +25,30 @@ const STACK: usize = 512 * 1024;
 #[derive(Debug)]
 pub(crate) struct Worker {
     /// When it is dropped, the thread lets go of the lock.
-    stay: Option<Sender<Stay>>,
+    stay: Option<Sender<Order>>,
     /// Disconnects when the thread has ended, whatever way: its only sender is on that thread's stack.
     pub(crate) reports: Receiver<Report<Error>>,
 }
 
-/// Never sent: the channel says what it has to say by being there.
+/// What the caller's side says to the lock's thread. That it is there, the channel says by itself.
 #[derive(Debug, PartialEq)]
-enum Stay {}
+enum Order {
+    /// The holder's mark is to be written.
+    Mark,
+}
 
 impl Worker {
     /// The lock is not wanted any more.
     pub(crate) fn leave(&mut self) {
         self.stay = None;
+    }
+
+    /// The holder's mark is to be written. To be said again only after a [`Report::Written`].
+    pub(crate) fn mark(&self) {
+        if let Some(stay) = &self.stay {
+            // A thread that has ended says so by its reports.
+            let _ = stay.send(Order::Mark);
+        }
     }
 
     pub(crate) fn has_left(&self) -> bool {
@@ -55,7 +68,7 @@ pub(crate) fn start(
     watch: Arc<Watch>,
     attempt: impl FnMut(Operation, Duration) -> Exchange + Send + 'static,
 ) -> Result<Worker> {
-    let (stay, stays) = bounded(0);
+    let (stay, stays) = unbounded();
     let (sender, reports) = unbounded();
     thread::Builder::new()
         .name("azmutex".into())
@@ -68,7 +81,7 @@ pub(crate) fn start(
 struct Thread {
     carrier: Carrier<Error>,
     watch: Arc<Watch>,
-    stays: Receiver<Stay>,
+    stays: Receiver<Order>,
     reports: Sender<Report<Error>>,
 }
 
@@ -77,8 +90,10 @@ impl Thread {
         let _dies = LoseOnPanic(self.watch.clone());
         let mut jitter = Jitter::new(self.carrier.id().seed());
         loop {
-            if self.stays.try_recv() == Err(TryRecvError::Disconnected) {
-                self.carrier.leave();
+            match self.stays.try_recv() {
+                Ok(order) => self.obey(order),
+                Err(TryRecvError::Disconnected) => self.carrier.leave(),
+                Err(TryRecvError::Empty) => {}
             }
             match self.carrier.next(clock::now(), jitter.next()) {
                 Act::Send { operation, limit } => self.carrier.answered(attempt(operation, limit)),
@@ -101,8 +116,18 @@ impl Thread {
         let pause = until.left(clock::now());
         if !for_leave {
             clock::sleep(pause);
-        } else if let Err(RecvTimeoutError::Disconnected) = self.stays.recv_timeout(pause) {
-            self.carrier.leave();
+            return;
+        }
+        match self.stays.recv_timeout(pause) {
+            Ok(order) => self.obey(order),
+            Err(RecvTimeoutError::Disconnected) => self.carrier.leave(),
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+    }
+
+    fn obey(&mut self, order: Order) {
+        match order {
+            Order::Mark => self.carrier.write(Wish { mark: true, ..Wish::default() }),
         }
     }
 }
@@ -122,9 +147,10 @@ fn event(lock: &Arc<str>, notice: Notice<Error>) -> Event {
     let failure = |failure: Option<Error>| failure.unwrap_or_else(|| unexplained(lock));
     let name = lock.clone();
     match notice {
-        Notice::Waiting => Event::Waiting { lock: name },
+        Notice::Waiting(card) => Event::Waiting { lock: name, card: card.map(Arc::unwrap_or_clone) },
         Notice::Retrying(error) => Event::Retrying { lock: name, error: failure(error) },
-        Notice::Acquired { left } => Event::Acquired { lock: name, left },
+        Notice::Acquired { left, token } => Event::Acquired { lock: name, left, fencing_token: token },
+        Notice::NotLeft { why, failure } => Event::NotWritten { lock: name, error: unwritten(lock, why, failure) },
         Notice::Renewed { left } => Event::Renewed { lock: name, left },
         Notice::RenewalFailed { left, failure: error } => {
             Event::RenewalFailed { lock: name, left, error: failure(error) }
@@ -152,10 +178,11 @@ mod tests {
     use crate::clock::LONGEST_SLEEP;
     use crate::error::ErrorKind;
     use crate::hold::caller::Limits;
-    use crate::hold::{Settings, Wait};
+    use crate::hold::{Holder, Leaves, Settings, Wait};
     use crate::lease::{LeaseId, Term};
     use crate::rest::{Applied, Outcome};
     use crate::retry::Policy;
+    use crate::sync::channel::bounded;
 
     const SECOND: Duration = Duration::from_secs(1);
     /// For what comes at once, however busy the machine is.
@@ -176,13 +203,14 @@ mod tests {
             first_pause: Duration::from_millis(1),
             longest_pause: Duration::from_millis(1),
             create_container: true,
+            leaves: Leaves::default(),
             policy: Policy::default().first_pause(Duration::from_millis(1)),
         };
         let watch = Watch::new("test".into(), None);
         let hold = Hold::keep(settings, LeaseId::random().unwrap(), Wait::Forever);
         let attempt = move |operation, _| {
             let sent = clock::now();
-            Exchange { sent, outcome: answer(operation), error: None }
+            Exchange::new(sent, answer(operation), None)
         };
         (start(hold, watch.clone(), attempt).unwrap(), watch)
     }
@@ -206,7 +234,7 @@ mod tests {
     #[test]
     fn the_lock_is_renewed_until_the_caller_leaves_and_then_released() {
         let (mut worker, watch) = started(obliging);
-        assert!(matches!(next(&worker), Some(Report::Granted)));
+        assert!(matches!(next(&worker), Some(Report::Granted(_))));
         let first = watch.check().unwrap();
         let end = clock::now().after(PATIENCE);
         while watch.check().unwrap() == first {
@@ -226,7 +254,7 @@ mod tests {
             clock::sleep(Duration::from_millis(20));
             obliging(operation)
         });
-        assert!(matches!(next(&worker), Some(Report::Granted)));
+        assert!(matches!(next(&worker), Some(Report::Granted(_))));
         let first = watch.check().unwrap();
         let end = clock::now().after(PATIENCE);
         while watch.check().unwrap() == first {
@@ -247,7 +275,7 @@ mod tests {
             let _ = seen.send(operation);
             obliging(operation)
         });
-        assert!(matches!(next(&worker), Some(Report::Granted)));
+        assert!(matches!(next(&worker), Some(Report::Granted(_))));
         watch.lose(Lost::Broken);
         while operations.try_recv().is_ok() {}
         clock::sleep(Duration::from_millis(300));
@@ -262,7 +290,7 @@ mod tests {
     fn a_caller_who_leaves_as_the_thread_goes_to_sleep_is_noticed_at_once() {
         for _ in 0..3_000 {
             let (mut worker, _watch) = started_with(5 * SECOND, obliging);
-            assert!(matches!(next(&worker), Some(Report::Granted)));
+            assert!(matches!(next(&worker), Some(Report::Granted(_))));
             worker.leave();
             // Shorter than the thread's sleep, which is until its next renewal if nobody wakes it.
             let released = worker.reports.recv_timeout(LONGEST_SLEEP / 2);
@@ -293,9 +321,16 @@ mod tests {
             Operation::Renew { .. } => die(),
             operation => obliging(operation),
         });
-        assert!(matches!(next(&worker), Some(Report::Granted)));
+        assert!(matches!(next(&worker), Some(Report::Granted(_))));
         assert_eq!(watch.listen().recv_timeout(PATIENCE), Ok(Lost::RenewalStopped));
-        let guard = crate::LockGuard::new(LeaseId::random().unwrap(), watch, worker, Limits::new(SECOND, SECOND));
+        let guard = crate::LockGuard::new(
+            LeaseId::random().unwrap(),
+            watch,
+            worker,
+            Limits::new(SECOND, SECOND),
+            Holder::default(),
+            Arc::default(),
+        );
         assert!(!guard.is_held());
         let start = clock::now();
         let error = guard.unlock().unwrap_err();
@@ -322,10 +357,17 @@ mod tests {
             }
             operation => obliging(operation),
         });
-        assert!(matches!(next(&worker), Some(Report::Granted)));
+        assert!(matches!(next(&worker), Some(Report::Granted(_))));
         hangs.recv_timeout(PATIENCE).unwrap();
         let attempt = Duration::from_millis(50);
-        let guard = crate::LockGuard::new(LeaseId::random().unwrap(), watch, worker, Limits::new(attempt, SECOND));
+        let guard = crate::LockGuard::new(
+            LeaseId::random().unwrap(),
+            watch,
+            worker,
+            Limits::new(attempt, SECOND),
+            Holder::default(),
+            Arc::default(),
+        );
         guard.ensure_held().unwrap();
         let start = clock::now();
         let error = guard.unlock().unwrap_err();

@@ -29,7 +29,7 @@ use self::unversioned::NoTunnel;
 /// A connection's buffers. An answer's head must fit: at most 8 KiB of it is metadata.
 pub(crate) const BUFFER: usize = 16 * 1024;
 pub(crate) const LARGEST_HEAD: usize = 32 * 1024;
-/// Of an answer's body no more is read than an error message needs.
+/// Of an answer's body no more is read than an error message needs, unless the request wants more.
 pub(crate) const LARGEST_BODY: u64 = 64 * 1024;
 /// Longer than any renewal interval, so that a renewal finds its connection open.
 const IDLE: Duration = Duration::from_secs(90);
@@ -39,7 +39,7 @@ const IDLE_CONNECTIONS: usize = 64;
 pub(crate) enum Method {
     Head,
     Put,
-    #[cfg(feature = "entra")]
+    #[cfg(any(feature = "entra", feature = "list"))]
     Get,
     #[cfg(feature = "entra")]
     Post,
@@ -50,7 +50,7 @@ impl Method {
         match self {
             Method::Head => "HEAD",
             Method::Put => "PUT",
-            #[cfg(feature = "entra")]
+            #[cfg(any(feature = "entra", feature = "list"))]
             Method::Get => "GET",
             #[cfg(feature = "entra")]
             Method::Post => "POST",
@@ -68,6 +68,10 @@ pub(crate) struct Request {
     /// Without the `?`; may be empty.
     pub(crate) query: String,
     pub(crate) headers: Vec<(&'static str, String)>,
+    /// Further headers, whose names are not ours to choose.
+    pub(crate) metadata: Vec<(String, String)>,
+    /// How much of the answer's body is wanted at most: a longer one is as good as none.
+    pub(crate) largest_body: u64,
     /// Of a POST; nothing else has one.
     #[cfg(feature = "entra")]
     pub(crate) body: String,
@@ -87,6 +91,8 @@ impl Request {
             path: path.to_owned(),
             query: query.to_owned(),
             headers,
+            metadata: Vec::new(),
+            largest_body: LARGEST_BODY,
             #[cfg(feature = "entra")]
             body: String::new(),
         }
@@ -140,11 +146,17 @@ impl Reply {
         self.headers.get_all(name).iter().all(|other| other.as_bytes() == value.as_bytes())
     }
 
+    /// The headers whose names begin like that, without that beginning; `None` for a value that is no text.
+    pub(crate) fn headers_with<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = (&'a str, Option<&'a str>)> {
+        let named = self.headers.iter().map(move |(name, value)| (name.as_str().strip_prefix(prefix), value));
+        named.filter_map(|(name, value)| Some((name?, value.to_str().ok())))
+    }
+
     pub(crate) fn body(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    #[cfg(feature = "entra")]
+    #[cfg(any(feature = "entra", feature = "list"))]
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.body
     }
@@ -314,7 +326,7 @@ impl Transport {
             Method::Head => self.prepare(self.agent.head(&*url), request, limit).call(),
             // With an explicit length of zero: the service refuses a PUT that leaves it out.
             Method::Put => self.prepare(self.agent.put(&*url), request, limit).send_empty(),
-            #[cfg(feature = "entra")]
+            #[cfg(any(feature = "entra", feature = "list"))]
             Method::Get => self.prepare(self.agent.get(&*url), request, limit).call(),
             #[cfg(feature = "entra")]
             Method::Post => self.prepare(self.agent.post(&*url), request, limit).send(&request.body),
@@ -323,7 +335,7 @@ impl Transport {
         let connection = unversioned::sent_on();
         // Read even where it is not needed: an unread body costs the connection. Whatever goes wrong with it, the
         // head has told what there is to know.
-        let body = body.with_config().limit(LARGEST_BODY).read_to_vec().unwrap_or_default();
+        let body = body.with_config().limit(request.largest_body).read_to_vec().unwrap_or_default();
         Ok(Reply { status: head.status.as_u16(), headers: head.headers, body, connection })
     }
 
@@ -335,6 +347,9 @@ impl Transport {
     ) -> RequestBuilder<Body> {
         for (name, value) in &request.headers {
             call = call.header(*name, value);
+        }
+        for (name, value) in &request.metadata {
+            call = call.header(name, value);
         }
         if limit == self.limit { call } else { call.config().timeout_global(Some(limit)).build() }
     }

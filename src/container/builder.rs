@@ -94,6 +94,7 @@ impl Container {
             credential,
             policy: Policy::default(),
             create: true,
+            lower_cases: false,
             allow_http: false,
             version: VERSION.to_owned(),
         }
@@ -112,6 +113,7 @@ pub struct Builder {
     credential: Credential,
     policy: Policy,
     create: bool,
+    lower_cases: bool,
     allow_http: bool,
     version: String,
 }
@@ -214,6 +216,16 @@ impl Builder {
         self
     }
 
+    /// Accept that metadata which others left on a lock's blob are written back with their names in lower case.
+    ///
+    /// A fencing token, a card and a mark are metadata of the lock's blob, and the service takes all of them at once; but
+    /// HTTP libraries tell names in lower case only. So where there are names of others, nothing is written, and the error
+    /// says so, unless this was called. It changes `BuildId` to `buildid`, and no value.
+    pub fn lower_case_metadata(mut self) -> Self {
+        self.lower_cases = true;
+        self
+    }
+
     /// The [version](https://learn.microsoft.com/rest/api/storageservices/versioning-for-the-azure-storage-services) of
     /// the service's interface, a date from `2017-11-09` on: for an Azure Stack Hub, which does not know newer ones than
     /// its own. Defaults to `2021-12-02`.
@@ -251,6 +263,7 @@ impl Builder {
             transport,
             policy: self.policy,
             create: self.create,
+            lower_cases: self.lower_cases,
             version: self.version,
         })))
     }

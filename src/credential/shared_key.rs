@@ -70,7 +70,9 @@ pub(crate) fn string_to_sign(account: &str, request: &Request) -> String {
         text.push('\n');
     }
 
-    let mut own: Vec<_> = request.headers.iter().filter(|(name, _)| name.starts_with("x-ms-")).collect();
+    let named = request.headers.iter().map(|(name, value)| (*name, value));
+    let metadata = request.metadata.iter().map(|(name, value)| (&**name, value));
+    let mut own: Vec<_> = named.chain(metadata).filter(|(name, _)| name.starts_with("x-ms-")).collect();
     own.sort_unstable();
     for (name, value) in own {
         text.push_str(name);

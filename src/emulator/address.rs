@@ -12,6 +12,8 @@ const MOST_SEGMENTS: usize = 254;
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Address {
     pub(crate) account: String,
+    /// Whether the path names the account, and not the host.
+    pub(crate) is_path_style: bool,
     /// Empty where the URL names none.
     pub(crate) container: String,
     /// `None` where the URL names the container itself, or the account.
@@ -25,7 +27,8 @@ impl Address {
         let path = request.path.strip_prefix('/').unwrap_or(&request.path);
         let host = request.header("host").unwrap_or_default();
         let host = host.rsplit_once(':').map_or(host, |(host, _)| host);
-        let (account, path) = match host.strip_suffix(".blob.localhost") {
+        let account_of_host = host.strip_suffix(".blob.localhost");
+        let (account, path) = match account_of_host {
             Some(account) => (account.to_owned(), path),
             None => {
                 let (account, path) = path.split_once('/').unwrap_or((path, ""));
@@ -43,11 +46,18 @@ impl Address {
             let decoded = |text: &str| decoded(&text.replace('+', " "));
             query.push((decoded(name)?.to_ascii_lowercase(), decoded(value)?));
         }
-        Ok(Address { account, container: decoded(container)?, blob, query })
+        let is_path_style = account_of_host.is_none();
+        Ok(Address { account, is_path_style, container: decoded(container)?, blob, query })
     }
 
     pub(crate) fn parameter(&self, name: &str) -> Option<&str> {
         self.query.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The account's URL, at that host.
+    pub(super) fn endpoint(&self, host: &str) -> String {
+        let account = if self.is_path_style { &*self.account } else { "" };
+        format!("http://{host}/{account}")
     }
 
     pub(super) fn check_names(&self) -> Result<(), Code> {

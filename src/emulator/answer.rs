@@ -69,7 +69,7 @@ fn of_refusal(refusal: &Refusal, id: Guid, date: SystemTime) -> Answer {
     answer
 }
 
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for char in text.chars() {
         match char {

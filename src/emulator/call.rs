@@ -54,9 +54,7 @@ pub(super) fn check_headers(request: &HttpRequest, address: &Address) -> Result<
     if let Some(twice) = own.windows(2).find(|pair| pair[0] == pair[1]) {
         return Err(Refusal::header(Code::InvalidHeaderValue, &twice[0], None));
     }
-    // A SAS says itself by which version it is to be understood.
-    let signed = address.parameter("sig").and_then(|_| address.parameter("sv"));
-    match request.header("x-ms-version").or(signed) {
+    match version(request, address) {
         None => Err(Refusal::header(Code::MissingRequiredHeader, "x-ms-version", None)),
         Some(version) if !VERSIONS.contains(&version) => {
             Err(Refusal::header(Code::InvalidHeaderValue, "x-ms-version", Some(version)))
@@ -66,6 +64,12 @@ pub(super) fn check_headers(request: &HttpRequest, address: &Address) -> Result<
         }
         Some(_) => Ok(()),
     }
+}
+
+/// A SAS says itself by which version it is to be understood.
+fn version<'a>(request: &'a HttpRequest, address: &'a Address) -> Option<&'a str> {
+    let signed = || address.parameter("sig").and_then(|_| address.parameter("sv"));
+    request.header("x-ms-version").or_else(signed)
 }
 
 /// What is to be done with a lease.
@@ -86,6 +90,11 @@ impl Call<'_> {
     pub(super) fn is_for_lease(&self) -> bool {
         let is_blob = resource(self.address) == Some(Resource::Blob);
         is_blob && self.request.method == "PUT" && self.address.parameter("comp") == Some("lease")
+    }
+
+    /// Of the interface.
+    pub(super) fn version(&self) -> &str {
+        version(self.request, self.address).unwrap_or_default()
     }
 
     pub(super) fn missing(&self, name: &str) -> Refusal {

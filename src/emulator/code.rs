@@ -45,6 +45,7 @@ pub(crate) enum Code {
     NoAuthenticationInformation,
     NotImplemented,
     OutOfRangeInput,
+    OutOfRangeQueryParameterValue,
     ResourceNotFound,
     SequenceNumberIncrementTooLarge,
     UnauthorizedBlobOverwrite,
@@ -202,6 +203,11 @@ impl Code {
             ),
             Code::NotImplemented => (501, "NotImplemented", "The emulator does not know what this request asks for."),
             Code::OutOfRangeInput => (400, "OutOfRangeInput", "One of the request inputs is out of range."),
+            Code::OutOfRangeQueryParameterValue => (
+                400,
+                "OutOfRangeQueryParameterValue",
+                "One of the query parameters specified in the request URI is outside the permissible range.",
+            ),
             Code::ResourceNotFound => (404, "ResourceNotFound", "The specified resource does not exist."),
             Code::SequenceNumberIncrementTooLarge => (
                 409,

@@ -23,8 +23,9 @@ const ACTION: &str = "x-ms-lease-action";
 /// Of all names that begin so.
 const METADATA: &str = "x-ms-meta-";
 
-/// Beside [`properties::signed`].
+/// Of all operations, beside [`properties::signed`].
 const PARAMETERS: &[&str] = &["comp", "restype", "timeout"];
+const LISTING: &[&str] = &["include", "marker", "maxresults", "prefix"];
 /// Of signatures: what is evaluated.
 const SIGNED: &[&str] = &["se", "ses", "sig", "sip", "sp", "spr", "sr", "srt", "ss", "st", "sv"];
 
@@ -42,7 +43,8 @@ pub(super) fn check(request: &HttpRequest, address: &Address, operation: Operati
     let is_of_service = address.parameter("sr").is_some();
     let is_known = |name: &str| {
         let is_header = is_of_service && properties::signed().any(|own| own == name);
-        PARAMETERS.contains(&name) || SIGNED.contains(&name) || is_header
+        let is_listing = operation == Operation::ListBlobs && LISTING.contains(&name);
+        PARAMETERS.contains(&name) || is_listing || SIGNED.contains(&name) || is_header
     };
     match address.query.iter().find(|(name, _)| !is_known(name)) {
         Some((name, value)) => Err(Refusal::parameter(Code::NotImplemented, name, value)),
@@ -75,6 +77,6 @@ fn headers(operation: Operation) -> &'static [&'static [&'static str]] {
         Operation::RenewLease | Operation::ReleaseLease => &[&[ACTION, LEASE], CONDITIONS],
         Operation::ChangeLease => &[&[ACTION, LEASE, "x-ms-proposed-lease-id"], CONDITIONS],
         Operation::BreakLease => &[&[ACTION, LEASE, "x-ms-lease-break-period"], CONDITIONS],
-        Operation::Other => &[],
+        Operation::ListBlobs | Operation::Other => &[],
     }
 }

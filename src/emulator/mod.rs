@@ -67,8 +67,9 @@
 //!
 //! # What it is not
 //!
-//! It lists nothing, and knows no snapshots, versions, copies, blocks, pages' contents, checksums, tags, tiers, leases
-//! of containers or stored access policies. A request that asks for what it does not know, were it by one header or
+//! It lists the blobs of a container, with their metadata, and nothing else: no containers, and none by a delimiter. It
+//! knows no snapshots, versions, copies, blocks, pages' contents, checksums, tags, tiers, leases of containers or stored
+//! access policies. A request that asks for what it does not know, were it by one header or
 //! parameter, is not carried out: the answer is 501, and names it. A blob, a page blob too, has at most 256 KiB, and
 //! all that is stored 64 MiB. It takes service versions from 2017-07-29 on, and no https.
 
@@ -91,6 +92,7 @@ pub(crate) mod guid;
 pub(crate) mod http;
 mod known;
 mod lease;
+mod listing;
 mod locked;
 mod metadata;
 mod operation;

@@ -10,6 +10,8 @@ pub enum Operation {
     GetContainerProperties,
     /// [Delete Container](https://learn.microsoft.com/rest/api/storageservices/delete-container)
     DeleteContainer,
+    /// [List Blobs](https://learn.microsoft.com/rest/api/storageservices/list-blobs)
+    ListBlobs,
     /// [Put Blob](https://learn.microsoft.com/rest/api/storageservices/put-blob)
     PutBlob,
     /// [Get Blob](https://learn.microsoft.com/rest/api/storageservices/get-blob)
@@ -50,6 +52,7 @@ impl Operation {
         match (resource, method, comp) {
             (Resource::Container, "PUT", None) => Operation::CreateContainer,
             (Resource::Container, "GET" | "HEAD", None | Some("metadata")) => Operation::GetContainerProperties,
+            (Resource::Container, "GET", Some("list")) => Operation::ListBlobs,
             (Resource::Container, "DELETE", None) => Operation::DeleteContainer,
             (Resource::Blob, "PUT", None) => Operation::PutBlob,
             (Resource::Blob, "GET", None) => Operation::GetBlob,
@@ -72,9 +75,10 @@ impl Operation {
 
     pub(super) fn resource(self) -> Resource {
         match self {
-            Operation::CreateContainer | Operation::GetContainerProperties | Operation::DeleteContainer => {
-                Resource::Container
-            }
+            Operation::CreateContainer
+            | Operation::GetContainerProperties
+            | Operation::DeleteContainer
+            | Operation::ListBlobs => Resource::Container,
             _ => Resource::Blob,
         }
     }

@@ -64,6 +64,22 @@ impl Properties {
         }
     }
 
+    /// As a listing has them, with those that are not kept here.
+    pub(super) fn listed(&self) -> [(&'static str, &str); 7] {
+        let [cache_control, disposition, encoding, language, content_type] =
+            self.0.each_ref().map(|value| value.as_deref().unwrap_or_default());
+        let content_type = if content_type.is_empty() { DEFAULT_TYPE } else { content_type };
+        [
+            ("Content-Type", content_type),
+            ("Content-Encoding", encoding),
+            ("Content-Language", language),
+            ("Content-CRC64", ""),
+            ("Content-MD5", ""),
+            ("Cache-Control", cache_control),
+            ("Content-Disposition", disposition),
+        ]
+    }
+
     pub(super) fn len(&self) -> usize {
         self.0.iter().flatten().map(String::len).sum()
     }

@@ -64,7 +64,7 @@ pub(crate) fn check(
         if !field("srt").contains(resource) {
             return Err(Code::AuthorizationResourceTypeMismatch.into());
         }
-    } else if on == Resource::Container {
+    } else if on == Resource::Container && operation != Operation::ListBlobs {
         return Err(Code::AuthorizationFailure.into());
     }
     permitted(operation, field("sp"), field("sv")).ok_or_else(|| Code::AuthorizationPermissionMismatch.into())
@@ -126,6 +126,7 @@ fn permitted(operation: Operation, letters: &str, version: &str) -> Option<Right
         | Operation::GetBlobProperties
         | Operation::GetBlobMetadata
         | Operation::GetContainerProperties => any("r"),
+        Operation::ListBlobs => any("l"),
         Operation::DeleteBlob | Operation::DeleteContainer => any("d"),
         Operation::Other => true,
     };
@@ -274,6 +275,7 @@ mod tests {
         let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
         Address {
             account: "devstoreaccount1".into(),
+            is_path_style: true,
             container: container.into(),
             blob: Some(blob.to_owned()).filter(|blob| !blob.is_empty()),
             query: pairs.map(|(name, value)| (name.to_owned(), decoded(value))).collect(),
@@ -312,10 +314,13 @@ mod tests {
     }
 
     #[test]
-    fn a_service_sas_is_for_blobs_only() {
-        let container = Operation::CreateContainer;
-        assert_eq!(outcome(S1, "locks", container, "2026-01-01"), Err(Code::AuthorizationFailure));
-        assert_eq!(outcome(S2, "locks", container, "2026-01-01"), Err(Code::AuthorizationFailure));
+    fn a_service_sas_is_for_blobs_and_their_listing_only() {
+        let container = |sas, operation| outcome(sas, "locks", operation, "2026-01-01").unwrap_err();
+        assert_eq!(container(S1, Operation::CreateContainer), Code::AuthorizationFailure);
+        assert_eq!(container(S2, Operation::CreateContainer), Code::AuthorizationFailure);
+        assert_eq!(container(S1, Operation::ListBlobs), Code::AuthorizationFailure);
+        assert_eq!(container(S2, Operation::ListBlobs), Code::AuthorizationPermissionMismatch);
+        assert_eq!(outcome(S3, "locks", Operation::ListBlobs, "2026-01-01"), Ok(Right::Full));
     }
 
     #[test]
@@ -325,6 +330,7 @@ mod tests {
             (CreateContainer, "cw"),
             (GetContainerProperties, "r"),
             (DeleteContainer, "d"),
+            (ListBlobs, "l"),
             (GetBlob, "r"),
             (GetBlobProperties, "r"),
             (GetBlobMetadata, "r"),

@@ -1,6 +1,7 @@
 //! Containers and blobs, in memory.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
 use std::time::{Duration, SystemTime};
 
 use super::clock::Moment;
@@ -26,7 +27,8 @@ pub(super) struct Store {
 }
 
 pub(super) struct Container {
-    blobs: HashMap<String, Blob>,
+    /// In the order in which they are listed.
+    blobs: BTreeMap<String, Blob>,
     pub(super) metadata: Metadata,
     pub(super) etag: String,
     pub(super) modified: SystemTime,
@@ -65,6 +67,14 @@ impl Content {
         }
     }
 
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Content::Block(bytes) => bytes.len(),
+            Content::Page { length, .. } => *length,
+            Content::Append => 0,
+        }
+    }
+
     pub(super) fn to_bytes(&self) -> Vec<u8> {
         match self {
             Content::Block(bytes) => bytes.clone(),
@@ -77,6 +87,12 @@ impl Content {
 impl Container {
     pub(super) fn blob(&mut self, name: &str) -> Result<&mut Blob, Code> {
         self.blobs.get_mut(name).ok_or(Code::BlobNotFound)
+    }
+
+    /// All from that name on.
+    pub(super) fn blobs(&self, from: &str) -> impl Iterator<Item = (&str, &Blob)> {
+        let range = (Bound::Included(from), Bound::Unbounded);
+        self.blobs.range::<str, _>(range).map(|(name, blob)| (name.as_str(), blob))
     }
 }
 
@@ -130,7 +146,7 @@ impl Store {
             return Err(Code::ContainerAlreadyExists);
         }
         self.resize(0, OVERHEAD + name.len() + length(&metadata))?;
-        let container = Container { blobs: HashMap::new(), metadata, etag: self.etag(), modified: date };
+        let container = Container { blobs: BTreeMap::new(), metadata, etag: self.etag(), modified: date };
         Ok(self.containers.entry(name.to_owned()).or_insert(container))
     }
 

@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use super::carry::{Act, Carrier, Notice, Report, Unreleased};
+use super::write::{Unwritten, Wish};
 use super::{Hold, Settings, Why};
 use crate::clock::Moment;
+use crate::fencing::{Blob, FencingToken};
 use crate::kept::Kept;
 use crate::lease::{LeaseId, LockState, Lost, Term};
 use crate::rest::{Exchange, Outcome};
@@ -16,6 +18,8 @@ pub(crate) enum Verdict<F> {
     Busy,
     Lost(Lost),
     NotReleased { left: Duration, failure: Option<F> },
+    Written(Option<FencingToken>),
+    NotWritten { why: Unwritten, failure: Option<F> },
     Failed(Option<F>),
 }
 
@@ -52,7 +56,7 @@ impl<F: Clone> Call<F> {
 
     /// To renew a lease that is kept like this; or why there is no way to.
     pub(crate) fn renew(settings: Settings, id: LeaseId, kept: &Kept) -> Result<Call<F>, Lost> {
-        match kept.lost.or(kept.let_go.then_some(Lost::Released)) {
+        match kept.gone() {
             Some(lost) => Err(lost),
             None => Ok(Call::new(Hold::of_lease(settings, id, kept.valid_until, kept.ends), *kept)),
         }
@@ -72,6 +76,21 @@ impl<F: Clone> Call<F> {
         let mut call = Call::new(hold, *kept);
         call.carrier.leave();
         Some(call)
+    }
+
+    /// To write to the lock's blob under a lease that is kept like this; or why there is no way to. `blob` is what that is
+    /// known to be.
+    pub(crate) fn write(
+        settings: Settings,
+        id: LeaseId,
+        kept: &Kept,
+        wish: Wish,
+        blob: Option<Blob>,
+    ) -> Result<Call<F>, Lost> {
+        match kept.gone() {
+            Some(lost) => Err(lost),
+            None => Ok(Call::new(Hold::to_write(settings, id, kept.valid_until, kept.ends, wish, blob), *kept)),
+        }
     }
 
     fn new(hold: Hold, kept: Kept) -> Call<F> {
@@ -124,7 +143,11 @@ impl<F: Clone> Call<F> {
             Report::Released(Err(Unreleased::Failed { left, failure })) => {
                 self.verdict = Verdict::NotReleased { left: *left, failure: failure.clone() };
             }
-            Report::Failing(_) | Report::Recovered | Report::Granted => {}
+            Report::Written(Ok(token)) => self.verdict = Verdict::Written(*token),
+            Report::Written(Err((why, failure))) => {
+                self.verdict = Verdict::NotWritten { why: *why, failure: failure.clone() };
+            }
+            Report::Failing(_) | Report::Recovered | Report::Seen(_) | Report::Granted(_) => {}
         }
     }
 

@@ -1,10 +1,14 @@
 //! The caller's side of a hold: how long a wait, its end, an unlock and a drop take, and what they come to.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::carry::{Report, Unreleased};
-use super::{Wait, Why};
+use super::write::Unwritten;
+use super::{Holder, Wait, Why};
+use crate::card::Card;
 use crate::clock::Moment;
+use crate::fencing::FencingToken;
 use crate::lease::Lost;
 
 /// How long a wait that has ended without the lock lets its thread undo what it began, before it returns. With what
@@ -37,7 +41,7 @@ pub(crate) enum Turn<F> {
     /// Let the lock's thread know that the lock is not wanted any more, and go on listening.
     Leave,
     /// The lock is ours.
-    Take,
+    Take(Holder),
     Return(Missed<F>),
 }
 
@@ -47,6 +51,8 @@ pub(crate) enum Missed<F> {
     NotObtained {
         why: Why,
         failure: Option<F>,
+        /// The last one that was seen.
+        card: Option<Arc<Card>>,
     },
     /// It was lost before its holder could know of it.
     Lost(Lost),
@@ -60,6 +66,7 @@ pub(crate) struct Waiter<F> {
     wait: Wait,
     /// What stands between the caller and an answer of the service.
     failing: Option<F>,
+    card: Option<Arc<Card>>,
     parting: Option<Parting<F>>,
 }
 
@@ -72,7 +79,7 @@ struct Parting<F> {
 
 impl<F: Clone> Waiter<F> {
     pub(crate) fn new(wait: Wait) -> Waiter<F> {
-        Waiter { wait, failing: None, parting: None }
+        Waiter { wait, failing: None, card: None, parting: None }
     }
 
     /// Until when to listen.
@@ -103,12 +110,19 @@ impl<F: Clone> Waiter<F> {
                 self.failing = None;
                 Turn::Listen
             }
-            Heard::Report(Report::Granted) => match check() {
-                Ok(_) => Turn::Take,
+            Heard::Report(Report::Seen(card)) => {
+                self.card = Some(card);
+                Turn::Listen
+            }
+            Heard::Report(Report::Granted(holder)) => match check() {
+                Ok(_) => Turn::Take(holder),
                 Err(lost) => self.part(now, Missed::Lost(lost)),
             },
-            Heard::Report(Report::NotObtained { why, failure }) => self.part(now, Missed::NotObtained { why, failure }),
-            Heard::Report(Report::Released(_)) | Heard::End => self.part(now, Missed::Died),
+            Heard::Report(Report::NotObtained { why, failure }) => {
+                let card = self.card.take();
+                self.part(now, Missed::NotObtained { why, failure, card })
+            }
+            Heard::Report(Report::Written(_) | Report::Released(_)) | Heard::End => self.part(now, Missed::Died),
             Heard::Cancel if matches!(self.wait, Wait::Until(deadline) if now >= deadline) => {
                 self.give_up(now, Why::TimedOut)
             }
@@ -119,8 +133,8 @@ impl<F: Clone> Waiter<F> {
     }
 
     fn give_up(&mut self, now: Moment, why: Why) -> Turn<F> {
-        let failure = self.failing.take();
-        self.part(now, Missed::NotObtained { why, failure })
+        let (failure, card) = (self.failing.take(), self.card.take());
+        self.part(now, Missed::NotObtained { why, failure, card })
     }
 
     fn part(&mut self, now: Moment, missed: Missed<F>) -> Turn<F> {
@@ -138,7 +152,7 @@ impl<F: Clone> Waiter<F> {
             // The same, with its cause.
             (
                 Heard::Report(Report::NotObtained { why: later, failure: cause }),
-                Missed::NotObtained { why, failure },
+                Missed::NotObtained { why, failure, .. },
             ) if later == *why => {
                 *failure = cause;
                 Turn::Listen
@@ -155,6 +169,7 @@ impl<F: Clone> Waiter<F> {
 pub(crate) struct Limits {
     unlock: Duration,
     drop: Duration,
+    mark: Duration,
 }
 
 /// How a holder lets go.
@@ -167,7 +182,9 @@ pub(crate) enum Way {
 impl Limits {
     pub(crate) fn new(attempt: Duration, drop: Duration) -> Limits {
         // A renewal that is under way, and the release with its retries.
-        Limits { unlock: attempt * 3 + SLACK, drop }
+        let unlock = attempt * 3 + SLACK;
+        // A renewal that is under way, a look, and the write with one repetition.
+        Limits { unlock, drop, mark: attempt * 4 + SLACK }
     }
 
     fn of(&self, way: Way) -> Duration {
@@ -226,5 +243,45 @@ impl Farewell {
     /// How long to wait for the observer, after that.
     pub(crate) fn flush(&self, now: Moment) -> Duration {
         FLUSH.min(self.over.left(now))
+    }
+}
+
+/// A holder who waits for what it wants written.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Marking {
+    /// What came of the one before is still to be heard.
+    is_behind: bool,
+    until: Moment,
+}
+
+/// What came of a write, as its holder hears it. `None`: nobody knows.
+pub(crate) type Marked<F> = Option<Result<Option<FencingToken>, (Unwritten, Option<F>)>>;
+
+impl Marking {
+    /// `valid_until`: how long the lock is ours at least.
+    pub(crate) fn new(now: Moment, valid_until: Moment, limits: &Limits, is_behind: bool) -> Marking {
+        Marking { is_behind, until: now.after(limits.mark).min(valid_until) }
+    }
+
+    pub(crate) fn is_behind(&self) -> bool {
+        self.is_behind
+    }
+
+    pub(crate) fn until(&self) -> Moment {
+        self.until
+    }
+
+    /// How it ended, once that is known.
+    pub(crate) fn hear<F>(&mut self, now: Moment, heard: Heard<F>) -> Option<Marked<F>> {
+        match heard {
+            Heard::Report(Report::Written(_)) if self.is_behind => {
+                self.is_behind = false;
+                None
+            }
+            Heard::Report(Report::Written(written)) => Some(Some(written)),
+            Heard::End => Some(Some(Err((Unwritten::Lost(Lost::RenewalStopped), None)))),
+            _ if now >= self.until => Some(None),
+            _ => None,
+        }
     }
 }

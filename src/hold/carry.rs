@@ -2,12 +2,16 @@
 
 use std::collections::VecDeque;
 use std::mem;
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Hold, Input, Released, Step, Told, Why};
+use super::write::{Unwritten, Wish};
+use super::{Hold, Holder, Input, Released, Step, Told, Why};
+use crate::card::Card;
 use crate::clock::{LONGEST_SLEEP, Moment};
+use crate::fencing::FencingToken;
 use crate::lease::{LeaseId, Lost};
-use crate::rest::{Exchange, Operation};
+use crate::rest::{Exchange, Operation, Outcome};
 
 /// What is to be done next. `F` is a failure, for people.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -33,11 +37,25 @@ pub(crate) enum Act<F> {
 /// What an observer is told. A loss is not among it: whoever notices it first tells that.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Notice<F> {
-    Waiting,
+    /// With the last card that was seen.
+    Waiting(Option<Arc<Card>>),
     Retrying(Option<F>),
-    Acquired { left: Duration },
-    Renewed { left: Duration },
-    RenewalFailed { left: Duration, failure: Option<F> },
+    Acquired {
+        left: Duration,
+        token: Option<FencingToken>,
+    },
+    /// The holder's card is not left, or it takes no token.
+    NotLeft {
+        why: Unwritten,
+        failure: Option<F>,
+    },
+    Renewed {
+        left: Duration,
+    },
+    RenewalFailed {
+        left: Duration,
+        failure: Option<F>,
+    },
     Released,
     ReleaseFailed(Unreleased<F>),
 }
@@ -49,7 +67,11 @@ pub(crate) enum Report<F> {
     Failing(Option<F>),
     /// Nothing does any more.
     Recovered,
-    Granted,
+    /// This is the last card that was seen.
+    Seen(Arc<Card>),
+    Granted(Holder),
+    /// What came of a write that the holder asked for.
+    Written(Result<Option<FencingToken>, (Unwritten, Option<F>)>),
     NotObtained {
         why: Why,
         failure: Option<F>,
@@ -77,13 +99,29 @@ pub(crate) struct Carrier<F> {
     error: Option<F>,
     /// The failure that was told last, unless the service has answered since.
     failing: Option<Option<F>>,
+    /// Why there is no token, if a failure is why.
+    no_token: Option<F>,
+    /// The caller was told that it waits.
+    waits: bool,
+    /// The last card that was seen.
+    card: Option<Arc<Card>>,
     /// What is still to be done of what the hold said last.
     due: VecDeque<Act<F>>,
 }
 
 impl<F: Clone> Carrier<F> {
     pub(crate) fn new(hold: Hold) -> Carrier<F> {
-        Carrier { hold, input: Input::Go, left: false, error: None, failing: None, due: VecDeque::new() }
+        Carrier {
+            hold,
+            input: Input::Go,
+            left: false,
+            error: None,
+            failing: None,
+            no_token: None,
+            waits: false,
+            card: None,
+            due: VecDeque::new(),
+        }
     }
 
     pub(crate) fn id(&self) -> LeaseId {
@@ -101,13 +139,29 @@ impl<F: Clone> Carrier<F> {
         }
     }
 
+    /// The holder wants something to be written, after it was told what came of the last such wish.
+    pub(crate) fn write(&mut self, wish: Wish) {
+        self.hold.write(wish);
+    }
+
     /// What came of the last request.
     pub(crate) fn answered(&mut self, exchange: Exchange<F>) {
-        self.input = Input::Answer { sent: exchange.sent, outcome: exchange.outcome };
+        let card = exchange.metadata.as_ref().and_then(|metadata| metadata.card());
+        self.see(card.filter(|_| matches!(exchange.outcome, Outcome::Seen(state) if state.is_locked())));
+        self.input = Input::Answer { sent: exchange.sent, outcome: exchange.outcome, blob: exchange.blob };
         self.error = exchange.error;
         if self.error.is_none() && self.failing.take().is_some() {
             self.due.push_back(Act::Report(Report::Recovered));
         }
+    }
+
+    /// Whoever waits is told of each new card.
+    fn see(&mut self, card: Option<Card>) {
+        let Some(card) = card.filter(|card| self.waits && self.card.as_deref() != Some(card)) else { return };
+        let card = Arc::new(card);
+        self.card = Some(card.clone());
+        self.due.push_back(Act::Report(Report::Seen(card.clone())));
+        self.due.push_back(Act::Notify(Notice::Waiting(Some(card))));
     }
 
     /// Whether the holder's standing could be prolonged, and when that was.
@@ -142,7 +196,10 @@ impl<F: Clone> Carrier<F> {
 
     fn tell(&mut self, told: Told, now: Moment) {
         match told {
-            Told::Waiting => self.due.push_back(Act::Notify(Notice::Waiting)),
+            Told::Waiting => {
+                self.waits = true;
+                self.due.push_back(Act::Notify(Notice::Waiting(None)));
+            }
             Told::Retrying => {
                 let failure = self.error.clone();
                 self.failing = Some(failure.clone());
@@ -150,10 +207,21 @@ impl<F: Clone> Carrier<F> {
                 self.due.push_back(Act::Notify(Notice::Retrying(failure)));
             }
             // Whoever hears of the grant finds that the lock is held.
-            Told::Granted { valid_until, ends } => {
+            Told::Granted { valid_until, ends, holder } => {
+                self.waits = false;
                 self.due.push_back(Act::Grant { valid_until, ends });
-                self.due.push_back(Act::Notify(Notice::Acquired { left: valid_until.left(now) }));
-                self.due.push_back(Act::Report(Report::Granted));
+                let left = valid_until.left(now);
+                self.due.push_back(Act::Notify(Notice::Acquired { left, token: holder.token }));
+                self.due.push_back(Act::Report(Report::Granted(holder)));
+            }
+            Told::NotLeft(why) => {
+                let failure = self.error.clone();
+                self.no_token = failure.clone();
+                self.due.push_back(Act::Notify(Notice::NotLeft { why, failure }));
+            }
+            Told::Written(written) => {
+                let written = written.map_err(|why| (why, self.error.clone()));
+                self.due.push_back(Act::Report(Report::Written(written)));
             }
             Told::Renewed { valid_until, ends } => self.due.push_back(Act::Extend { valid_until, ends }),
             Told::RenewalFailed { left } => {
@@ -166,6 +234,7 @@ impl<F: Clone> Carrier<F> {
                     Why::Busy => None,
                     Why::TimedOut | Why::GivenUp => self.failing.take().flatten(),
                     Why::Failed => self.error.clone(),
+                    Why::NoToken(_) => self.no_token.take(),
                 };
                 self.due.push_back(Act::Report(Report::NotObtained { why, failure }));
             }

@@ -3,8 +3,10 @@
 use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
 
-use super::request::{Operation, REQUEST_ID, RequestId};
+use super::request::{META, Operation, REQUEST_ID, RequestId};
+use crate::fencing::{Blob, ETag, Second, Version};
 use crate::lease::{LeaseId, LockState};
+use crate::metadata::Metadata;
 use crate::retry;
 use crate::transport::{Because, NoAnswer, Reply};
 
@@ -14,7 +16,7 @@ use crate::transport::{Because, NoAnswer, Reply};
 pub(crate) enum Outcome {
     /// Acquired or renewed, under the id that the answer names.
     Leased(LeaseId),
-    /// Released, or created.
+    /// Released, created, or listed.
     Done,
     /// Broken: a new lease can be had after this time.
     Breaking(Duration),
@@ -38,7 +40,9 @@ pub(crate) enum Outcome {
     Denied,
     /// The request can never succeed.
     Refused,
-    /// A look that was answered with what belongs to another request, and so tells nothing.
+    /// The blob is not of the version any more that the request named.
+    Changed,
+    /// A look or a list that was answered with what belongs to another request, and so tells nothing.
     Void,
     /// No answer, or a passing failure. `applied`: the service may have carried the operation out all the same.
     Failed {
@@ -58,7 +62,7 @@ pub(crate) enum Applied {
 pub(crate) fn outcome(operation: Operation, id: Option<&RequestId>, reply: &Reply, now: SystemTime) -> Outcome {
     if !belongs(id, reply) {
         return match operation {
-            Operation::Look => Outcome::Void,
+            operation if operation.is_read() => Outcome::Void,
             _ => Outcome::Failed { applied: Applied::Perhaps, retry_after: None },
         };
     }
@@ -94,6 +98,30 @@ pub(super) fn echoes(id: Option<&RequestId>, reply: &Reply) -> bool {
 /// Whatever answers without a request id is not the service: a portal, a proxy, some other server on that port.
 pub(super) fn is_service(reply: &Reply) -> bool {
     reply.header("x-ms-request-id").is_some()
+}
+
+/// What the answer of that outcome tells of the lock's blob; and the blob's metadata, where it has them all.
+pub(crate) fn blob(
+    operation: Operation,
+    id: Option<&RequestId>,
+    outcome: Outcome,
+    reply: &Reply,
+) -> (Option<Blob>, Option<Metadata>) {
+    let metadata = match (operation, outcome) {
+        (Operation::Look, Outcome::Seen(_)) => Some(Metadata::new(reply.headers_with(META))),
+        (Operation::CreateBlob, Outcome::Done) => Some(Metadata::default()),
+        (Operation::Acquire { .. }, Outcome::Leased(_)) | (Operation::Write(_), Outcome::Done) => None,
+        _ => return (None, None),
+    };
+    let version = version(reply).filter(|_| belongs(id, reply));
+    let content = metadata.as_ref().map(Metadata::content);
+    (version.map(|version| Blob { version, content }), metadata)
+}
+
+fn version(reply: &Reply) -> Option<Version> {
+    let modified = httpdate::parse_http_date(reply.header("last-modified")?).ok()?;
+    let etag = reply.header("etag").filter(|etag| reply.has_no_other("etag", etag))?;
+    Some(Version { etag: ETag::parse(etag)?, modified: Second::of(modified)?, date: Second::of(date_of(reply)?)? })
 }
 
 /// What the service's clock shows.
@@ -142,27 +170,32 @@ fn success(operation: Operation, reply: &Reply) -> Option<Outcome> {
             let id = reply.header("x-ms-lease-id").filter(|id| reply.has_no_other("x-ms-lease-id", id))?;
             LeaseId::parse(id).map(Outcome::Leased)
         }
-        (Operation::Release { .. }, 200) | (Operation::CreateBlob | Operation::CreateContainer, 201) => {
-            Some(Outcome::Done)
-        }
+        (Operation::Release { .. } | Operation::Write(_), 200)
+        | (Operation::CreateBlob | Operation::CreateContainer, 201) => Some(Outcome::Done),
         (Operation::Break { .. }, 202) => {
             let seconds: u32 = reply.header("x-ms-lease-time")?.parse().ok()?;
             Some(Outcome::Breaking(Duration::from_secs(seconds.into())))
         }
         (Operation::Look, 200) => {
-            let state = match (reply.header("x-ms-lease-state")?, reply.header("x-ms-lease-duration")) {
-                ("available", _) => LockState::Available,
-                ("leased", Some("infinite")) => LockState::LeasedForever,
-                ("leased", _) => LockState::Leased,
-                ("expired", _) => LockState::Expired,
-                ("breaking", _) => LockState::Breaking,
-                ("broken", _) => LockState::Broken,
-                _ => return None,
-            };
+            let state = lease_state(reply.header("x-ms-lease-state")?, reply.header("x-ms-lease-duration"))?;
             Some(Outcome::Seen(state))
         }
+        #[cfg(feature = "list")]
+        (Operation::List, 200) => Some(Outcome::Done),
         _ => None,
     }
+}
+
+pub(super) fn lease_state(state: &str, duration: Option<&str>) -> Option<LockState> {
+    Some(match (state, duration) {
+        ("available", _) => LockState::Available,
+        ("leased", Some("infinite")) => LockState::LeasedForever,
+        ("leased", _) => LockState::Leased,
+        ("expired", _) => LockState::Expired,
+        ("breaking", _) => LockState::Breaking,
+        ("broken", _) => LockState::Broken,
+        _ => return None,
+    })
 }
 
 /// The codes that say something definite, from
@@ -182,9 +215,12 @@ fn listed(operation: Operation, status: u16, code: &str) -> Option<Outcome> {
         }
         (409, "LeaseNotPresentWithLeaseOperation") | (412, "LeaseNotPresentWithBlobOperation") => Outcome::NoLease,
         (409, "LeaseIsBrokenAndCannotBeRenewed") => Outcome::Broken,
+        (412, "ConditionNotMet") if matches!(operation, Operation::Write(_) | Operation::Break { .. }) => {
+            Outcome::Changed
+        }
         (401 | 403, _) | (409, "PublicAccessNotPermitted") | (400, "InvalidAuthenticationInfo") => Outcome::Denied,
         (404, "ResourceNotFound")
-        | (409, "InvalidBlobType")
+        | (409, "BlobImmutableDueToPolicy" | "InvalidBlobType")
         | (412, "ConditionNotMet" | "LeaseIdMissing")
         | (
             400,

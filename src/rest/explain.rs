@@ -5,8 +5,10 @@ use std::time::{Duration, SystemTime};
 
 use super::answer::{belongs, date_of, in_body, is_service, service_code};
 use super::request::{Address, Operation, RequestId};
+#[cfg(feature = "list")]
+use crate::credential::Reach;
 use crate::credential::{Credential, NoProof, Proof};
-use crate::error::{Error, ErrorKind, ServiceAnswer};
+use crate::error::{About, Error, ErrorKind, ServiceAnswer};
 use crate::redact::tidy;
 use crate::transport::{Because, NoAnswer, Reply};
 
@@ -30,18 +32,18 @@ pub(crate) struct Asked<'a> {
 
 /// The request could not be made, for want of a proof.
 pub(super) fn unsent(operation: Operation, address: &Address<'_>, no_proof: NoProof) -> Error {
-    without_proof(address.lock, doing(operation), no_proof)
+    without_proof(&address.about, doing(operation), no_proof)
 }
 
 /// The proof that is at hand still serves, but could not be renewed.
 pub(crate) fn not_renewed(lock: &Arc<str>, no_proof: NoProof) -> Error {
-    without_proof(lock, "renew the credential's token", no_proof)
+    without_proof(&lock.into(), "renew the credential's token", no_proof)
 }
 
-fn without_proof(lock: &Arc<str>, doing: &'static str, no_proof: NoProof) -> Error {
+fn without_proof(about: &About, doing: &'static str, no_proof: NoProof) -> Error {
     let NoProof { hint, source, retry_after } = no_proof;
     let kind = if retry_after.is_some() { ErrorKind::Unavailable } else { ErrorKind::Credential };
-    Error::no_answer(lock, kind, doing, hint, source)
+    Error::no_answer(about.clone(), kind, doing, hint, source)
 }
 
 fn doing(operation: Operation) -> &'static str {
@@ -53,6 +55,9 @@ fn doing(operation: Operation) -> &'static str {
         Operation::Look => "look at the lock",
         Operation::CreateBlob => "create the lock's blob",
         Operation::CreateContainer => "create the lock's container",
+        Operation::Write(_) => "write to the lock's metadata",
+        #[cfg(feature = "list")]
+        Operation::List => "list the locks",
     }
 }
 
@@ -66,20 +71,25 @@ fn is_of_https_port(reply: &Reply) -> bool {
 impl Asked<'_> {
     fn right(&self) -> &'static str {
         match self.operation {
-            Operation::Acquire { .. } | Operation::Renew { .. } | Operation::Release { .. } => "write (`w`) blobs",
+            Operation::Acquire { .. } | Operation::Renew { .. } | Operation::Release { .. } | Operation::Write(_) => {
+                "write (`w`) blobs"
+            }
             Operation::Break { .. } => "write (`w`) or delete (`d`) blobs",
             Operation::Look => "read (`r`) blobs",
             Operation::CreateBlob => "create (`c`) or write (`w`) blobs",
             Operation::CreateContainer => "create containers, which of SAS tokens only an account SAS gives",
+            #[cfg(feature = "list")]
+            Operation::List => {
+                "list (`l`) blobs, which of SAS tokens one for the container gives, or an account SAS for containers \
+                 (`srt=c`)"
+            }
         }
     }
 
     /// The error of an answer that is a refusal or a failure.
     pub(super) fn failed(&self, reply: &Reply) -> Error {
-        let code = service_code(reply);
-        let code = code.as_deref();
         let (kind, hint) = if belongs(self.id.as_ref(), reply) {
-            self.explain(reply, code)
+            self.explain(reply, service_code(reply).as_deref())
         } else {
             let hint = format!(
                 "an answer came that belongs to another request; a proxy or a cache before {} repeats old ones",
@@ -87,12 +97,23 @@ impl Asked<'_> {
             );
             (ErrorKind::Unexpected, hint)
         };
+        self.answered(reply, kind, hint)
+    }
+
+    /// The error of a page that cannot be read.
+    #[cfg(feature = "list")]
+    pub(super) fn unreadable(&self, reply: &Reply, wrong: &str) -> Error {
+        let hint = format!("what came from {} {wrong}; is a proxy in between?", self.address.origin);
+        self.answered(reply, ErrorKind::Unexpected, hint)
+    }
+
+    fn answered(&self, reply: &Reply, kind: ErrorKind, hint: String) -> Error {
         let answer = ServiceAnswer {
             status: reply.status,
-            code: code.map(|code| self.tidy(code)),
+            code: service_code(reply).map(|code| self.tidy(&code)),
             request_id: reply.header("x-ms-request-id").map(|id| self.tidy(id)),
         };
-        Error::refused(self.address.lock, kind, doing(self.operation), answer, hint)
+        Error::refused(self.address.about.clone(), kind, doing(self.operation), answer, hint)
     }
 
     /// There was no answer.
@@ -107,7 +128,7 @@ impl Asked<'_> {
             Because::Tls => ErrorKind::Untrusted,
             _ => ErrorKind::Unavailable,
         };
-        Error::no_answer(self.address.lock, kind, doing(self.operation), hint, no_answer.source)
+        Error::no_answer(self.address.about.clone(), kind, doing(self.operation), hint, no_answer.source)
     }
 
     fn explain(&self, reply: &Reply, code: Option<&str>) -> (ErrorKind, String) {
@@ -182,6 +203,11 @@ impl Asked<'_> {
             (403, Some(_)) => {
                 (ErrorKind::PermissionDenied, format!("the service does not allow it to {}", self.right()))
             }
+            #[cfg(feature = "list")]
+            (_, Some("ContainerNotFound")) if self.operation == Operation::List => (
+                ErrorKind::NotFound,
+                format!("there is no container {container:?}; nothing has been locked in it yet, or the name is wrong"),
+            ),
             (_, Some("ContainerNotFound")) => (
                 ErrorKind::NotFound,
                 format!("there is no container {container:?}; create it, or have this program do so"),
@@ -198,6 +224,12 @@ impl Asked<'_> {
             (_, Some("ContainerBeingDeleted")) => (
                 ErrorKind::Unavailable,
                 format!("container {container:?} is being deleted; its name is free again in half a minute or more"),
+            ),
+            (_, Some("BlobImmutableDueToPolicy")) => (
+                ErrorKind::PermissionDenied,
+                "an immutability policy or a legal hold lets nobody write to the lock's blob; put the lock into a \
+                 container without one"
+                    .to_owned(),
             ),
             (_, Some("AccountRequiresHttps")) => {
                 (ErrorKind::PermissionDenied, "the account takes https only; correct the URL".to_owned())
@@ -233,6 +265,11 @@ impl Asked<'_> {
     /// What a SAS says of itself, as far as that is why it was refused.
     fn explain_sas(&self, reply: &Reply, code: &str) -> Option<(ErrorKind, String)> {
         let terms = self.credential.sas_terms()?;
+        #[cfg(feature = "list")]
+        if self.operation == Operation::List && terms.reach == Reach::Blob {
+            let hint = format!("the SAS is for one blob, and lists none; the right is to {}", self.right());
+            return Some((ErrorKind::PermissionDenied, hint)).filter(|_| reply.status == 403);
+        }
         // Azurite says the second of a SAS that is over.
         if matches!(code, "AuthenticationFailed" | "AuthorizationFailure")
             && let Some(hint) = terms.out_of_time(date_of(reply).unwrap_or(self.date))

@@ -2,24 +2,35 @@
 //!
 //! What a lock is, and what to do after an answer, is not known here.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::clock::{self, Moment};
 use crate::credential::{Credential, NoProof};
 use crate::error::Error;
-use crate::transport::{Because, NoAnswer, Reply, Transport};
+use crate::fencing::Blob;
+use crate::metadata::Metadata;
+use crate::transport::{Because, NoAnswer, Reply, Request, Transport};
 
 mod account;
 mod answer;
 pub(crate) mod explain;
+#[cfg(feature = "list")]
+mod listing;
 pub(crate) mod request;
 
 pub(crate) use account::{AccountInfo, account_info};
-#[cfg(test)]
-pub(crate) use answer::outcome;
 pub(crate) use answer::{Applied, Outcome};
+#[cfg(test)]
+pub(crate) use answer::{blob, outcome};
 pub(crate) use explain::{ROLE, SKEW_REFUSED, not_renewed};
-pub(crate) use request::{Address, Operation};
+#[cfg(all(feature = "list", any(test, fuzzing)))]
+pub(crate) use listing::read as read_page;
+#[cfg(feature = "list")]
+pub(crate) use listing::{Listed, Page};
+#[cfg(feature = "list")]
+pub(crate) use request::Wanted;
+pub(crate) use request::{Address, Operation, Write};
 
 use self::explain::Asked;
 pub(crate) use self::request::RequestId;
@@ -30,6 +41,16 @@ pub(crate) struct Exchange<F = Error> {
     pub(crate) sent: Moment,
     pub(crate) outcome: Outcome,
     pub(crate) error: Option<F>,
+    /// What the service's answer tells of the lock's blob.
+    pub(crate) blob: Option<Blob>,
+    /// All of the blob's metadata, if they are in the answer.
+    pub(crate) metadata: Option<Arc<Metadata>>,
+}
+
+impl<F> Exchange<F> {
+    pub(crate) fn new(sent: Moment, outcome: Outcome, error: Option<F>) -> Exchange<F> {
+        Exchange { sent, outcome, error, blob: None, metadata: None }
+    }
 }
 
 /// How far a request came.
@@ -61,34 +82,71 @@ pub(crate) struct Heard {
 const AT_HAND: Duration = Duration::from_millis(10);
 
 /// Makes one attempt at `operation`, in no more than `limit`. A credential that is not ready yet may take most of it;
-/// the attempt counts from when the request itself is sent.
+/// the attempt counts from when the request itself is sent. `metadata` is what a write is to leave.
 pub(crate) fn attempt(
     transport: &Transport,
     credential: &Credential,
     address: &Address<'_>,
     operation: Operation,
+    metadata: Option<&Metadata>,
     limit: Duration,
-) -> Exchange {
-    attempt_and_listen(transport, credential, address, operation, limit).0
+) -> (Exchange, Contact) {
+    let make = |date, id: Option<&RequestId>| {
+        let mut request = request::of(operation, address, date, id);
+        if let Some(metadata) = metadata {
+            request::carry(&mut request, metadata);
+        }
+        request
+    };
+    exchange(transport, credential, address, operation, limit, make, read)
 }
 
-/// As [`attempt`], with what the answer tells besides.
-pub(crate) fn attempt_and_listen(
+/// One attempt at a page of the container's blobs: it, if that is what came.
+#[cfg(feature = "list")]
+pub(crate) fn list(
+    transport: &Transport,
+    credential: &Credential,
+    address: &Address<'_>,
+    wanted: &Wanted<'_>,
+    limit: Duration,
+) -> (Exchange, Option<Page>) {
+    let mut page = None;
+    let make = |date, id: Option<&RequestId>| request::of_list(address, wanted, date, id);
+    let understand = |asked: &Asked<'_>, reply: &Reply| match read(asked, reply) {
+        (Outcome::Done, _) => match listing::read(reply.bytes()) {
+            Ok(read) => {
+                page = Some(read);
+                (Outcome::Done, None)
+            }
+            Err(wrong) => {
+                let outcome = Outcome::Failed { applied: Applied::Perhaps, retry_after: None };
+                (outcome, Some(asked.unreadable(reply, wrong)))
+            }
+        },
+        other => other,
+    };
+    let (exchange, _) = exchange(transport, credential, address, Operation::List, limit, make, understand);
+    (exchange, page)
+}
+
+fn exchange(
     transport: &Transport,
     credential: &Credential,
     address: &Address<'_>,
     operation: Operation,
     limit: Duration,
+    make: impl FnOnce(SystemTime, Option<&RequestId>) -> Request,
+    read: impl FnOnce(&Asked<'_>, &Reply) -> (Outcome, Option<Error>),
 ) -> (Exchange, Contact) {
     let begun = clock::now();
     let date = clock::wall();
     let id = RequestId::random();
-    let mut request = request::of(operation, address, date, id.as_ref());
+    let mut request = make(date, id.as_ref());
     let proof = match credential.authorize(&mut request, request::for_proof(limit)) {
         Ok(proof) => proof,
         Err(no_proof) => {
             let (outcome, error) = unsent(operation, address, no_proof);
-            return (Exchange { sent: clock::now(), outcome, error: Some(error) }, Contact::Unsent);
+            return (Exchange::new(clock::now(), outcome, Some(error)), Contact::Unsent);
         }
     };
     let sent = clock::now();
@@ -112,11 +170,18 @@ pub(crate) fn attempt_and_listen(
         Err(no_answer) if matches!(no_answer.because, Because::Proxy(_)) => Contact::Blocked,
         Err(_) => Contact::Unanswered,
     };
-    let (outcome, error) = match reply {
-        Ok(reply) => read(&asked, &reply),
-        Err(no_answer) => missing(&asked, no_answer),
+    let exchange = match reply {
+        Ok(reply) => {
+            let (outcome, error) = read(&asked, &reply);
+            let (blob, metadata) = answer::blob(operation, asked.id.as_ref(), outcome, &reply);
+            Exchange { sent, outcome, error, blob, metadata: metadata.map(Arc::new) }
+        }
+        Err(no_answer) => {
+            let (outcome, error) = missing(&asked, no_answer);
+            Exchange::new(sent, outcome, error)
+        }
     };
-    (Exchange { sent, outcome, error }, contact)
+    (exchange, contact)
 }
 
 /// The request could not be made, for want of a proof.

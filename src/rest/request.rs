@@ -1,33 +1,83 @@
 //! What the service can be asked for, and where, as requests.
 
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use crate::fencing::{ETag, FencingToken, Second, WriteId};
+#[cfg(feature = "list")]
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+
+use crate::error::About;
 use crate::lease::{LeaseId, Term};
+use crate::metadata::Metadata;
 use crate::random;
 use crate::transport::{Method, Request};
 
 /// What the service can be asked to do. Each is one request.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Operation {
-    Acquire { id: LeaseId, term: Term },
-    Renew { id: LeaseId },
-    Release { id: LeaseId },
-    Break { period: Option<u8> },
+    Acquire {
+        id: LeaseId,
+        term: Term,
+    },
+    Renew {
+        id: LeaseId,
+    },
+    Release {
+        id: LeaseId,
+    },
+    /// Only if the blob is still of that version, if one is named.
+    Break {
+        period: Option<u8>,
+        only: Option<ETag>,
+    },
     Look,
     CreateBlob,
     CreateContainer,
+    /// Replaces the blob's metadata.
+    Write(Write),
+    /// A page of the container's blobs.
+    #[cfg(feature = "list")]
+    List,
 }
 
-/// Where a lock's requests go. Paths are percent-encoded, as they are sent and signed.
+/// A write to the metadata of the lock's blob: what decides of it. The texts are joined to it where it is sent.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Write {
+    /// The lease under which it is done.
+    pub(crate) lease: LeaseId,
+    /// Only if the blob is still of that version, from whose metadata the new ones are made.
+    pub(crate) only: ETag,
+    pub(crate) id: WriteId,
+    /// The new token, if it is to bring one.
+    pub(crate) token: Option<FencingToken>,
+    /// When the lock was taken, by the service's clock, if the holder's card is to be left; and the holder's token.
+    pub(crate) card: Option<(Second, Option<FencingToken>)>,
+    /// Whether the holder's mark is to be left.
+    pub(crate) mark: bool,
+}
+
+impl Operation {
+    /// Whether it changes nothing, and so may be repeated whatever came of it.
+    pub(crate) fn is_read(self) -> bool {
+        match self {
+            Operation::Look => true,
+            #[cfg(feature = "list")]
+            Operation::List => true,
+            _ => false,
+        }
+    }
+}
+
+/// Where requests go. Paths are percent-encoded, as they are sent and signed.
 pub(crate) struct Address<'a> {
     /// Scheme and authority.
     pub(crate) origin: &'a str,
     /// The container, for a person.
     pub(crate) container: &'a str,
     pub(crate) container_path: &'a str,
+    /// Empty where no lock is asked about.
     pub(crate) blob_path: &'a str,
-    pub(crate) lock: &'a Arc<str>,
+    pub(crate) about: About,
     /// Of the service's interface.
     pub(crate) version: &'a str,
 }
@@ -39,6 +89,38 @@ pub(crate) const OLDEST_VERSION: &str = "2017-11-09";
 
 /// The name under which a request's id goes out, and comes back with its answer.
 pub(crate) const REQUEST_ID: &str = "x-ms-client-request-id";
+
+/// How the names of metadata begin, as headers.
+pub(super) const META: &str = "x-ms-meta-";
+/// How many blobs a page may have at most. Few enough that the longest names and metadata there are fit into
+/// [`LARGEST_PAGE`]: 64 KiB each, with whatever has to be escaped escaped.
+#[cfg(feature = "list")]
+const MOST_LISTED: u32 = 250;
+#[cfg(feature = "list")]
+const LARGEST_PAGE: u64 = 16 * 1024 * 1024;
+
+/// Which page of a container's blobs is wanted.
+#[cfg(feature = "list")]
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Wanted<'a> {
+    /// Of names. May be empty.
+    pub(crate) prefix: &'a str,
+    /// What the page before said, if there was one.
+    pub(crate) marker: Option<&'a str>,
+}
+
+#[cfg(feature = "list")]
+impl Wanted<'_> {
+    /// As parameters, behind those that are there.
+    fn add_to(&self, query: &mut String) {
+        query.push_str(&format!("&include=metadata&maxresults={MOST_LISTED}"));
+        for (name, value) in [("prefix", Some(self.prefix)), ("marker", self.marker)] {
+            if let Some(value) = value.filter(|value| !value.is_empty()) {
+                query.push_str(&format!("&{name}={}", utf8_percent_encode(value, NON_ALPHANUMERIC)));
+            }
+        }
+    }
+}
 
 /// What tells the answer to one attempt from all others.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,8 +137,10 @@ impl RequestId {
 /// The request for `operation`, without its authorization. Each has its page in the REST reference:
 /// [Lease Blob](https://learn.microsoft.com/rest/api/storageservices/lease-blob),
 /// [Get Blob Properties](https://learn.microsoft.com/rest/api/storageservices/get-blob-properties),
-/// [Put Blob](https://learn.microsoft.com/rest/api/storageservices/put-blob) and
-/// [Create Container](https://learn.microsoft.com/rest/api/storageservices/create-container).
+/// [Put Blob](https://learn.microsoft.com/rest/api/storageservices/put-blob),
+/// [Set Blob Metadata](https://learn.microsoft.com/rest/api/storageservices/set-blob-metadata),
+/// [Create Container](https://learn.microsoft.com/rest/api/storageservices/create-container) and
+/// [List Blobs](https://learn.microsoft.com/rest/api/storageservices/list-blobs).
 ///
 /// It carries `id`, which the service repeats in its answer.
 pub(crate) fn of(operation: Operation, address: &Address<'_>, date: SystemTime, id: Option<&RequestId>) -> Request {
@@ -83,10 +167,13 @@ pub(crate) fn of(operation: Operation, address: &Address<'_>, date: SystemTime, 
             headers.push(("x-ms-lease-id", id.to_string()));
             (Method::Put, address.blob_path, "comp=lease")
         }
-        Operation::Break { period } => {
+        Operation::Break { period, only } => {
             lease("break");
             if let Some(seconds) = period {
                 headers.push(("x-ms-lease-break-period", seconds.to_string()));
+            }
+            if let Some(etag) = only {
+                headers.push(("if-match", etag.to_string()));
             }
             (Method::Put, address.blob_path, "comp=lease")
         }
@@ -102,8 +189,32 @@ pub(crate) fn of(operation: Operation, address: &Address<'_>, date: SystemTime, 
             (Method::Put, address.blob_path, "")
         }
         Operation::CreateContainer => (Method::Put, address.container_path, "restype=container"),
+        Operation::Write(write) => {
+            headers.push(("x-ms-lease-id", write.lease.to_string()));
+            headers.push(("if-match", write.only.to_string()));
+            (Method::Put, address.blob_path, "comp=metadata")
+        }
+        #[cfg(feature = "list")]
+        Operation::List => {
+            headers.push(("cache-control", "no-cache".to_owned()));
+            (Method::Get, address.container_path, "restype=container&comp=list")
+        }
     };
     Request::new(method, address.origin, path, query, headers)
+}
+
+/// Joins the metadata that a write is to leave to its request.
+pub(super) fn carry(request: &mut Request, metadata: &Metadata) {
+    request.metadata = metadata.pairs().map(|(name, value)| (format!("{META}{name}"), value.to_owned())).collect();
+}
+
+/// The request for that page of the container's blobs.
+#[cfg(feature = "list")]
+pub(crate) fn of_list(address: &Address<'_>, wanted: &Wanted<'_>, date: SystemTime, id: Option<&RequestId>) -> Request {
+    let mut request = of(Operation::List, address, date, id);
+    wanted.add_to(&mut request.query);
+    request.largest_body = LARGEST_PAGE;
+    request
 }
 
 /// The request for [Get Account Information](https://learn.microsoft.com/rest/api/storageservices/get-account-information),
@@ -116,4 +227,23 @@ pub(super) fn of_account(address: &Address<'_>, date: SystemTime) -> Request {
 /// How much of a request's `limit` the credential may take. The rest is for the request itself.
 pub(super) fn for_proof(limit: Duration) -> Duration {
     limit - limit / 4
+}
+
+#[cfg(all(test, feature = "list"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_asked_for_is_encoded() {
+        let query = |prefix, marker| {
+            let mut query = "comp=list".to_owned();
+            Wanted { prefix, marker }.add_to(&mut query);
+            query
+        };
+        assert_eq!(query("", None), "comp=list&include=metadata&maxresults=250");
+        assert_eq!(
+            query("a b/é", Some("2!4!a+/=")),
+            "comp=list&include=metadata&maxresults=250&prefix=a%20b%2F%C3%A9&marker=2%214%21a%2B%2F%3D"
+        );
+    }
 }

@@ -40,6 +40,12 @@ pub fn answer(bytes: &[u8]) {
     properties::answer::any_bytes(bytes);
 }
 
+/// Any bytes as a page of a list of blobs.
+#[cfg(feature = "list")]
+pub fn page(bytes: &[u8]) {
+    properties::listing::any_bytes(bytes);
+}
+
 /// Any text as a lease id.
 pub fn lease_id(text: &str) {
     properties::lease::any_text(text);

@@ -9,7 +9,6 @@
 
 use std::collections::BTreeMap;
 use std::hint;
-use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -24,7 +23,7 @@ use crate::guard::LockGuard;
 use crate::hold::Wait;
 use crate::hold::caller::GRACE;
 use crate::lease::{LeaseId, LockState, Lost, Term};
-use crate::locker::{Inner, Locker};
+use crate::locker::Locker;
 use crate::random::Jitter;
 use crate::rest::{Applied, Exchange, Operation, Outcome};
 use crate::retry::Policy;
@@ -191,7 +190,7 @@ impl Line {
             std::panic::resume_unwind(Box::new("on purpose"));
         }
         self.record(|record| record.requests[number].outcome = Some(outcome));
-        Exchange { sent, outcome, error: None }
+        Exchange::new(sent, outcome, None)
     }
 
     fn outcome(&mut self, operation: Operation) -> Outcome {
@@ -229,7 +228,8 @@ impl Client {
 
     fn obtain(&mut self, locker: &Locker, wait: Wait, cancelled: &Receiver<()>) -> Result<LockGuard> {
         let mut line = self.line.take().expect("one wait for each client");
-        let obtained = locker.obtain_by(move |operation, _| line.attempt(operation), self.id, wait, SOON, cancelled);
+        let attempt = move |operation, _| line.attempt(operation);
+        let obtained = locker.obtain_by(attempt, self.id, wait, SOON, cancelled, Arc::default());
         self.record().listener = obtained.as_ref().ok().map(LockGuard::lost);
         obtained
     }
@@ -391,9 +391,7 @@ fn heard(listener: &Receiver<Lost>) -> Option<Lost> {
 fn observed(locker: &Locker) -> (Locker, Receiver<Event>) {
     let (sender, events) = unbounded();
     let observer = Observer::start(move |event| drop(sender.send(event))).unwrap();
-    let Inner { mutex, settings, drop_limit, .. } = &*locker.0;
-    let (mutex, settings, drop_limit) = (mutex.clone(), settings.clone(), *drop_limit);
-    (Locker(Arc::new(Inner { mutex, settings, drop_limit, observer: Some(observer), told: AtomicU64::new(0) })), events)
+    (locker.observed_by(observer), events)
 }
 
 /// The observer was told of no other loss than the listener, and as often.

@@ -224,9 +224,18 @@ fn a_suspend_between_the_decision_to_renew_and_its_sending_revives_nothing() {
             Operation::Acquire { id, .. } | Operation::Renew { id } => Outcome::Leased(id),
             _ => Outcome::Done,
         };
-        Exchange { sent, outcome, error: None }
+        Exchange::new(sent, outcome, None)
     };
-    let guard = locker.obtain_by(attempt, LeaseId::random().unwrap(), Wait::Forever, Duration::MAX, &never()).unwrap();
+    let guard = locker
+        .obtain_by(
+            attempt,
+            LeaseId::random().unwrap(),
+            Wait::Forever,
+            Duration::MAX,
+            &never(),
+            std::sync::Arc::default(),
+        )
+        .unwrap();
     drop(obtained);
     until(&events, is_lost);
     assert_lost(&guard);

@@ -52,6 +52,10 @@ const AZURITE: &[(&str, &str, &str)] = &[
     ("put over another with c", "403 AuthorizationPermissionMismatch", "has no word of its own for it"),
     ("create a container with a service SAS", "403 AuthorizationPermissionMismatch", "looks for a right that could do"),
     ("create a deleted container", "201", "deletes at once"),
+    ("list none", "400", PARSER),
+    ("list less than none", "400", PARSER),
+    ("list a word of them", "400", PARSER),
+    ("list from where nobody said", "200", "takes any name for a marker"),
 ];
 /// What the emulator in the box does not do, and says so.
 const EMULATOR: &[(&str, &str, &str)] = &[
@@ -60,6 +64,9 @@ const EMULATOR: &[(&str, &str, &str)] = &[
     ("put with what is no checksum", "501 NotImplemented", CHECKSUM),
     ("copy from nowhere", "501 NotImplemented", "copies nothing"),
     ("look under a condition on tags", "501 NotImplemented", "knows no tags"),
+    ("list what nobody knows", "501 NotImplemented", "lists metadata besides, and does not look what else there is"),
+    ("list by a delimiter", "501 NotImplemented", "lists names as they are"),
+    ("list snapshots", "501 NotImplemented", "has none"),
 ];
 const CHECKSUM: &str = "computes none";
 const PARSER: &str = "refuses it as it takes the request apart, without a code";
@@ -156,12 +163,14 @@ fn script() -> Vec<Step> {
         step("a blob in no container", "HEAD", "job", "404 ContainerNotFound"),
         put("put a blob in no container", "job", "404 ContainerNotFound"),
         acquire("acquire in no container", "job", A, "15", "404 ContainerNotFound"),
+        step("list no container", "GET", "?restype=container&comp=list", "404 ContainerNotFound"),
         step("create the container", "PUT", "?restype=container", "201"),
         step("create the container again", "PUT", "?restype=container", "409 ContainerAlreadyExists"),
         step("the container's properties", "HEAD", "?restype=container", "200"),
         step("a version that there is not", "HEAD", "job", "400 InvalidHeaderValue").with("x-ms-version", "2021-12-03"),
     ];
     script.extend(blobs());
+    script.extend(listings());
     script.extend(beside_locks());
     script.extend(leased());
     script.extend(breaking_and_broken());
@@ -174,6 +183,7 @@ fn script() -> Vec<Step> {
         step("the container's properties with an id", "HEAD", "?restype=container", NO_LEASE).id(A),
         step("delete the container with an id", "DELETE", "?restype=container", NO_LEASE).id(A),
         step("delete the container", "DELETE", "?restype=container", "202"),
+        step("list a deleted container", "GET", "?restype=container&comp=list", "404 *"),
         step("a blob in a deleted container", "HEAD", "job", "404 *"),
         step("create a deleted container", "PUT", "?restype=container", "409 ContainerBeingDeleted"),
     ]);
@@ -354,6 +364,30 @@ fn expired() -> Vec<Step> {
         change("change what ran out", "e-change", A, B, "409 *"),
     ]);
     steps
+}
+
+fn listings() -> Vec<Step> {
+    let list =
+        |name: &str, more: &str, expected| step(name, "GET", &format!("?restype=container&comp=list{more}"), expected);
+    let (mismatch, full) = ("403 AuthorizationPermissionMismatch", "&prefix=j&maxresults=2&include=metadata&marker=");
+    vec![
+        list("list", "", "200"),
+        list("list by a prefix in pages with metadata", full, "200"),
+        list("list at most 5001", "&maxresults=5001", "200"),
+        list("list none", "&maxresults=0", "400 OutOfRangeQueryParameterValue"),
+        list("list less than none", "&maxresults=-1", "400 OutOfRangeQueryParameterValue"),
+        list("list a word of them", "&maxresults=all", "400 InvalidQueryParameterValue"),
+        list("list from where nobody said", "&marker=nowhere", "400 *"),
+        list("list what nobody knows", "&include=secrets", "400 *"),
+        list("list by a delimiter", "&delimiter=%2F", "200"),
+        list("list snapshots", "&include=snapshots", "200"),
+        list("list with the container's l", "", "200").by(Auth::Container("l")),
+        list("list with the container's rcwd", "", mismatch).by(Auth::Container("rcwd")),
+        list("list with an account's l", "", "200").by(Auth::Account { permissions: "l", types: "c" }),
+        list("list with an account's rwd", "", mismatch).by(Auth::Account { permissions: "rwd", types: "c" }),
+        list("list with objects' l", "", "403 AuthorizationResourceTypeMismatch")
+            .by(Auth::Account { permissions: "l", types: "o" }),
+    ]
 }
 
 fn pages() -> Vec<Step> {

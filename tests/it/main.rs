@@ -31,7 +31,7 @@
 //! | 25 | a credential that may do little | tests/it/names.rs, tests/it/sas.rs |
 //! | 26 | names of every kind | tests/it/names.rs, src/names.rs |
 //! | 27 | a token expires while the lock is held | tests/it/entra |
-//! | 28 | fencing tokens grow, whatever happens | not yet: there are none |
+//! | 28 | fencing tokens grow, whatever happens | tests/it/fencing.rs, src/testing/sim |
 //! | 29 | the command line | tests/cli |
 //! | 30 | random faults on Azurite, for as long as is wished | tests/chaos |
 //! | 31 | one script for all servers | tests/it/conformance.rs |
@@ -57,9 +57,14 @@ mod endurance;
 #[cfg(feature = "entra")]
 mod entra;
 mod faults;
+mod fencing;
 mod hostile;
+mod listing;
 mod locker;
+#[cfg(feature = "list")]
+mod locks;
 mod loss;
+mod metadata;
 mod mutex;
 mod names;
 mod preflight;

@@ -212,6 +212,40 @@ async function conditions(container) {
 }
 
 // What would be done by half is not done.
+async function listings(service) {
+  const { containerClient: container } = await service.createContainer(`${CONTAINER}-listed`);
+  const names = ["Job", "a b/é+%2F&<", "job", "x\uffff"];
+  for (const name of names) {
+    await container.getBlockBlobClient(name).upload("", 0, { metadata: { BuildId: "1<2" } });
+  }
+  await container.getBlobClient("job").getBlobLeaseClient(A).acquireLease(60);
+  await container.getBlobClient("Job").getBlobLeaseClient(A).acquireLease(-1);
+  const pages = [];
+  for await (const page of container.listBlobsFlat({ includeMetadata: true }).byPage({ maxPageSize: 2 })) {
+    pages.push(page.segment.blobItems);
+  }
+  const named = pages.map((page) => page.map((blob) => blob.name));
+  check("all names, in order and in pages", named, [names.slice(0, 2), names.slice(2)]);
+  const blobs = pages.flat();
+  const states = blobs.map((blob) => blob.properties.leaseState);
+  check("with their leases", states, ["leased", "available", "leased", "available"]);
+  const durations = blobs.map((blob) => blob.properties.leaseDuration);
+  check("and how long these last", durations, ["infinite", undefined, "fixed", undefined]);
+  check("with their metadata", blobs.map((blob) => blob.metadata?.BuildId), Array(4).fill("1<2"));
+  const all = async (options) => {
+    const found = [];
+    for await (const blob of container.listBlobsFlat(options)) found.push(blob.name);
+    return found;
+  };
+  check("by a prefix", await all({ prefix: "a b/é" }), names.slice(1, 2));
+  const not = "501 NotImplemented";
+  await refused("a walk by a delimiter", not, () => container.listBlobsByHierarchy("/").next());
+  await refused("a list of snapshots", not, () => all({ includeSnapshots: true }));
+  await refused("a list of containers", not, () => service.listContainers().next());
+  await container.delete();
+  await refused("a list of what is gone", "404 ContainerNotFound", () => all());
+}
+
 async function unknown(container) {
   const blob = await created(container, "unknown");
   const { etag } = await blob.getProperties();
@@ -311,6 +345,7 @@ async function main() {
   for (const part of [containers, blobs, leases, breaks, expiry, protection, conditions, unknown]) {
     await part(container);
   }
+  await listings(service);
   await signatures(service, container);
   await theEnd(container);
 }

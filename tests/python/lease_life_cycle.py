@@ -218,6 +218,32 @@ def conditions(container):
     refused("a write if there was one since", "412 ConditionNotMet", blob.set_blob_metadata, {}, **since)
 
 
+def listings(service):
+    container = service.create_container(f"{CONTAINER}-listed")
+    names = ["Job", "a b/é+%2F&<", "job", "x\uffff"]
+    for name in names:
+        container.upload_blob(name, b"", metadata={"BuildId": "1<2"})
+    container.get_blob_client("job").acquire_lease(60)
+    container.get_blob_client("Job").acquire_lease(-1)
+    check("all names, in order", [blob.name for blob in container.list_blobs()], names)
+    pages = container.list_blobs(results_per_page=2, include=["metadata"]).by_page()
+    pages = [list(page) for page in pages]
+    check("in pages", [[blob.name for blob in page] for page in pages], [names[:2], names[2:]])
+    blobs = [blob for page in pages for blob in page]
+    check("with their leases", [blob.lease.state for blob in blobs], ["leased", "available", "leased", "available"])
+    check("and how long these last", [blob.lease.duration for blob in blobs], ["infinite", None, "fixed", None])
+    check("with their metadata", [blob.metadata for blob in blobs], [{"BuildId": "1<2"}] * 4)
+    check("with their etags", blobs[2].etag, container.get_blob_client("job").get_blob_properties().etag.strip('"'))
+    check("without metadata", [blob.metadata for blob in container.list_blobs()], [{}] * 4)
+    check("by a prefix", list(container.list_blob_names(name_starts_with="a b/é")), names[1:2])
+    no = "501 NotImplemented"
+    refused("a walk by a delimiter", no, lambda: list(container.walk_blobs()))
+    refused("a list of snapshots", no, lambda: list(container.list_blobs(include=["snapshots"])))
+    refused("a list of containers", no, lambda: list(service.list_containers()))
+    container.delete_container()
+    refused("a list of what is gone", "404 ContainerNotFound", lambda: list(container.list_blobs()))
+
+
 def unknown(container):
     """What would be done by half is not done."""
     blob = container.get_blob_client("unknown")
@@ -273,6 +299,12 @@ def signatures(service, container):
         check(f"{sort} signature locks", lease_of(signed)[:2], ("leased", "locked"))
         lease.release()
         refused(f"{sort} signature does not delete", mismatch, signed.delete_blob)
+    def listed(sas):
+        return list(ContainerClient(service.url, CONTAINER, credential=sas, **OPTIONS).list_blob_names())
+
+    check("a lister's signature lists", "signed" in listed(of_container(list=True)))
+    refused("a reader's and writer's does not", mismatch, listed, of_container(read=True, write=True))
+    refused("nor does a blob's", "403 AuthorizationFailure", listed, of_blob(read=True))
     elsewhere = by(of_blob(write=True), "job")
     refused("a blob's signature on another blob", "403 AuthenticationFailed", elsewhere.acquire_lease, 15)
     read = of_blob(read=True)
@@ -307,6 +339,7 @@ def main():
     container = service.get_container_client(CONTAINER)
     for part in (blobs, leases, breaks, expiry, protection, conditions, unknown):
         part(container)
+    listings(service)
     signatures(service, container)
     the_end(container)
 

@@ -59,8 +59,9 @@ mod carry;
 mod hold;
 mod standing;
 mod threads;
+mod write;
 
 pub(crate) fn all() -> impl Iterator<Item = Flaw> {
-    let areas = [hold::FLAWS, carry::FLAWS, call::FLAWS, caller::FLAWS, standing::FLAWS, threads::FLAWS];
+    let areas = [hold::FLAWS, carry::FLAWS, call::FLAWS, caller::FLAWS, standing::FLAWS, threads::FLAWS, write::FLAWS];
     areas.into_iter().flatten().copied()
 }

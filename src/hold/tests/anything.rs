@@ -57,6 +57,7 @@ impl Walk {
             first_pause: pick(&mut random, &[MS, 100 * MS]),
             longest_pause: pick(&mut random, &[100 * MS, S, 60 * S]),
             create_container: pick(&mut random, &[true, true, false]),
+            leaves: Leaves::default(),
             policy,
         };
         let waits =
@@ -114,7 +115,7 @@ impl Walk {
             let jitter = self.random.next();
             match input {
                 Input::Go => {}
-                Input::Answer { sent, outcome } => self.driver.answered(sent, outcome),
+                Input::Answer { sent, outcome, .. } => self.driver.answered(sent, outcome),
                 Input::Lapsed(lost) => self.driver.lapses(self.now, lost),
             }
             let step = self.driver.step(self.now, jitter);
@@ -182,7 +183,7 @@ impl Walk {
             self.unheard = false;
         }
         self.asked = Some((operation, sent, outcome));
-        Input::Answer { sent, outcome }
+        Input::Answer { sent, outcome, blob: None }
     }
 
     fn outcome(&mut self, operation: Operation) -> Outcome {
@@ -241,7 +242,7 @@ impl Walk {
         let asked = self.asked.take();
         match told {
             Told::Waiting | Told::Retrying => assert!(!self.obtained && !self.not_obtained && self.left.is_none()),
-            Told::Granted { valid_until, ends } => {
+            Told::Granted { valid_until, ends, .. } => {
                 let Some((Operation::Acquire { .. }, sent, Outcome::Leased(id))) = asked else {
                     panic!("nothing was granted")
                 };
@@ -286,8 +287,10 @@ impl Walk {
                     Why::TimedOut => assert!(matches!(self.wait, Some(Wait::Until(end)) if self.now >= end)),
                     Why::GivenUp => assert!(self.left.is_some()),
                     Why::Failed => assert!(asked.is_some(), "it failed of itself"),
+                    Why::NoToken(_) => panic!("no token was asked for"),
                 }
             }
+            Told::NotLeft(_) | Told::Written(_) => panic!("nothing was to be written"),
             Told::Released(how) => {
                 assert!(self.obtained && self.left.is_some() && self.released.is_none());
                 assert!(self.lost.is_none_or(|lost| how == Released::Lost(lost)));

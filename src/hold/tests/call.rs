@@ -13,7 +13,7 @@ fn carry_out(mut call: Call<u32>, now: Moment, answers: &[Outcome]) -> (Kept, Ve
                 let outcome = answers[sent.len()];
                 sent.push(operation);
                 let failed = matches!(outcome, Outcome::Failed { .. } | Outcome::Denied | Outcome::Broken);
-                call.answered(Exchange { sent: now, outcome, error: Some(sent.len() as u32).filter(|_| failed) });
+                call.answered(Exchange::new(now, outcome, Some(sent.len() as u32).filter(|_| failed)));
             }
             Act::Sleep { until, .. } => now = until,
             Act::End => break,
@@ -124,7 +124,7 @@ fn a_lease_of_another_process_has_no_end_if_that_is_seen_while_it_is_ours() {
     let resumed = || {
         let mut call: Call<u32> = Call::resume(settings(), ours());
         assert!(matches!(call.next(at(S), 0), Act::Send { .. }));
-        call.answered(Exchange { sent: at(S), outcome: Outcome::Leased(ours()), error: None });
+        call.answered(Exchange::new(at(S), Outcome::Leased(ours()), None));
         while call.next(at(S), 0) != Act::End {}
         call
     };

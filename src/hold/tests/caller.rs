@@ -34,16 +34,16 @@ fn not_obtained(why: Why, failure: Option<u32>) -> Report<u32> {
 }
 
 fn missed(why: Why, failure: Option<u32>) -> Turn<u32> {
-    Turn::Return(Missed::NotObtained { why, failure })
+    Turn::Return(Missed::NotObtained { why, failure, card: None })
 }
 
 #[test]
 fn a_grant_is_taken_if_the_standing_says_so() {
     for wait in [Wait::Never, Wait::Until(at(S)), Wait::Forever] {
-        assert_eq!(Waits::for_(wait).is_told(Report::Granted), Turn::Take);
+        assert_eq!(Waits::for_(wait).is_told(Report::Granted(Holder::default())), Turn::Take(Holder::default()));
     }
     let mut late = Waits::for_(Wait::Forever);
-    let turn = late.waiter.hear(start(), Heard::Report(Report::Granted), || Err(Lost::Expired));
+    let turn = late.waiter.hear(start(), Heard::Report(Report::Granted(Holder::default())), || Err(Lost::Expired));
     assert_eq!(turn, Turn::Leave);
     assert_eq!(late.hears(Heard::End), Turn::Return(Missed::Lost(Lost::Expired)));
 }
@@ -127,7 +127,7 @@ fn the_threads_last_word_brings_the_cause_of_the_same_end() {
 fn a_grant_after_the_caller_has_left_is_nobodys() {
     let mut wait = Waits::for_(Wait::Forever);
     assert_eq!(wait.hears(Heard::Cancel), Turn::Leave);
-    assert_eq!(wait.is_told(Report::Granted), Turn::Listen);
+    assert_eq!(wait.is_told(Report::Granted(Holder::default())), Turn::Listen);
     assert_eq!(wait.hears(Heard::End), missed(Why::GivenUp, None));
 }
 

@@ -141,7 +141,7 @@ fn a_lease_without_an_end_is_never_lost_to_the_clock() {
     let mut play = Play::new(Hold::keep(infinite.clone(), ours(), Wait::Never));
     play.exchange(operation, Outcome::Leased(ours()));
     play.passes(1_000_000 * S);
-    play.tells(Told::Granted { valid_until: Moment::NEVER, ends: Moment::NEVER });
+    play.tells(Told::Granted { valid_until: Moment::NEVER, ends: Moment::NEVER, holder: Holder::default() });
     play.passes(1_000_000 * S);
     assert_eq!(play.sends(renew()), 5 * S);
     play.answers(NO_ANSWER);
@@ -157,6 +157,6 @@ fn a_lease_without_an_end_is_never_lost_to_the_clock() {
 
     let mut play = Play::new(Hold::acquire(infinite, ours()));
     play.exchange(operation, Outcome::Leased(ours()));
-    play.tells(Told::Granted { valid_until: Moment::NEVER, ends: Moment::NEVER });
+    play.tells(Told::Granted { valid_until: Moment::NEVER, ends: Moment::NEVER, holder: Holder::default() });
     play.ends();
 }

@@ -3,7 +3,7 @@
 use super::carry::{Act, Carrier, Notice, Report, Unreleased};
 use super::*;
 use crate::lease::LockState;
-use crate::rest::Exchange;
+use crate::rest::{Exchange, Write};
 
 mod anything;
 mod call;
@@ -16,6 +16,7 @@ mod patience;
 mod releasing;
 mod unsure;
 mod waiting;
+mod write;
 
 const S: Duration = Duration::from_secs(1);
 const MS: Duration = Duration::from_millis(1);
@@ -64,12 +65,13 @@ fn settings() -> Settings {
         first_pause: 100 * MS,
         longest_pause: S,
         create_container: true,
+        leaves: Leaves::default(),
         policy: Policy::default(),
     }
 }
 
 fn granted(sent: Moment) -> Told {
-    Told::Granted { valid_until: sent.after(VALID), ends: sent.after(30 * S) }
+    Told::Granted { valid_until: sent.after(VALID), ends: sent.after(30 * S), holder: Holder::default() }
 }
 
 fn renewed(sent: Moment) -> Told {
@@ -106,11 +108,15 @@ impl Driver {
     }
 
     fn answered(&mut self, sent: Moment, outcome: Outcome) {
+        self.answered_of(sent, outcome, None);
+    }
+
+    fn answered_of(&mut self, sent: Moment, outcome: Outcome, blob: Option<Blob>) {
         use Outcome::{Breaking, Busy, Done, Exists, Leased, Seen};
         self.requests += 1;
         let is_word = matches!(outcome, Leased(_) | Done | Breaking(_) | Seen(_) | Busy | Exists);
         self.error = Some(self.requests).filter(|_| !is_word);
-        self.carrier.answered(Exchange { sent, outcome, error: self.error });
+        self.carrier.answered(Exchange { blob, ..Exchange::new(sent, outcome, self.error) });
     }
 
     fn lapses(&mut self, now: Moment, lost: Lost) {
@@ -150,7 +156,7 @@ impl Driver {
     fn told(&mut self, act: Act<u32>, now: Moment, jitter: u32) -> Told {
         let mut next = || self.carrier.next(now, jitter);
         match act {
-            Act::Notify(Notice::Waiting) => Told::Waiting,
+            Act::Notify(Notice::Waiting(None)) => Told::Waiting,
             Act::Report(Report::Failing(failure)) => {
                 assert_eq!(failure, self.error);
                 assert_eq!(next(), Act::Notify(Notice::Retrying(failure)));
@@ -158,9 +164,11 @@ impl Driver {
                 Told::Retrying
             }
             Act::Grant { valid_until, ends } => {
-                assert_eq!(next(), Act::Notify(Notice::Acquired { left: valid_until.left(now) }));
-                assert_eq!(next(), Act::Report(Report::Granted));
-                Told::Granted { valid_until, ends }
+                let Act::Notify(Notice::Acquired { left, token }) = next() else { panic!("nobody hears of the grant") };
+                assert_eq!(left, valid_until.left(now));
+                let Act::Report(Report::Granted(holder)) = next() else { panic!("the caller hears of no grant") };
+                assert_eq!(holder.token, token);
+                Told::Granted { valid_until, ends, holder }
             }
             Act::Extend { valid_until, ends } => {
                 self.extends = Some(valid_until);
@@ -170,12 +178,22 @@ impl Driver {
                 assert_eq!(failure, self.error);
                 Told::RenewalFailed { left }
             }
+            Act::Notify(Notice::NotLeft { why, failure }) => {
+                assert_eq!(failure, self.error);
+                Told::NotLeft(why)
+            }
+            Act::Report(Report::Written(written)) => Told::Written(written.map_err(|(why, failure)| {
+                assert_eq!(failure, self.error);
+                why
+            })),
             Act::Lose(lost) => Told::Lost(lost),
             Act::Report(Report::NotObtained { why, failure }) => {
                 let expected = match why {
                     Why::Busy => None,
                     Why::TimedOut | Why::GivenUp => self.failing.flatten(),
                     Why::Failed => self.error,
+                    // Of the write, and not of the release after it.
+                    Why::NoToken(_) => failure,
                 };
                 assert_eq!(failure, expected);
                 Told::NotObtained(why)
@@ -257,6 +275,25 @@ impl Play {
 
     fn answers(&mut self, outcome: Outcome) {
         self.driver.answered(self.sent, outcome);
+    }
+
+    /// The next step is a write, which is answered like that.
+    #[track_caller]
+    fn writes(&mut self, outcome: Outcome, blob: Option<Blob>) -> Write {
+        self.sent = self.now;
+        match self.step() {
+            Step::Send { operation: Operation::Write(write), .. } => {
+                self.driver.answered_of(self.sent, outcome, blob);
+                write
+            }
+            other => panic!("something should have been written, not {other:?}"),
+        }
+    }
+
+    #[track_caller]
+    fn exchange_of(&mut self, expected: Operation, outcome: Outcome, blob: Blob) {
+        self.sends(expected);
+        self.driver.answered_of(self.sent, outcome, Some(blob));
     }
 
     #[track_caller]

@@ -32,16 +32,18 @@ pub(crate) fn any_bytes(bytes: &[u8]) {
     }
 }
 
-fn operations() -> [Operation; 7] {
+fn operations() -> Vec<Operation> {
     let id = LeaseId::parse("11111111-2222-4333-8444-555555555555").unwrap();
-    [
+    vec![
         Operation::Acquire { id, term: Term::DEFAULT },
         Operation::Renew { id },
         Operation::Release { id },
-        Operation::Break { period: None },
+        Operation::Break { period: None, only: None },
         Operation::Look,
         Operation::CreateBlob,
         Operation::CreateContainer,
+        #[cfg(feature = "list")]
+        Operation::List,
     ]
 }
 
@@ -53,7 +55,7 @@ fn any_answer(operation: Operation, credential: &Credential, bytes: &[u8]) {
         container_path: "/me/locks",
         blob_path: "/me/locks/nightly",
         version: request::VERSION,
-        lock: &lock,
+        about: (&lock).into(),
     };
     let date = SystemTime::UNIX_EPOCH + DATE;
     let mut request = request::of(operation, &address, date, None);
@@ -113,6 +115,8 @@ fn is_the_services_word(operation: Operation, outcome: Outcome, reply: &Reply) {
         Outcome::Leased(_) => assert!(matches!(operation, Operation::Acquire { .. } | Operation::Renew { .. })),
         Outcome::Breaking(_) => assert!(matches!(operation, Operation::Break { .. })),
         Outcome::Seen(_) => assert_eq!(operation, Operation::Look),
+        #[cfg(feature = "list")]
+        Outcome::Done if operation == Operation::List => assert_eq!(reply.status, 200),
         Outcome::Done => {
             assert!(matches!(operation, Operation::Release { .. } | Operation::CreateBlob | Operation::CreateContainer))
         }

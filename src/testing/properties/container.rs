@@ -74,7 +74,7 @@ pub(crate) fn any_name(name: &str) {
     assert_eq!(blob, name);
     #[cfg(feature = "emulator")]
     for credential in [container.credential(), &Credential::sas(super::emulator::ACCOUNT_SAS).unwrap()] {
-        super::rest::any_lock(&container.address(&place), credential);
+        super::rest::any_lock(&place.lock, &container.address(&place), credential);
     }
 }
 

@@ -14,6 +14,8 @@ pub(super) mod emulator_sas;
 #[cfg(feature = "entra")]
 pub(super) mod entra_answer;
 pub(super) mod lease;
+#[cfg(feature = "list")]
+pub(super) mod listing;
 #[cfg(feature = "emulator")]
 mod rest;
 pub(super) mod sas;

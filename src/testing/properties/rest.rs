@@ -9,9 +9,11 @@ use crate::credential::Credential;
 use crate::lease::{LeaseId, LockState, Term};
 use crate::rest::explain::Asked;
 use crate::rest::{Address, Operation, Outcome, missing, read, request};
+#[cfg(feature = "list")]
+use crate::rest::{Listed, Page, Wanted, read_page};
 
 /// Of the life of any lock. Its container is yet to be made.
-pub(crate) fn any_lock(address: &Address<'_>, credential: &Credential) {
+pub(crate) fn any_lock(lock: &str, address: &Address<'_>, credential: &Credential) {
     let id = LeaseId::parse("11111111-2222-4333-8444-555555555555").unwrap();
     let line = Line::to_an_empty_account();
     for (operation, expected) in [
@@ -24,12 +26,12 @@ pub(crate) fn any_lock(address: &Address<'_>, credential: &Credential) {
         (Operation::CreateBlob, Outcome::Exists),
         (Operation::Look, Outcome::Seen(LockState::Leased)),
         (Operation::Renew { id }, Outcome::Leased(id)),
-        (Operation::Break { period: Some(0) }, Outcome::Breaking(Duration::ZERO)),
+        (Operation::Break { period: Some(0), only: None }, Outcome::Breaking(Duration::ZERO)),
         (Operation::Renew { id }, Outcome::Broken),
         (Operation::Acquire { id, term: Term::Infinite }, Outcome::Leased(id)),
         (Operation::Look, Outcome::Seen(LockState::LeasedForever)),
         (Operation::Release { id }, Outcome::Done),
-        (Operation::Break { period: None }, Outcome::NoLease),
+        (Operation::Break { period: None, only: None }, Outcome::NoLease),
     ] {
         let date = clock::wall();
         let mut request = request::of(operation, address, date, None);
@@ -42,5 +44,15 @@ pub(crate) fn any_lock(address: &Address<'_>, credential: &Credential) {
         };
         assert_eq!(outcome, expected, "{operation:?}: {error:?}");
     }
-    assert!(line.has_blob(address.container, address.lock), "{}", address.blob_path);
+    #[cfg(feature = "list")]
+    {
+        let wanted = Wanted { prefix: &lock[..lock.chars().next().map_or(0, char::len_utf8)], marker: None };
+        let mut request = request::of_list(address, &wanted, clock::wall(), None);
+        assert!(credential.authorize(&mut request, Duration::MAX).is_ok());
+        sent_as_written(&request.origin, &request.path, &request.query);
+        let reply = answered(&request, &line.answer(&request)).unwrap();
+        let listed = Listed { name: lock.to_owned(), state: LockState::Available, metadata: Vec::new() };
+        assert_eq!(read_page(reply.bytes()), Ok(Page { blobs: vec![listed], next: None }));
+    }
+    assert!(line.has_blob(address.container, lock), "{}", address.blob_path);
 }

@@ -5,10 +5,12 @@
 use std::time::Duration;
 
 use crate::clock::Moment;
+use crate::fencing::Blob;
 use crate::hold::call::{Call, Verdict};
 use crate::hold::caller::{Farewell, Heard, Limits, Missed, Turn, Waiter, Way};
 use crate::hold::carry::{Act, Carrier, Notice, Report, Unreleased};
-use crate::hold::{Hold, Settings, Wait, Why};
+use crate::hold::write::Wish;
+use crate::hold::{Hold, Leaves, Settings, Wait, Why};
 use crate::kept::Kept;
 use crate::lease::{LeaseId, Lost, Term};
 use crate::question::{Question, Task};
@@ -52,6 +54,8 @@ pub(super) struct Client {
     pub(super) claim: Option<Claim>,
     /// What the service has answered it.
     pub(super) answers: Vec<Answered>,
+    /// What its last hold left in the blob's metadata.
+    known: Option<Blob>,
 }
 
 /// The lease of a process that has ended.
@@ -97,6 +101,8 @@ pub(super) struct Claim {
     /// Whether the lock was held until it was let go, by the client's own clock.
     pub(super) held_at_last: Option<bool>,
     releases: u32,
+    /// It waits for what comes of its mark.
+    pub(super) marks: bool,
 }
 
 /// What is being carried out.
@@ -112,6 +118,7 @@ pub(super) struct Run {
     /// The caller's leaving wakes it.
     wakes: bool,
     call: Option<(u64, Operation, Moment)>,
+    /// The last acquire or renewal that came to its end, and when it was sent.
     pub(super) last_call: u64,
     pub(super) last_sent: Moment,
     /// An answer that has come in.
@@ -123,7 +130,7 @@ pub(super) struct Run {
 enum Carried {
     Thread(Carrier<Failure>),
     Call(Call<Failure>),
-    Look(Question<Failure>, Call<Failure>),
+    Look(Box<Question<Failure>>, Box<Call<Failure>>),
 }
 
 #[derive(Copy, Clone, Debug, PartialEq)]
@@ -135,6 +142,8 @@ pub(super) enum Purpose {
     Resume,
     Renew,
     Release,
+    /// Takes a token for a lease.
+    Fence,
 }
 
 #[derive(Copy, Clone, Debug, PartialEq)]
@@ -145,7 +154,10 @@ pub(super) enum Caller {
     Unlock,
     /// Asks for another receiver.
     Listen,
+    /// Leaves a mark.
+    Mark,
     Renew,
+    Fence,
     Release,
     /// Ends, and leaves its lease to the process that comes next.
     Bequeath,
@@ -169,6 +181,7 @@ impl Client {
             estate: None,
             claim: None,
             answers: Vec::new(),
+            known: None,
         }
     }
 
@@ -223,6 +236,7 @@ impl Client {
     /// `leaves`: the lease that it kept, if it kept one.
     pub(super) fn die(&mut self, leaves: bool) {
         self.life += 1;
+        self.known = None;
         self.estate = self.claim.take().filter(|_| leaves).and_then(Claim::estate);
         self.still_until = Duration::ZERO;
     }
@@ -238,6 +252,11 @@ impl Claim {
     fn estate(self) -> Option<Estate> {
         let is_ours = self.kept.is_some_and(|kept| !kept.let_go && kept.lost.is_none());
         is_ours.then_some(Estate { id: self.id, settings: self.settings })
+    }
+
+    /// It is on its way to the lock, and does not know that it has the lease.
+    pub(super) fn waits(&self) -> bool {
+        !self.granted && self.run.as_ref().is_some_and(|run| !run.record.writes && run.purpose != Purpose::Fence)
     }
 
     pub(super) fn is_guarded(&self) -> bool {
@@ -344,6 +363,7 @@ fn settings(random: &mut Random) -> Settings {
         first_pause,
         longest_pause: first_pause * random.pick(&[1, 10]),
         create_container: true,
+        leaves: Leaves { token: random.one_in(2), card: random.one_in(4), lower_cases: random.one_in(2) },
         policy,
     }
 }
@@ -372,6 +392,7 @@ impl World {
         let one_shot = self.random.one_in(4);
         if one_shot {
             settings.renew_every = Duration::ZERO;
+            settings.leaves = Leaves { lower_cases: settings.leaves.lower_cases, ..Leaves::default() };
             if !self.setting.lawful && self.random.one_in(3) {
                 settings.term = Term::Infinite;
             }
@@ -388,7 +409,8 @@ impl World {
         let run = if one_shot {
             Run::new(Carried::Call(Call::acquire(settings.clone(), id)), Purpose::Acquire, id)
         } else {
-            Run::new(Carried::Thread(Carrier::new(Hold::keep(settings.clone(), id, wait))), Purpose::Keep, id)
+            let hold = Hold::keep(settings.clone(), id, wait).knowing(self.clients[who].known);
+            Run::new(Carried::Thread(Carrier::new(hold)), Purpose::Keep, id)
         };
         self.claim(who, number, Estate { id, settings }, wait, run);
         self.listen(who);
@@ -425,6 +447,7 @@ impl World {
             lost_told: None,
             held_at_last: None,
             releases: 0,
+            marks: false,
         });
     }
 
@@ -448,7 +471,7 @@ impl World {
         let claim = self.clients[who].claim_mut();
         let limit = claim.settings.policy.attempt_limit.min(left / 2);
         let look = Question::new(Operation::Look, Policy { retries: 0, attempt_limit: limit, ..Policy::default() });
-        claim.run = Some(Run::new(Carried::Look(look, resumed), Purpose::Look, claim.id));
+        claim.run = Some(Run::new(Carried::Look(Box::new(look), Box::new(resumed)), Purpose::Look, claim.id));
         self.go(who);
     }
 
@@ -468,7 +491,9 @@ impl World {
                 self.deliver(who);
                 self.check_listener(who);
             }
+            Caller::Mark if claim.taken && !claim.left && !claim.marks => self.mark(who),
             Caller::Renew if claim.run.is_none() => self.renew(who),
+            Caller::Fence if claim.run.is_none() => self.fence(who),
             Caller::Release if claim.run.is_none() => self.release(who),
             Caller::Bequeath if claim.run.is_none() => self.end_life(who, true),
             Caller::Finish if !claim.one_shot => self.caller(who, number, Caller::Unlock),
@@ -479,7 +504,7 @@ impl World {
 
     /// What the lock's thread says reaches the caller soon, one word after the other.
     fn say(&mut self, who: usize, heard: Heard<Failure>) {
-        let rarely = if heard == Heard::Report(Report::Granted) { 100 } else { 5_000 };
+        let rarely = if matches!(heard, Heard::Report(Report::Granted(_))) { 100 } else { 5_000 };
         let soon = self.now + self.stall(who, rarely);
         let claim = self.clients[who].claim_mut();
         claim.hears_at = claim.hears_at.max(soon);
@@ -529,7 +554,7 @@ impl World {
         self.deliver(who);
         match turn {
             Turn::Listen => self.listen_on(who, is_silence),
-            Turn::Take => self.take(who),
+            Turn::Take(_) => self.take(who),
             Turn::Leave => {
                 self.check_wait(who);
                 self.leave(who);
@@ -538,7 +563,7 @@ impl World {
             Turn::Return(missed) => {
                 self.clients[who].claim_mut().waiter = None;
                 self.check_missed(who, &missed);
-                if matches!(missed, Missed::NotObtained { why: Why::TimedOut | Why::GivenUp, failure: Some(_) }) {
+                if matches!(missed, Missed::NotObtained { why: Why::TimedOut | Why::GivenUp, failure: Some(_), .. }) {
                     self.tally.add(Count::EndedByFailure);
                 }
                 self.finish(who);
@@ -560,6 +585,10 @@ impl World {
         for _ in 0..self.random.below(3) {
             let listens = self.now + self.random.up_to(work);
             self.schedule_for(who, listens, Event::Caller { claim: number, does: Caller::Listen });
+        }
+        for _ in 0..self.random.below(3) {
+            let marks = self.now + self.random.up_to(work);
+            self.schedule_for(who, marks, Event::Caller { claim: number, does: Caller::Mark });
         }
         self.schedule_for(who, self.now + work, Event::Caller { claim: number, does: Caller::Unlock });
     }
@@ -629,6 +658,35 @@ impl World {
         }
     }
 
+    /// The holder wants a mark to be left.
+    fn mark(&mut self, who: usize) {
+        let local = self.clock(who);
+        let claim = self.clients[who].claim_mut();
+        if claim.stands(local).is_err() {
+            return;
+        }
+        claim.marks = true;
+        if let Some(Run { carried: Carried::Thread(carrier), wakes, .. }) = &mut claim.run {
+            carrier.write(Wish { mark: true, ..Wish::default() });
+            if *wakes {
+                self.go(who);
+            }
+        }
+    }
+
+    fn fence(&mut self, who: usize) {
+        let wish = Wish { token: true, card: self.random.one_in(2).then_some(None), mark: self.random.one_in(2) };
+        let claim = self.clients[who].claim_mut();
+        let (number, Some(kept)) = (claim.number, claim.kept) else { return };
+        match Call::write(claim.settings.clone(), claim.id, &kept, wish, None) {
+            Ok(call) => {
+                claim.run = Some(Run::new(Carried::Call(call), Purpose::Fence, claim.id));
+                self.go(who);
+            }
+            Err(_) => self.plan(who, number),
+        }
+    }
+
     /// What the owner of a `Lease` does next.
     fn plan(&mut self, who: usize, number: usize) {
         let (term, rarely) = match self.clients[who].claim().settings.term.duration() {
@@ -636,7 +694,7 @@ impl World {
             // There are so few of them.
             None => (60 * S, 2),
         };
-        let mut does = self.random.pick(&[Caller::Renew, Caller::Renew, Caller::Release]);
+        let mut does = self.random.pick(&[Caller::Renew, Caller::Renew, Caller::Fence, Caller::Release]);
         if !self.is_peace() && self.random.one_in(rarely) {
             does = Caller::Bequeath;
         }
@@ -798,32 +856,36 @@ impl World {
     fn called(&mut self, who: usize, call: u64) -> Option<(Operation, Moment)> {
         let run = self.clients[who].claim.as_mut()?.run.as_mut()?;
         let (_, operation, sent) = run.call.take_if(|(number, ..)| *number == call)?;
-        (run.last_call, run.last_sent) = (call, sent);
+        if matches!(operation, Operation::Acquire { .. } | Operation::Renew { .. }) {
+            (run.last_call, run.last_sent) = (call, sent);
+        }
         Some((operation, sent))
     }
 
-    pub(super) fn answered(&mut self, who: usize, call: u64, answer: Answer, of: Option<u64>) {
+    pub(super) fn answered(&mut self, who: usize, call: u64, (answer, blob): (Answer, Option<Blob>), of: Option<u64>) {
         if let Some((operation, sent)) = self.called(who, call) {
-            self.came(who, call, sent, answer.read(operation, call, of));
+            let (outcome, blob) = answer.read(blob, operation, call, of);
+            self.came(who, call, sent, outcome, blob);
         }
     }
 
     pub(super) fn refused(&mut self, who: usize, call: u64) {
         if let Some((_, sent)) = self.called(who, call) {
-            self.came(who, call, sent, Outcome::Failed { applied: Applied::No, retry_after: None });
+            self.came(who, call, sent, Outcome::Failed { applied: Applied::No, retry_after: None }, None);
         }
     }
 
     pub(super) fn gives_up(&mut self, who: usize, call: u64) {
         if let Some((_, sent)) = self.called(who, call) {
-            self.came(who, call, sent, Outcome::Failed { applied: Applied::Perhaps, retry_after: None });
+            self.came(who, call, sent, Outcome::Failed { applied: Applied::Perhaps, retry_after: None }, None);
         }
     }
 
     /// Something came of a call.
-    fn came(&mut self, who: usize, call: u64, sent: Moment, outcome: Outcome) {
+    fn came(&mut self, who: usize, call: u64, sent: Moment, outcome: Outcome, blob: Option<Blob>) {
         let error = Some(call).filter(|_| !is_word(outcome));
-        self.clients[who].claim_mut().run_mut().heard = Some(Exchange { sent, outcome, error });
+        let exchange = Exchange { blob, ..Exchange::new(sent, outcome, error) };
+        self.clients[who].claim_mut().run_mut().heard = Some(exchange);
         self.go(who);
     }
 
@@ -891,10 +953,19 @@ impl World {
     fn notice(&mut self, who: usize, notice: &Notice<Failure>) {
         self.check_notice(who, notice);
         match notice {
-            Notice::Waiting => self.tally.add(Count::Waiting),
+            Notice::Waiting(_) => self.tally.add(Count::Waiting),
             Notice::Retrying(_) => self.tally.add(Count::Retrying),
             Notice::RenewalFailed { .. } => self.tally.add(Count::RenewalFailed),
+            Notice::NotLeft { .. } => self.tally.add(Count::NotLeft),
             Notice::Acquired { .. } | Notice::Renewed { .. } | Notice::Released | Notice::ReleaseFailed(_) => {}
+        }
+    }
+
+    /// What is known of the blob stays with the process.
+    fn remember(&mut self, who: usize) {
+        let client = &mut self.clients[who];
+        if let Some(Run { carried: Carried::Thread(carrier), .. }) = &client.claim().run {
+            client.known = carrier.hold().blob();
         }
     }
 
@@ -908,10 +979,19 @@ impl World {
                     Why::TimedOut => Count::TimedOut,
                     Why::GivenUp => Count::GivenUp,
                     Why::Failed => Count::Failed,
+                    Why::NoToken(_) => Count::NoToken,
                 });
             }
             Report::Released(how) => self.released(who, how),
-            Report::Failing(_) | Report::Recovered | Report::Granted => {}
+            Report::Granted(holder) => {
+                self.remember(who);
+                self.check_token(who, holder.token);
+            }
+            Report::Written(_) => {
+                self.remember(who);
+                self.clients[who].claim_mut().marks = false;
+            }
+            Report::Failing(_) | Report::Recovered | Report::Seen(_) => {}
         }
         if !self.clients[who].claim().one_shot {
             self.say(who, Heard::Report(report));
@@ -941,7 +1021,7 @@ impl World {
         let local = self.clock(who);
         let run = self.clients[who].claim().run();
         let (purpose, seen) = (run.purpose, run.seen);
-        let mut resumed = None;
+        let (mut resumed, mut fenced) = (None, None);
         match &run.carried {
             Carried::Call(call) if purpose == Purpose::Resume => {
                 resumed = Some(call.clone()).filter(|call| *call.verdict() == Verdict::Done);
@@ -951,6 +1031,10 @@ impl World {
                 // Only what was granted becomes a `Lease`.
                 let kept =
                     Some(*call.kept()).filter(|_| purpose != Purpose::Acquire || *call.verdict() == Verdict::Done);
+                fenced = match call.verdict() {
+                    Verdict::Written(token) => Some(*token),
+                    _ => None,
+                };
                 self.clients[who].claim_mut().kept = kept;
                 self.check_verdict(who);
             }
@@ -970,6 +1054,13 @@ impl World {
         match (purpose, claim.kept) {
             (Purpose::Renew, Some(kept)) => {
                 claim.valid_until = Some(kept.valid_until);
+                self.check_is_lost(who);
+                self.plan(who, number);
+            }
+            (Purpose::Fence, Some(_)) => {
+                if let Some(token) = fenced {
+                    self.check_token(who, token);
+                }
                 self.check_is_lost(who);
                 self.plan(who, number);
             }

@@ -9,7 +9,7 @@ use crate::clock::Moment;
 use crate::hold::call::Verdict;
 use crate::hold::caller::{Missed, Way};
 use crate::hold::carry::{Act, Notice, Report, Unreleased};
-use crate::hold::{Wait, Why};
+use crate::hold::{Leaves, Wait, Why};
 use crate::lease::{Lost, Term};
 use crate::rest::{Applied, Exchange, Operation, Outcome};
 
@@ -36,6 +36,8 @@ pub(super) struct Record {
     heard: Option<Outcome>,
     /// An acquire may have been carried out, or may still be.
     pub(super) unsure: bool,
+    /// The lease is ours, and its holder will know when what it leaves is written.
+    pub(super) writes: bool,
     /// A look was refused.
     blind: bool,
     /// When an acquire was decided on last.
@@ -63,7 +65,7 @@ impl Record {
     /// Whether to look before the next try.
     pub(super) fn saw_it_locked(&self) -> bool {
         let busy = self.heard == Some(Outcome::Busy) && !self.blind;
-        busy || self.heard.is_some_and(is_locked)
+        !self.writes && (busy || self.heard.is_some_and(is_locked))
     }
 }
 
@@ -84,6 +86,9 @@ impl Claim {
             // Nobody who does not want to wait is held by a service that asks for it.
             (Why::Failed, Wait::Never, Some(Failed { retry_after: None, .. })) => record.setbacks >= policy.retries,
             (Why::Failed, Wait::Never, _) => true,
+            // What others do to a lease that nobody knows of yet is a failure like any other.
+            (Why::Failed, ..) if record.writes => self.is_out_of_patience(local),
+            (Why::NoToken(_), ..) => self.settings.leaves.token && record.writes,
             // Making anew what others delete is a failure that no answer tells of.
             (Why::Failed, Wait::Forever, Some(Failed { .. })) => self.is_out_of_patience(local) || !lawful,
             // Who may not look can try.
@@ -123,10 +128,15 @@ impl World {
                 let patience = if claim.wait == Wait::Forever { policy.patience } else { Duration::MAX };
                 record.not_before = Some(local.after(asked_for.max(policy.first_pause / 2).min(patience)));
             }
-            // Perhaps it came too late.
-            Outcome::Leased(_) => drop(record.failing_since.get_or_insert(local)),
-            Outcome::Busy | Outcome::Seen(_) | Outcome::ContainerBeingDeleted => record.failing_since = None,
+            Outcome::Busy | Outcome::Seen(_) | Outcome::ContainerBeingDeleted if !record.writes => {
+                record.failing_since = None
+            }
             _ => {}
+        }
+        let Leaves { token, card, .. } = claim.settings.leaves;
+        if matches!((record.asked, outcome), (Some(Operation::Acquire { id, .. }), Outcome::Leased(ours)) if id == ours)
+        {
+            record.writes = (token || card) && !claim.one_shot;
         }
     }
 
@@ -148,7 +158,8 @@ impl World {
         let Some(outcome) = heard else { return };
         let is_loss = matches!(outcome, NotOurs | NoLease | Broken | NoBlob | NoContainer | ContainerBeingDeleted);
         let renewed = matches!(self.clients[who].claim().run().record.asked, Some(Operation::Renew { .. }));
-        if is_loss && renewed && !matches!(act, Act::Lose(_)) {
+        let is_told = !self.clients[who].claim().run().record.writes;
+        if is_loss && renewed && is_told && !matches!(act, Act::Lose(_)) {
             self.breach("a word on the lease is passed on", format_args!("client {who}: {outcome:?} -> {act:?}"));
         }
     }
@@ -168,6 +179,7 @@ impl World {
         let may_knock = record.tried.is_none_or(|time| last_try || local >= time.after(term));
         let knocks = record.saw_it_locked() && !may_knock;
         if let Operation::Acquire { .. } = operation {
+            record.writes = false;
             record.tried = Some(local);
         }
         let breach = match operation {
@@ -194,7 +206,7 @@ impl World {
         *sleeps_since = Some(since).filter(|_| until == local.after(LONGEST_SLEEP));
         let record = &claim.run().record;
         let longest = match claim.wait {
-            _ if claim.is_obtained() || claim.failed || claim.left => return,
+            _ if claim.is_obtained() || claim.failed || claim.left || record.writes => return,
             _ if record.heard == Some(Outcome::Busy) || record.saw_it_locked() => claim.settings.longest_pause,
             Wait::Never => claim.settings.policy.longest_pause,
             _ => return,
@@ -226,9 +238,16 @@ impl World {
         let record = &mut claim.run_mut().record;
         let is_setback = matches!(act, Act::Notify(Notice::Retrying(_) | Notice::RenewalFailed { .. }));
         record.setbacks += u32::from(is_setback);
+        // That is waited for like a holder.
+        if is_setback && record.heard != Some(Outcome::ContainerBeingDeleted) {
+            record.failing_since.get_or_insert(local);
+        }
         let failed = matches!(record.heard, Some(Outcome::Failed { .. }));
         let breach = match act {
-            Act::Grant { valid_until, .. } => (*valid_until <= local).then_some("what is granted is not over"),
+            Act::Grant { valid_until, .. } => {
+                record.writes = false;
+                (*valid_until <= local).then_some("what is granted is not over")
+            }
             Act::Extend { .. } => {
                 claim.valid_until.is_some_and(|end| end <= local).then_some("what is lost stays lost")
             }
@@ -258,7 +277,7 @@ impl World {
                 (*failure != record.error).then_some("the failure that is told is the last one")
             }
             Notice::Acquired { .. } if is_lease => None,
-            Notice::Acquired { left } | Notice::Renewed { left } => {
+            Notice::Acquired { left, .. } | Notice::Renewed { left } => {
                 let is_so = valid_until.is_some_and(|end| end.left(local) <= *left && *left < end.since(sent));
                 (!is_so).then_some("what the observer is told is so")
             }
@@ -266,7 +285,7 @@ impl World {
                 record.end_noticed = true;
                 None
             }
-            Notice::Waiting => None,
+            Notice::Waiting(_) | Notice::NotLeft { .. } => None,
         };
         if let Some(rule) = breach {
             self.breach(rule, format_args!("client {who}: {notice:?}"));
@@ -290,13 +309,14 @@ impl World {
                 record.failed = *failure;
                 (*failure != record.error).then_some("the failure that is told is the last one")
             }
-            Report::Granted => (!guarded).then_some("a grant is told when the lock is held"),
+            Report::Granted(_) => (!guarded).then_some("a grant is told when the lock is held"),
             Report::Released(_) => (!record.end_noticed).then_some("the observer hears of the end first"),
             Report::NotObtained { why: Why::Busy, .. } => {
                 record.busy = true;
                 None
             }
-            Report::Recovered => None,
+            Report::NotObtained { why: Why::NoToken(_), .. } | Report::Written(_) => None,
+            Report::Recovered | Report::Seen(_) => None,
         };
         if let Some(rule) = breach {
             self.breach(rule, format_args!("client {who}: {report:?}"));
@@ -431,6 +451,7 @@ impl World {
         let is_so = match verdict {
             Verdict::Done => released || leased,
             Verdict::Busy => record.busy,
+            Verdict::Written(_) | Verdict::NotWritten { .. } => run.purpose == Purpose::Fence,
             Verdict::Lost(lost) => released || claim.lost_told == Some(*lost),
             Verdict::NotReleased { .. } => released,
             Verdict::Failed(_) if released || renewed || record.busy => false,

@@ -10,9 +10,10 @@ use std::time::Duration;
 use stateright::{Checker, Model, Property};
 
 use crate::clock::Moment;
+use crate::fencing::Content;
 use crate::hold::caller::{Farewell, Heard, Limits, Turn, Waiter, Way};
 use crate::hold::carry::{Act, Carrier, Report};
-use crate::hold::{Hold, Input, Settings, Step, Wait};
+use crate::hold::{Hold, Input, Leaves, Settings, Step, Wait};
 use crate::lease::{LeaseId, Term};
 use crate::rest::{Applied, Exchange, Operation, Outcome};
 use crate::retry::Policy;
@@ -140,8 +141,15 @@ impl Client {
     fn new(client: usize) -> Client {
         let policy = Policy { first_pause: 3 * S, longest_pause: 3 * S, ..Policy::default() };
         let (first_pause, longest_pause) = (7 * S, 7 * S);
-        let settings =
-            Settings { term: TERM, renew_every: 5 * S, first_pause, longest_pause, create_container: true, policy };
+        let settings = Settings {
+            term: TERM,
+            renew_every: 5 * S,
+            first_pause,
+            longest_pause,
+            create_container: true,
+            leaves: Leaves::default(),
+            policy,
+        };
         Client {
             carrier: Carrier::new(Hold::keep(settings, id(client), Wait::Forever)),
             standing: Standing::default(),
@@ -248,7 +256,7 @@ impl State {
         } else if let Some(waiter) = &mut this.waiter {
             match waiter.hear(now, heard, || this.standing.check(now)) {
                 Turn::Listen => {}
-                Turn::Take => {
+                Turn::Take(_) => {
                     this.waiter = None;
                     if !this.granted || this.left {
                         self.broken = Some("who has the guard was granted the lock");
@@ -326,7 +334,7 @@ impl State {
             self.broken = Some("nobody waits for its own lease");
         }
         self.clients[packet.client].landed_late |= packet.late && packet.operation == Order::Acquire;
-        self.service.handle(self.now, operation, lasts).read(operation, 0, Some(0))
+        self.service.handle(self.now, operation, lasts).read(None, operation, 0, Some(0)).0
     }
 
     /// The client gets an answer, if it still waits for it.
@@ -349,7 +357,7 @@ impl State {
     /// Something came of a call.
     fn came(&mut self, client: usize, sent: Moment, outcome: Outcome) {
         let error = Some(()).filter(|()| matches!(outcome, Outcome::Failed { .. }));
-        self.clients[client].carrier.answered(Exchange { sent, outcome, error });
+        self.clients[client].carrier.answered(Exchange::new(sent, outcome, error));
         self.run(client);
     }
 
@@ -388,7 +396,8 @@ impl Model for System {
 
     fn init_states(&self) -> Vec<State> {
         let mut service = Service::new();
-        (service.container, service.blob) = (Presence::There, true);
+        service.container = Presence::There;
+        service.put(Duration::ZERO, Content::NOTHING);
         let mut state = State {
             now: Duration::ZERO,
             service,
@@ -478,7 +487,7 @@ impl Model for System {
             Action::Stop(i) => state.clients[i].stopped = true,
             Action::Kill(i) => state.clients[i].does = Does::Died,
             Action::Break => {
-                state.service.handle(state.now, Operation::Break { period: None }, lasts);
+                state.service.handle(state.now, Operation::Break { period: None, only: None }, lasts);
             }
             _ => {}
         }

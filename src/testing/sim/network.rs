@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::fencing::Blob;
 use crate::lease::Term;
 use crate::rest::Operation;
 
@@ -27,6 +28,8 @@ pub(super) struct Packet {
     carried_out: bool,
     /// What the client gets to read, if not the service's word on this call.
     instead: Option<Answer>,
+    /// What that tells of the blob.
+    blob: Option<Blob>,
     /// The call that the answer says it is for, if it says that.
     of: Option<u64>,
     /// How long the answer takes, if it arrives.
@@ -39,6 +42,7 @@ pub(super) struct Answered {
     call: u64,
     operation: Operation,
     answer: Answer,
+    blob: Option<Blob>,
 }
 
 fn same_kind(one: Operation, other: Operation) -> bool {
@@ -143,6 +147,7 @@ impl World {
             operation,
             carried_out: true,
             instead: None,
+            blob: None,
             of: Some(call),
             back: Some(self.random.between(MS / 5, 30 * MS)),
         };
@@ -226,7 +231,10 @@ impl World {
                 let kept = self.random.one_in(2);
                 let like = |answered: &&Answered| !kept || same_kind(answered.operation, operation);
                 match self.clients[who].answers.iter().rev().find(like) {
-                    Some(answered) => (packet.instead, packet.of) = (Some(answered.answer), Some(answered.call)),
+                    Some(answered) => {
+                        (packet.instead, packet.blob) = (Some(answered.answer), answered.blob);
+                        packet.of = Some(answered.call);
+                    }
                     None => packet.back = None,
                 }
                 packet.carried_out = self.random.one_in(2);
@@ -255,7 +263,7 @@ impl World {
 
     pub(super) fn arrive(&mut self, packet: Packet) {
         let Packet { who, life, call, operation, .. } = packet;
-        let mut answer = Answer::Done;
+        let (mut answer, mut blob) = (Answer::Done, None);
         if packet.carried_out {
             self.service.settle(self.now);
             let before = self.service.lease;
@@ -267,26 +275,30 @@ impl World {
                 None => Duration::MAX,
             };
             answer = self.service.handle(self.now, operation, lasts);
+            blob = self.service.tells(self.now, operation, answer);
             self.note(format_args!("service: {operation:?} of client {who}, call {call}: {answer:?}"));
             self.check_handled(&packet, before, answer);
         }
         let Some(back) = packet.back.filter(|_| self.clients[who].life == life) else { return };
-        let (mut answer, mut of) = (packet.instead.unwrap_or(answer), packet.of);
+        let mut of = packet.of;
+        if let Some(instead) = packet.instead {
+            (answer, blob) = (instead, packet.blob);
+        }
         if matches!(answer, Answer::Foreign(_)) {
             of = None;
         }
         if of == Some(call) {
-            self.clients[who].answers.push(Answered { call, operation, answer });
+            self.clients[who].answers.push(Answered { call, operation, answer, blob });
         }
         if operation == Operation::Look && self.setting.cached >> who & 1 == 1 {
             if matches!(answer, Answer::Seen(status) if status.is_locked()) {
-                self.remembered.entry(who).or_insert(answer);
+                self.remembered.entry(who).or_insert((answer, blob));
             }
             if let Some(old) = self.remembered.get(&who) {
-                (answer, of) = (*old, None);
+                ((answer, blob), of) = (*old, None);
                 self.tally.add(Count::Remembered);
             }
         }
-        self.schedule_for(who, self.now + back, Event::Answered { call, answer, of });
+        self.schedule_for(who, self.now + back, Event::Answered { call, answer, blob, of });
     }
 }

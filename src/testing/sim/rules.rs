@@ -4,17 +4,19 @@
 //! every event, and between two events nobody's answer can turn from no to yes. So what they find is about intervals
 //! of true time, and not about samples.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::time::Duration;
 
 use crate::clock::Moment;
+use crate::fencing::{FencingToken, Second};
 use crate::hold::carry::Unreleased;
 use crate::lease::{LeaseId, LockState, Lost};
-use crate::rest::{Operation, Outcome};
+use crate::rest::{Operation, Outcome, Write};
 
-use super::client::{Failure, Purpose};
+use super::client::{Claim, Failure, Purpose};
 use super::network::{LATEST, Packet};
-use super::service::{Answer, Lease, Time};
+use super::service::{Answer, Lease, Time, second};
 use super::tally::Count;
 use super::world::World;
 
@@ -60,6 +62,22 @@ pub(super) struct Facts {
     /// Since when its client wants it no more, or is dead.
     pub(super) left: Option<Time>,
     pub(super) ended: bool,
+    /// The tokens that were written for it.
+    pub(super) tokens: Vec<FencingToken>,
+}
+
+/// All fencing tokens.
+#[derive(Debug, Default)]
+pub(super) struct Tokens {
+    /// The greatest that was written.
+    greatest: Option<FencingToken>,
+    told: HashSet<FencingToken>,
+    /// Of the seconds up to that one some may have been lost in a fail-over, unheard.
+    excused: Option<Second>,
+}
+
+fn second_of(token: FencingToken) -> Second {
+    Second(token.get() >> 20)
 }
 
 impl World {
@@ -98,7 +116,10 @@ impl World {
     pub(super) fn check_handled(&mut self, packet: &Packet, before: Lease, answer: Answer) {
         let Packet { who, claim, operation, .. } = *packet;
         let in_vain = match (operation, before) {
-            (Operation::Look, Lease::Leased { id, .. }) => self.owners[&id] == claim && !self.facts[claim].resumed,
+            (Operation::Look, Lease::Leased { id, .. }) => {
+                let waits = self.clients[who].claim.as_ref().is_some_and(Claim::waits);
+                waits && self.owners[&id] == claim && !self.facts[claim].resumed
+            }
             (Operation::Acquire { id: new, .. }, Lease::Leased { id, .. }) => self.owners[&id] == claim && id != new,
             _ => false,
         };
@@ -114,10 +135,65 @@ impl World {
             }
             (Operation::Renew { .. }, Answer::Leased(_)) => self.tally.add(Count::RevivedByStranger),
             (Operation::Release { .. }, Answer::Done) => self.facts[claim].release_done = true,
+            (Operation::Write(write), answer) => self.check_written(packet, &write, answer),
             (Operation::CreateContainer, Answer::Done) => self.tally.add(Count::ContainerCreated),
             (Operation::CreateBlob, Answer::Done) => self.tally.add(Count::BlobCreated),
             _ => {}
         }
+    }
+
+    fn check_written(&mut self, packet: &Packet, write: &Write, answer: Answer) {
+        let Packet { who, claim, .. } = *packet;
+        if answer == Answer::Refusal(412, "ConditionNotMet") {
+            self.tally.add(Count::WriteRefused);
+        }
+        if answer != Answer::Done {
+            return;
+        }
+        if self.service.holder().is_none_or(|(id, _)| id != write.lease) {
+            let text = format_args!("client {who}: {write:?}");
+            return self.breach("nobody writes without the lease", text);
+        }
+        if !self.clients[who].waits_for(packet) {
+            self.tally.add(Count::WrittenLate);
+        }
+        let Some(token) = write.token else { return self.tally.add(Count::Marked) };
+        self.facts[claim].tokens.push(token);
+        let greatest = self.tokens.greatest.replace(token);
+        if greatest.is_some_and(|greatest| second_of(greatest) == second_of(token)) {
+            self.tally.add(Count::TokenInSameSecond);
+        }
+        let is_excused = self.tokens.excused.is_some_and(|second| second_of(token) <= second);
+        if greatest.is_some_and(|greatest| token <= greatest) && !is_excused {
+            self.breach("tokens only grow", format_args!("client {who}: {token} after {greatest:?}"));
+        }
+        if second_of(token) > second(self.now) {
+            self.breach("no token is ahead of the service's clock", format_args!("client {who}: {token}"));
+        }
+    }
+
+    /// When a holder gets to know its token.
+    pub(super) fn check_token(&mut self, who: usize, token: Option<FencingToken>) {
+        let claim = self.clients[who].claim();
+        let Some(token) = token else {
+            if claim.settings.leaves.token {
+                self.breach("nobody holds the lock without the token that it wants", format_args!("client {who}"));
+            }
+            return;
+        };
+        self.tally.add(Count::TokenTaken);
+        if !self.facts[claim.number].tokens.contains(&token) {
+            self.breach("a token that is told was written", format_args!("client {who}: {token}"));
+        }
+        let is_excused = self.tokens.excused.is_some_and(|second| second_of(token) <= second);
+        if !self.tokens.told.insert(token) && !is_excused {
+            self.breach("no two holders have one token", format_args!("client {who}: {token}"));
+        }
+    }
+
+    /// The other region knows nothing of the newest tokens, and its blob was not changed since.
+    pub(super) fn check_fail_over(&mut self) {
+        self.tokens.excused = Some(second(self.now));
     }
 
     /// A client waits for its own lease. It may come about by an acquire that was carried out after it had been given up,
@@ -267,7 +343,7 @@ impl World {
         facts.ended |= match purpose {
             Purpose::Acquire => !claim.is_obtained(),
             // What cannot be taken up again is left as it is.
-            Purpose::Look | Purpose::Resume | Purpose::Renew => false,
+            Purpose::Look | Purpose::Resume | Purpose::Renew | Purpose::Fence => false,
             Purpose::Keep | Purpose::Release => true,
         };
         let has_it = matches!(self.service.lease, Lease::Leased { id, .. } if self.owners[&id] == claim.number);

@@ -3,8 +3,10 @@
 
 use std::time::{Duration, SystemTime};
 
+use crate::error::About;
+use crate::fencing::{Blob, Content, ETag, Second, Stored, Version};
 use crate::lease::{LeaseId, LockState, Term};
-use crate::rest::{self, Operation, Outcome, RequestId};
+use crate::rest::{self, Address, Operation, Outcome, RequestId, Write, request};
 use crate::transport::Reply;
 
 /// True time, counted from the start of a run.
@@ -13,10 +15,20 @@ pub(super) type Time = Duration;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Service {
     pub(super) container: Presence,
-    pub(super) blob: bool,
+    pub(super) blob: Option<Data>,
     pub(super) lease: Lease,
+    /// How many versions of blobs there were.
+    versions: u64,
     /// As Azurite does, whoever renews a lease that ran out revives it for its last owner.
     pub(super) revives_for_strangers: bool,
+}
+
+/// The lock's blob.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Data {
+    version: u64,
+    pub(super) modified: Second,
+    pub(super) content: Content,
 }
 
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
@@ -51,7 +63,36 @@ pub(super) enum Answer {
 
 impl Service {
     pub(super) fn new() -> Service {
-        Service { container: Presence::Missing, blob: false, lease: Lease::Available, revives_for_strangers: false }
+        Service {
+            container: Presence::Missing,
+            blob: None,
+            lease: Lease::Available,
+            versions: 0,
+            revives_for_strangers: false,
+        }
+    }
+
+    /// Makes another blob, or another version of the one that is there.
+    pub(super) fn put(&mut self, now: Time, content: Content) {
+        self.versions += 1;
+        self.blob = Some(Data { version: self.versions, modified: second(now), content });
+    }
+
+    /// After a fail-over, no version is named as one before it.
+    pub(super) fn follow(&mut self, other: &Service) {
+        self.versions = other.versions;
+    }
+
+    /// What the answer to `operation` tells of the blob.
+    pub(super) fn tells(&self, now: Time, operation: Operation, answer: Answer) -> Option<Blob> {
+        let is_about_blob = match operation {
+            Operation::Release { .. } | Operation::Renew { .. } | Operation::CreateContainer => false,
+            _ => matches!(answer, Answer::Leased(_) | Answer::Done | Answer::Seen(_)),
+        };
+        let Data { version, modified, content } = self.blob.filter(|_| is_about_blob)?;
+        let etag = ETag::parse(&format!("\"{version}\""))?;
+        let content = matches!(answer, Answer::Seen(_)).then_some(content);
+        Some(Blob { version: Version { etag, modified, date: second(now) }, content })
     }
 
     /// Carries out `operation`. `lasts` says how long a lease of a term really lasts this time.
@@ -67,13 +108,13 @@ impl Service {
                 Answer::Done
             }
             (_, Presence::Missing | Presence::BeingDeleted { .. }) => Answer::Refusal(404, "ContainerNotFound"),
-            (Operation::CreateBlob, _) if !self.blob => {
-                self.blob = true;
+            (Operation::CreateBlob, _) if self.blob.is_none() => {
+                self.put(now, Content::NOTHING);
                 Answer::Done
             }
             (Operation::CreateBlob, _) if self.is_locked() => Answer::Refusal(412, "LeaseIdMissing"),
             (Operation::CreateBlob, _) => Answer::Refusal(409, "BlobAlreadyExists"),
-            _ if !self.blob => Answer::Refusal(404, "BlobNotFound"),
+            _ if self.blob.is_none() => Answer::Refusal(404, "BlobNotFound"),
             (Operation::Acquire { id, term }, _) => self.acquire(id, term, now.saturating_add(lasts(term))),
             (Operation::Renew { id }, _) => self.renew(id, |term| now.saturating_add(lasts(term))),
             (Operation::Release { id }, _) if self.owner() == Some(id) => {
@@ -81,8 +122,11 @@ impl Service {
                 Answer::Done
             }
             (Operation::Release { .. }, _) => Answer::Refusal(409, "LeaseIdMismatchWithLeaseOperation"),
-            (Operation::Break { period }, _) => self.break_lease(now, period),
+            (Operation::Break { period, .. }, _) => self.break_lease(now, period),
             (Operation::Look, _) => Answer::Seen(self.status()),
+            (Operation::Write(write), _) => self.write(now, write),
+            #[cfg(feature = "list")]
+            (Operation::List, _) => unreachable!("no lock asks for others"),
         }
     }
 
@@ -99,7 +143,7 @@ impl Service {
     }
 
     pub(super) fn delete_blob(&mut self) {
-        self.blob = false;
+        self.blob = None;
         self.lease = Lease::Available;
     }
 
@@ -169,6 +213,39 @@ impl Service {
         }
     }
 
+    /// Carries out what the headers of the request say.
+    fn write(&mut self, now: Time, write: Write) -> Answer {
+        let address = Address {
+            origin: "http://localhost",
+            container: "locks",
+            container_path: "/locks",
+            blob_path: "/locks/job",
+            about: About::Lock("job".into()),
+            version: request::VERSION,
+        };
+        let request = request::of(Operation::Write(write), &address, SystemTime::UNIX_EPOCH, None);
+        let header = |name| request.headers.iter().find(|(other, _)| *other == name).map(|(_, value)| &**value);
+        let lease = header("x-ms-lease-id").and_then(LeaseId::parse);
+        let refusal = match (self.lease, lease) {
+            (Lease::Leased { id, .. } | Lease::Breaking { id, .. }, Some(lease)) if id == lease => None,
+            (Lease::Leased { .. } | Lease::Breaking { .. }, None) => Some("LeaseIdMissing"),
+            (Lease::Leased { .. } | Lease::Breaking { .. }, Some(_)) => Some("LeaseIdMismatchWithBlobOperation"),
+            (_, None) => None,
+            (_, Some(lease)) if self.owner() == Some(lease) => Some("LeaseLost"),
+            (_, Some(_)) => Some("LeaseNotPresentWithBlobOperation"),
+        };
+        if let Some(code) = refusal {
+            return Answer::Refusal(412, code);
+        }
+        let Some(Data { version, content, .. }) = self.blob else { return Answer::Refusal(404, "BlobNotFound") };
+        if header("if-match").is_some_and(|etag| etag != format!("\"{version}\"")) {
+            return Answer::Refusal(412, "ConditionNotMet");
+        }
+        let token = write.token.map_or(content.token, Stored::Token);
+        self.put(now, Content { token, written_by: Some(write.id), ..content });
+        Answer::Done
+    }
+
     fn break_lease(&mut self, now: Time, period: Option<u8>) -> Answer {
         let within = period.map(|seconds| now + Duration::from_secs(seconds.into()));
         let (id, until) = match self.lease {
@@ -186,9 +263,20 @@ impl Service {
 impl Answer {
     /// What the crate makes of it when it comes as an answer to `operation`, asked by `call`; and says that it is for
     /// the call `of`, if it says that.
-    pub(super) fn read(self, operation: Operation, call: u64, of: Option<u64>) -> Outcome {
+    pub(super) fn read(
+        self,
+        blob: Option<Blob>,
+        operation: Operation,
+        call: u64,
+        of: Option<u64>,
+    ) -> (Outcome, Option<Blob>) {
         let id = RequestId(call.to_string());
-        rest::outcome(operation, Some(&id), &self.reply(operation, of), SystemTime::UNIX_EPOCH)
+        let mut reply = self.reply(operation, of);
+        if let Some(blob) = blob {
+            tell(&mut reply, &blob);
+        }
+        let outcome = rest::outcome(operation, Some(&id), &reply, SystemTime::UNIX_EPOCH);
+        (outcome, rest::blob(operation, Some(&id), outcome, &reply).0)
     }
 
     fn reply(self, operation: Operation, of: Option<u64>) -> Reply {
@@ -199,7 +287,8 @@ impl Answer {
                 Reply::new(status, &[REQUEST_ID, ("x-ms-lease-id", &id.to_string())])
             }
             Answer::Done => {
-                let status = if matches!(operation, Operation::Release { .. }) { 200 } else { 201 };
+                let is_200 = matches!(operation, Operation::Release { .. } | Operation::Write(_));
+                let status = if is_200 { 200 } else { 201 };
                 Reply::new(status, &[REQUEST_ID])
             }
             Answer::Breaking(left) => Reply::new(202, &[REQUEST_ID, ("x-ms-lease-time", &left.as_secs().to_string())]),
@@ -225,6 +314,30 @@ impl Answer {
             reply.set("x-ms-client-request-id", &of.to_string());
         }
         reply
+    }
+}
+
+/// What the service's clock shows: a time at which tokens are as long as they will be for a century.
+pub(super) fn second(now: Time) -> Second {
+    Second(1_800_000_000 + now.as_secs())
+}
+
+fn tell(reply: &mut Reply, blob: &Blob) {
+    let date = |second: Second| httpdate::fmt_http_date(second.time().expect("a time of these days"));
+    reply.set("etag", &blob.version.etag.to_string());
+    reply.set("last-modified", &date(blob.version.modified));
+    reply.set("date", &date(blob.version.date));
+    let Some(content) = blob.content else { return };
+    match content.token {
+        Stored::Nothing => {}
+        Stored::Token(token) => reply.set("x-ms-meta-azmutex_token", &token.to_string()),
+        Stored::Unreadable => reply.set("x-ms-meta-azmutex_token", "none"),
+    }
+    if let Some(id) = content.written_by {
+        reply.set("x-ms-meta-azmutex_write", &id.to_string());
+    }
+    if content.has_others {
+        reply.set("x-ms-meta-others", "1");
     }
 }
 
@@ -264,8 +377,8 @@ mod tests {
                     2..6 => Operation::Acquire { id, term },
                     6..9 => Operation::Renew { id },
                     9..11 => Operation::Release { id },
-                    11 => Operation::Break { period: None },
-                    12 => Operation::Break { period: Some(random.pick(&[0, 5, 60])) },
+                    11 => Operation::Break { period: None, only: None },
+                    12 => Operation::Break { period: Some(random.pick(&[0, 5, 60])), only: None },
                     _ => Operation::Look,
                 };
                 let expected = service.handle(now, operation, |term| term.duration().unwrap_or(Duration::MAX));
@@ -275,7 +388,7 @@ mod tests {
                     break;
                 }
                 compared += 1;
-                match (expected.read(operation, 0, None), outcome) {
+                match (expected.read(None, operation, 0, None).0, outcome) {
                     // Whole seconds, and both have their own idea of how little time has passed.
                     (Outcome::Breaking(expected), Outcome::Breaking(left)) => {
                         assert!(expected.abs_diff(left) <= S, "{expected:?}, {left:?}");

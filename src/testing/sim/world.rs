@@ -5,6 +5,7 @@ use std::collections::{BinaryHeap, HashMap};
 use std::fmt;
 use std::time::Duration;
 
+use crate::fencing::{Blob, Content};
 use crate::hold::caller::Heard;
 use crate::hold::carry::Act;
 use crate::lease::LeaseId;
@@ -12,8 +13,8 @@ use crate::lease::LeaseId;
 use super::client::{Caller, Client, Failure};
 use super::network::{Packet, Storm};
 use super::random::Random;
-use super::rules::{Facts, Violation};
-use super::service::{Answer, Presence, Service, Time};
+use super::rules::{Facts, Tokens, Violation};
+use super::service::{Answer, Lease, Presence, Service, Time};
 use super::tally::{Count, Tally};
 
 const S: Duration = Duration::from_secs(1);
@@ -56,7 +57,8 @@ pub(super) struct World {
     /// Somebody got the lock after the trouble had ended.
     pub(super) revived: bool,
     /// The answer that each client's cache goes on giving.
-    pub(super) remembered: HashMap<usize, Answer>,
+    pub(super) remembered: HashMap<usize, (Answer, Option<Blob>)>,
+    pub(super) tokens: Tokens,
     /// The other region's copy, which lags behind.
     copy: Service,
     queue: BinaryHeap<Reverse<Scheduled>>,
@@ -82,6 +84,8 @@ pub(super) enum Event {
     Answered {
         call: u64,
         answer: Answer,
+        /// What it tells of the blob.
+        blob: Option<Blob>,
         /// The call that it says it is for, if it says that.
         of: Option<u64>,
     },
@@ -125,6 +129,7 @@ pub(super) enum Trouble {
     Break,
     ForceBreak,
     DeleteBlob,
+    ReplaceBlob,
     DeleteContainer,
     Freeze,
     FailOver,
@@ -138,6 +143,7 @@ const LAWLESS: &[Trouble] = &[
     Trouble::Break,
     Trouble::ForceBreak,
     Trouble::DeleteBlob,
+    Trouble::ReplaceBlob,
     Trouble::DeleteContainer,
     Trouble::Freeze,
     Trouble::FailOver,
@@ -181,7 +187,10 @@ impl World {
         let mut service = Service::new();
         service.revives_for_strangers = random.one_in(3);
         if random.one_in(2) {
-            (service.container, service.blob) = (Presence::There, random.one_in(2));
+            service.container = Presence::There;
+            if random.one_in(2) {
+                service.put(Duration::ZERO, Content::NOTHING);
+            }
         }
         let copy = service.clone();
         let service_drift = random.pick(&[-10_000, 0, 10_000]);
@@ -202,6 +211,7 @@ impl World {
             trace: traced.then(Vec::new),
             revived: false,
             remembered: HashMap::new(),
+            tokens: Tokens::default(),
             copy,
             queue: BinaryHeap::new(),
             serial: 0,
@@ -260,7 +270,7 @@ impl World {
             Event::Decide { token } => self.decide(who, token),
             Event::Act { token, act } => self.act(who, token, act),
             Event::Hear { claim, heard } => self.hear(who, claim, heard),
-            Event::Answered { call, answer, of } => self.answered(who, call, answer, of),
+            Event::Answered { call, answer, blob, of } => self.answered(who, call, (answer, blob), of),
             Event::Refused { call } => self.refused(who, call),
             Event::GivesUp { call } => self.gives_up(who, call),
             Event::Caller { claim, does } => self.caller(who, claim, does),
@@ -335,6 +345,7 @@ impl World {
                 self.tally.add(Count::BlobDeleted);
                 self.service.delete_blob();
             }
+            Trouble::ReplaceBlob => self.replace_blob(),
             Trouble::DeleteContainer => {
                 self.note(format_args!("the container is deleted"));
                 self.tally.add(Count::ContainerDeleted);
@@ -344,9 +355,25 @@ impl World {
             Trouble::FailOver => {
                 self.note(format_args!("fail-over to an older copy"));
                 self.tally.add(Count::FailedOver);
-                self.service = self.copy.clone();
+                let now = std::mem::replace(&mut self.service, self.copy.clone());
+                self.service.follow(&now);
+                self.check_fail_over();
             }
         }
+    }
+
+    /// Somebody wipes the metadata, or restores an old copy, of a blob that is not leased.
+    fn replace_blob(&mut self) {
+        self.service.settle(self.now);
+        if self.service.holder().is_some() || self.service.container != Presence::There {
+            return;
+        }
+        let old = self.copy.blob.map(|data| data.content).filter(|_| self.random.one_in(2));
+        let content = old.unwrap_or(Content::NOTHING);
+        self.note(format_args!("the blob is replaced: {content:?}"));
+        self.tally.add(Count::BlobReplaced);
+        self.service.put(self.now, content);
+        self.service.lease = Lease::Available;
     }
 
     /// Half of the time: who has the lock, and a pause that ends when it does, or nearly.
@@ -391,7 +418,7 @@ impl World {
         self.note(format_args!("an operator breaks the lease, within {period:?}"));
         self.tally.add(if forced { Count::BrokenByForce } else { Count::BrokenAtExpiry });
         self.facts_of(id).broken = true;
-        self.service.handle(self.now, crate::rest::Operation::Break { period }, |_| Duration::ZERO);
+        self.service.handle(self.now, crate::rest::Operation::Break { period, only: None }, |_| Duration::ZERO);
     }
 
     /// From here on nothing goes wrong, and who has the lock gives it back.

@@ -11,7 +11,7 @@ use crate::arrows::source::tokens;
 
 /// What needs no `use`, as far as the API has it.
 const PRELUDE: &str = "Box Clone Copy Debug Default Drop Eq Fn FnMut From Hash Into IntoIterator Iterator Option \
-                       PartialEq Result Self Send String Sync Vec";
+                       Ord PartialEq PartialOrd Result Self Send String Sync Vec";
 /// Of traits that are there.
 const ASSOCIATED: &str = "Item";
 

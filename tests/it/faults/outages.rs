@@ -16,7 +16,7 @@ fn waiting(rig: &Rig, policy: Policy) -> (LockGuard, Receiver<Waited>) {
     let neighbour = rig.neighbour().lock().unwrap();
     let locker = rig.locker(policy.longest_pause(300 * MS));
     let (sender, waited) = bounded(1);
-    thread::spawn(move || sender.send((locker.lock(), Instant::now())));
+    thread::spawn(move || drop(sender.send((locker.lock(), Instant::now()))));
     assert!(rig.proxy.wait_for_status(Look, 1, SOON));
     (neighbour, waited)
 }

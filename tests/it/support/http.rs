@@ -37,6 +37,8 @@ pub enum Operation {
     /// HEAD or GET of a blob.
     Look,
     SetMetadata,
+    /// The blobs of a container.
+    List,
     DeleteBlob,
     DeleteContainer,
     Other,
@@ -66,6 +68,7 @@ impl Request {
         match (self.method.as_str(), restype.as_deref(), comp.as_deref()) {
             ("PUT", Some("container"), None) => Operation::CreateContainer,
             ("DELETE", Some("container"), None) => Operation::DeleteContainer,
+            ("GET", Some("container"), Some("list")) => Operation::List,
             ("PUT", None, None) => Operation::CreateBlob,
             ("PUT", None, Some("metadata")) => Operation::SetMetadata,
             ("PUT", None, Some("lease")) => match self.header("x-ms-lease-action") {

@@ -3,8 +3,8 @@
 flaws! {
     "a grant is reported before the lock is held" {
         "hold/carry.rs": "self.due.push_back(Act::Grant { valid_until, ends });" =>
-            "self.due.push_back(Act::Report(Report::Granted));"
-        "hold/carry.rs": "                self.due.push_back(Act::Report(Report::Granted));" =>
+            "self.due.push_back(Act::Report(Report::Granted(holder)));"
+        "hold/carry.rs": "                self.due.push_back(Act::Report(Report::Granted(holder)));" =>
             "                self.due.push_back(Act::Grant { valid_until, ends });"
     }
     "a caller hears of its release before the observer" {
@@ -33,7 +33,8 @@ flaws! {
         "hold/carry.rs": "Err(lost) => self.input = Input::Lapsed(lost)," => "Err(_) => {}"
     }
     "the observer is told when the lease ends, not until when the lock is ours" {
-        "hold/carry.rs": "Notice::Acquired { left: valid_until.left(now) }" => "Notice::Acquired { left: ends.left(now) }"
+        "hold/carry.rs": "                let left = valid_until.left(now);\n                self.due.push_back(Act::Notify(Notice::Acquired" =>
+            "                let left = ends.left(now);\n                self.due.push_back(Act::Notify(Notice::Acquired"
     }
     "who leaves wakes nobody" by "renewal::tests::a_caller_who_leaves_as_the_thread_goes_to_sleep_is_noticed_at_once" {
         "hold/carry.rs": "for_leave: !self.left" => "for_leave: false"

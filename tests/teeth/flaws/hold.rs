@@ -2,7 +2,7 @@
 
 flaws! {
     "the deadline counts from the answer" {
-        "hold.rs": "self.granted(seek, now, sent, jitter)" => "self.granted(seek, now, now, jitter)"
+        "hold.rs": "self.granted(seek, now, sent, blob, jitter)" => "self.granted(seek, now, now, blob, jitter)"
         "hold.rs": "let tenure = self.tenure(sent, jitter);\n                    self.state" =>
             "let tenure = self.tenure(now, jitter);\n                    self.state"
     }
@@ -28,8 +28,8 @@ flaws! {
              }"
     }
     "a renewal's failure is taken for success" {
-        "hold.rs": "Outcome::Broken => return self.lose(Lost::Broken)," =>
-            "Outcome::Broken => return self.lose(Lost::Broken),
+        "hold.rs": "Outcome::Broken => return self.lose(Lost::Broken, now, jitter)," =>
+            "Outcome::Broken => return self.lose(Lost::Broken, now, jitter),
              Outcome::Failed { .. } => {
                  let tenure = self.tenure(sent, jitter);
                  self.state = if self.once { State::Over } else { State::Held(tenure) };
@@ -37,14 +37,14 @@ flaws! {
              }"
     }
     "a renewal's failure is taken for a loss" {
-        "hold.rs": "Outcome::Broken => return self.lose(Lost::Broken)," =>
-            "Outcome::Broken => return self.lose(Lost::Broken),
-             Outcome::Failed { .. } => return self.lose(Lost::Taken),"
+        "hold.rs": "Outcome::Broken => return self.lose(Lost::Broken, now, jitter)," =>
+            "Outcome::Broken => return self.lose(Lost::Broken, now, jitter),
+             Outcome::Failed { .. } => return self.lose(Lost::Taken, now, jitter),"
     }
     "a refusal of the credential is taken for a loss" {
-        "hold.rs": "Outcome::Broken => return self.lose(Lost::Broken)," =>
-            "Outcome::Broken => return self.lose(Lost::Broken),
-             Outcome::Denied => return self.lose(Lost::Taken),"
+        "hold.rs": "Outcome::Broken => return self.lose(Lost::Broken, now, jitter)," =>
+            "Outcome::Broken => return self.lose(Lost::Broken, now, jitter),
+             Outcome::Denied => return self.lose(Lost::Taken, now, jitter),"
     }
     "a renewal under a foreign id is accepted" {
         "hold.rs": "Outcome::Leased(id) if id == self.id => {" => "Outcome::Leased(_) => {"
@@ -82,10 +82,10 @@ flaws! {
              }"
     }
     "what was begun is not undone" {
-        "hold.rs": "if seek.unsure { State::Releasing(" => "if seek.unsure && self.once { State::Releasing("
+        "hold.rs": "if seek.unsure { undoing }" => "if seek.unsure && self.once { undoing }"
     }
     "a lock granted to a caller who has left is kept" {
-        "hold.rs": "self.state = State::Releasing(self.release(self.ends, self.settings.policy.retries, true));" =>
+        "hold.rs": "self.state = State::Releasing(self.release(self.ends, self.settings.policy.retries, Ending::Silent));" =>
             "self.state = State::Over;"
     }
     "a lock that was lost is left to itself" {
@@ -128,28 +128,29 @@ flaws! {
             "let _ = applied;"
     }
     "a renewal that hangs takes all of the time that is left" {
-        "hold.rs": "attempt_limit.min(tenure.valid_until.left(now) / 2);" =>
-            "attempt_limit.min(tenure.valid_until.left(now));"
+        "hold.rs": "attempt_limit.min(tenure.valid_until.left(now) / 2).min(" =>
+            "attempt_limit.min(tenure.valid_until.left(now)).min("
     }
     "the lock is renewed at the last moment" {
         "hold.rs": "            renew_at: sent.after(retry::shortened(self.settings.renew_every, 10, jitter))," =>
             "            renew_at: self.settings.term.valid_until(sent).before(Duration::from_millis((jitter >> 22).into())),"
     }
     "a holder is not told at once that its lease was broken" {
-        "hold.rs": "                Outcome::Broken => return self.lose(Lost::Broken),\n" => ""
+        "hold.rs": "                Outcome::Broken => return self.lose(Lost::Broken, now, jitter),\n" => ""
     }
     "a lease that was lost is still held, says its owner" {
         "hold/call.rs": "        self.kept.lost = Some(lost);\n" => ""
     }
     "a lease is renewed after its loss" {
-        "hold/call.rs": "kept.lost.or(kept.let_go.then_some(Lost::Released))" => "kept.let_go.then_some(Lost::Released)"
+        "hold/call.rs": "match kept.gone() {\n            Some(lost) => Err(lost),\n            None => Ok(Call::new(Hold::of_lease(" =>
+            "match kept.let_go.then_some(Lost::Released) {\n            Some(lost) => Err(lost),\n            None => Ok(Call::new(Hold::of_lease("
     }
     "the release of what somebody else took is Ok" {
         "hold.rs": "(_, Some(_)) if self.perhaps_released =>" => "(_, Some(_)) if self.perhaps_released || gone == Some(Lost::Taken) =>"
     }
     "unlocking waits for the next renewal" {
-        "hold.rs": "        if self.leaving {\n            self.state = State::Releasing(self.release(self.ends, self.settings.policy.retries, false));" =>
-            "        if self.leaving && now >= tenure.renew_at {\n            self.state = State::Releasing(self.release(self.ends, self.settings.policy.retries, false));"
+        "hold.rs": "        if self.leaving {\n            if self.is_untold() {" =>
+            "        if self.leaving && now >= tenure.renew_at {\n            if self.is_untold() {"
     }
     "a wait reaches past its end" {
         "hold.rs": "    let until = now.after(pause);\n    match wait {" =>
