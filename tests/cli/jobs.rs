@@ -317,7 +317,7 @@ fn a_wait_is_shown_on_one_line() {
 
     let guard = locker(&emulator).lock().unwrap();
     terminal.line("NO_COLOR=1 TERM=xterm run echo mi\"\"ne");
-    terminal.expect("\r\x1b[Kazmutex: lock \"nightly-report\": waiting for 0s, somebody else holds it");
+    terminal.expect("\r\x1b[Kazmutex: lock \"nightly-report\": waiting for 0s, the last card left: \"echo\", host ");
     guard.unlock().unwrap();
     terminal.expect("mine");
 }

@@ -1,7 +1,7 @@
 //! What can be said on the command line.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -116,9 +116,34 @@ enum Wait {
     Forever,
 }
 
+/// What is left in the metadata of the lock's blob.
+#[derive(Args, Clone, Default)]
+#[command(next_help_heading = "What is left for others")]
+pub(crate) struct Leaving {
+    /// What those who wait are told of who has the lock, beside this host and process: by default what COMMAND is called.
+    #[arg(long, value_name = "TEXT")]
+    label: Option<String>,
+    /// Leave no card, and take no fencing token: for a credential that may not read and write the lock's blob, or a blob
+    /// with metadata of others.
+    #[arg(long)]
+    pub(crate) no_card: bool,
+}
+
+impl Leaving {
+    /// What is left says so.
+    pub(crate) fn label(&self, command: &[OsString]) -> String {
+        let of_command = || {
+            let program = command.first().map(Path::new).and_then(Path::file_name);
+            program.unwrap_or_default().to_string_lossy().into_owned()
+        };
+        self.label.clone().unwrap_or_else(of_command)
+    }
+}
+
 /// Takes the lock NAME, runs COMMAND, and releases the lock.
 ///
-/// COMMAND finds the name of the lock in AZMUTEX_LOCK and the id of the lease in AZMUTEX_LEASE_ID. At a terminal it is as
+/// COMMAND finds the name of the lock in AZMUTEX_LOCK, the id of the lease in AZMUTEX_LEASE_ID and its fencing token, a
+/// number that grows from hold to hold, in AZMUTEX_FENCING_TOKEN. At a terminal it is as
 /// if it ran alone: it can ask, and ^C, ^Z and ^\ reach it; while it is stopped, it keeps the lock. Signals that other
 /// processes send to azmutex are passed on.
 ///
@@ -161,6 +186,12 @@ pub(crate) struct Run {
     pub(crate) signal: String,
     /// Name of the lock.
     pub(crate) name: String,
+    /// Run COMMAND only if the last run with this label that exited with 0 began longer ago than this, less a tenth:
+    /// `--once-per 24h` on ten machines runs it once a day. Otherwise do nothing, and exit with 0.
+    #[arg(long, value_name = "TIME", value_parser = time, conflicts_with = "no_card")]
+    pub(crate) once_per: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) leaving: Leaving,
     /// What to run, and its arguments.
     #[arg(
         trailing_var_arg = true,
@@ -190,7 +221,7 @@ impl Run {
 
 /// Takes the lock NAME and holds it, for a script that cannot be run under it.
 ///
-/// Prints a line `ready LEASE-ID` when the lock is there. Holds it until stdin ends, or until the process that `--pid`
+/// Prints a line `ready LEASE-ID TOKEN` when the lock is there. Holds it until stdin ends, or until the process that `--pid`
 /// names, or else its parent, has ended; then releases it. When the lock is lost, exits with 70, and ends nothing but what
 /// --kill-on-loss names. THIS IS LESS THAN `azmutex run` PROMISES: what the script does in the meantime is not ended
 /// before somebody else has the lock.
@@ -212,6 +243,8 @@ pub(crate) struct Hold {
     /// Hold the lock until this process ends, instead of the parent or the end of stdin.
     #[arg(long, value_name = "PID")]
     pub(crate) pid: Option<i32>,
+    #[command(flatten)]
+    pub(crate) leaving: Leaving,
     /// Kill this process when the lock is lost.
     #[arg(long, value_name = "PID")]
     pub(crate) kill_on_loss: Option<i32>,
@@ -219,9 +252,9 @@ pub(crate) struct Hold {
     pub(crate) name: String,
 }
 
-/// Says whether somebody has a lock.
+/// Says whether somebody has a lock, and what its last holder left.
 ///
-/// Exits with 0, whether somebody has it or not.
+/// Exits with 0, whether somebody has it or not. The last card is the holder's only if all who use the lock leave one.
 #[derive(Args)]
 #[command(after_help = exit::help())]
 pub(crate) struct Status {
@@ -233,8 +266,11 @@ pub(crate) struct Status {
     /// Look every second, and tell what changes, until it is stopped.
     #[arg(long)]
     pub(crate) watch: bool,
+    /// All locks of the container.
+    #[arg(long, conflicts_with_all = ["names", "watch"])]
+    pub(crate) all: bool,
     /// Names of locks.
-    #[arg(required = true, value_name = "NAME")]
+    #[arg(required_unless_present = "all", value_name = "NAME")]
     pub(crate) names: Vec<String>,
 }
 
@@ -251,6 +287,9 @@ pub(crate) struct Break {
     /// Free the lock at once, although its holder may go on for some seconds.
     #[arg(long)]
     pub(crate) force: bool,
+    /// Only if this is still the last fencing token, as `azmutex status` shows it.
+    #[arg(long, value_name = "TOKEN")]
+    pub(crate) if_token: Option<u64>,
     /// Do not ask. Needed where there is no terminal to ask on.
     #[arg(short, long)]
     pub(crate) yes: bool,

@@ -89,7 +89,7 @@ pub(crate) fn code(error: &Error) -> u8 {
             Some(failure) if failure.kind() != ErrorKind::WouldBlock => code(failure),
             _ => NOT_OBTAINED,
         },
-        ErrorKind::WouldBlock => NOT_OBTAINED,
+        ErrorKind::WouldBlock | ErrorKind::Outdated => NOT_OBTAINED,
         ErrorKind::Unavailable => UNREACHABLE,
         ErrorKind::Unexpected if error.http_status().is_some() => UNREACHABLE,
         ErrorKind::Credential | ErrorKind::PermissionDenied | ErrorKind::ClockSkew => NOT_AUTHORISED,

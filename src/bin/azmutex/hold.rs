@@ -5,6 +5,7 @@ use std::io::{self, Read, Write};
 use std::time::Duration;
 
 use azmutex::crossbeam_channel::{Receiver, bounded, never, select};
+use azmutex::lease::Card;
 use azmutex::retry::Policy;
 use azmutex::{Cancel, ErrorKind, LockGuard, Locker};
 
@@ -51,6 +52,10 @@ fn obtain_and_hold(arguments: &arguments::Hold, voice: &Voice) -> Result<u8, Fai
     let store = Store::open(&arguments.place, policy)?;
     let mutex = store.container.mutex(&arguments.name).map_err(|error| Failure::usage(&error))?;
     let builder = Locker::builder(mutex).lease(arguments.lease).on_event(voice.observer(false));
+    let builder = match arguments.leaving.no_card {
+        false => builder.fencing(true).card(Card::new(&arguments.leaving.label(&["azmutex hold".into()]))),
+        true => builder,
+    };
     let locker = builder.build().map_err(|error| Failure::usage(&error))?;
     let guard = match limit {
         None => locker.lock_or_cancel(&cancel),
@@ -87,7 +92,8 @@ fn obtain_and_hold(arguments: &arguments::Hold, voice: &Voice) -> Result<u8, Fai
 }
 
 fn ready(arguments: &arguments::Hold, guard: &LockGuard) -> Result<(), Failure> {
-    let line = format!("ready {}", guard.lease_id());
+    let token = guard.fencing_token().map(|token| format!(" {token}")).unwrap_or_default();
+    let line = format!("ready {}{token}", guard.lease_id());
     let Some(fd) = arguments.fd else {
         tell::result(line);
         return Ok(());

@@ -31,6 +31,15 @@ impl Object {
         self.value(name, &format!("{:.3}", value.as_secs_f64()))
     }
 
+    /// Of the time since 1970.
+    pub(crate) fn time(self, name: &str, since: Duration) -> Object {
+        self.text(name, timestamp(since))
+    }
+
+    pub(crate) fn object(self, name: &str, value: &Object) -> Object {
+        self.value(name, &value.to_string())
+    }
+
     pub(crate) fn array(self, name: &str, values: &[Object]) -> Object {
         let values: Vec<_> = values.iter().map(Object::to_string).collect();
         self.value(name, &format!("[{}]", values.join(",")))
@@ -38,7 +47,7 @@ impl Object {
 
     /// With the time of now, before all else.
     pub(crate) fn with_time(self) -> Object {
-        let Object(rest) = Object::new().text("time", timestamp(clock::wall()));
+        let Object(rest) = Object::new().time("time", clock::wall());
         Object(format!("{rest}{}{}", if self.0.is_empty() { "" } else { "," }, self.0))
     }
 

@@ -42,10 +42,6 @@ fn main() -> ExitCode {
     if let (Some(run::linux::Role::Warden), Action::Run(run)) = (role, &arguments.action) {
         return ExitCode::from(run::linux::guard(run));
     }
-    #[cfg(target_os = "linux")]
-    if let Err(error) = run::linux::unblock_signals() {
-        tell::note(format_args!("signals are blocked, and cannot be unblocked: {error}"));
-    }
     ended(match arguments.action {
         Action::Run(run) => run::run(&run),
         Action::Hold(hold) => hold::hold(&hold),

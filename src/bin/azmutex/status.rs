@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use azmutex::crossbeam_channel::after;
-use azmutex::lease::LockState;
+use azmutex::lease::{LockState, LockStatus};
 use azmutex::retry::Policy;
 
 use crate::arguments::Status;
@@ -17,17 +17,25 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The exit code, unless it is a failure of ours.
 pub(crate) fn status(arguments: &Status) -> Result<u8, Failure> {
     let store = Store::open(&arguments.place, Policy::default())?;
+    if arguments.all {
+        for entry in store.container.locks() {
+            let entry = entry?;
+            let (object, words) = tellable(entry.name(), &Ok(entry.status().clone()));
+            tell::result(if arguments.json { object.with_time().to_string() } else { words });
+        }
+        return Ok(0);
+    }
     let mutexes: Result<Vec<_>, _> = arguments.names.iter().map(|name| store.container.mutex(name)).collect();
     let mutexes = mutexes.map_err(|error| Failure::usage(&error))?;
     let mut told = vec![None; mutexes.len()];
     loop {
         let mut code = 0;
         for (mutex, told) in mutexes.iter().zip(&mut told) {
-            let state = mutex.inspect().map(|status| status.state());
-            if let Err(error) = &state {
+            let status = mutex.inspect();
+            if let Err(error) = &status {
                 code = exit::code(error);
             }
-            let (object, words) = tellable(mutex.name(), &state);
+            let (object, words) = tellable(mutex.name(), &status);
             if told.as_ref() != Some(&words) {
                 tell::result(if arguments.json { object.with_time().to_string() } else { words.clone() });
                 *told = Some(words);
@@ -41,16 +49,28 @@ pub(crate) fn status(arguments: &Status) -> Result<u8, Failure> {
 }
 
 /// The same for programs and for people.
-fn tellable(name: &str, state: &azmutex::Result<LockState>) -> (Object, String) {
+fn tellable(name: &str, status: &azmutex::Result<LockStatus>) -> (Object, String) {
     let object = Object::new().text("lock", name);
-    match state {
-        Err(error) => (object.text("error", exit::sentence(error)), exit::sentence(error)),
-        Ok(state) => {
-            let (word, words) = words(*state);
-            let object = object.text("state", word).truth("held", state.is_locked());
-            (object, format!("lock {name:?}: {words}"))
-        }
+    let status = match status {
+        Ok(status) => status,
+        Err(error) => return (object.text("error", exit::sentence(error)), exit::sentence(error)),
+    };
+    let (word, words) = words(status.state());
+    let mut object = object.text("state", word).truth("held", status.is_locked());
+    let mut text = format!("lock {name:?}: {words}");
+    if let Some(token) = status.fencing_token() {
+        object = object.number("fencing_token", token.get());
+        text.push_str(&format!("; last token {token}"));
     }
+    if let Some(card) = status.card() {
+        object = object.object("card", &tell::of_card(card));
+        text.push_str(&format!("; last card {card}"));
+    }
+    if let Some(mark) = status.mark() {
+        object = object.text("mark", mark);
+        text.push_str(&format!("; mark {mark:?}"));
+    }
+    (object, text)
 }
 
 fn words(state: LockState) -> (&'static str, &'static str) {
@@ -63,17 +83,5 @@ fn words(state: LockState) -> (&'static str, &'static str) {
         LockState::Breaking => ("breaking", "held; its lease was broken, and runs out"),
         LockState::Broken => ("broken", "free; its last lease was broken"),
         _ => ("other", "in a state that this version does not know"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_state_is_told_to_programs_and_to_people() {
-        let (object, words) = tellable("job", &Ok(LockState::Leased));
-        assert_eq!(object.to_string(), r#"{"lock":"job","state":"leased","held":true}"#);
-        assert_eq!(words, "lock \"job\": held");
     }
 }

@@ -3,22 +3,27 @@
 
 use std::fmt::{Display, Write as _};
 use std::io::{self, Write};
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
-use azmutex::crossbeam_channel::{Sender, bounded, unbounded};
+use azmutex::crossbeam_channel::{RecvTimeoutError, Sender, bounded, unbounded};
 use azmutex::event::Event;
+use azmutex::lease::Card;
 
 use crate::arguments::{Log, Telling};
 use crate::exit::{self, Failure};
 use crate::json::Object;
 use crate::threads;
 
+/// What our messages begin with, between those of the command.
+pub(crate) const PREFIX: &str = "azmutex: ";
+/// How long a wait is not told of, so that it can be told of with the card of who has the lock.
+const DRAFT: Duration = Duration::from_millis(400);
 /// Takes away what is on the terminal's line.
 const CLEAR: &str = "\r\x1b[K";
 
 /// To stderr, as a message of ours between those of the command.
 pub(crate) fn note(text: impl Display) {
-    error_line(&format!("azmutex: {text}\n"));
+    error_line(&format!("{PREFIX}{text}\n"));
 }
 
 /// To stdout, at once.
@@ -39,7 +44,7 @@ pub(crate) fn is_live(telling: Telling) -> bool {
 #[cfg(target_os = "linux")]
 pub(crate) fn live(text: &str, has_colour: bool) {
     let (dim, bright) = if has_colour { ("\x1b[2m", "\x1b[0m") } else { ("", "") };
-    error_line(&format!("{CLEAR}{dim}azmutex: {text}{bright}"));
+    error_line(&format!("{CLEAR}{dim}{PREFIX}{text}{bright}"));
 }
 
 #[cfg(target_os = "linux")]
@@ -61,6 +66,8 @@ pub(crate) struct Voice {
 #[derive(Debug)]
 enum Line {
     Text(String),
+    /// One that a better one may follow soon, which then takes its place.
+    Draft(String),
     Flush(Sender<()>),
 }
 
@@ -68,12 +75,25 @@ impl Voice {
     /// `is_live` where there may be a line on the terminal that has to give way.
     pub(crate) fn start(telling: Telling, is_live: bool) -> io::Result<Voice> {
         let (lines, told) = unbounded();
+        let write = move |text: &str| if is_live { error_line(&format!("{CLEAR}{text}")) } else { error_line(text) };
         threads::start("voice", move || {
-            for line in told {
+            let mut draft = None::<String>;
+            loop {
+                let line = match draft {
+                    Some(_) => told.recv_timeout(DRAFT),
+                    None => told.recv().map_err(RecvTimeoutError::from),
+                };
                 match line {
-                    Line::Text(text) if is_live => error_line(&format!("{CLEAR}{text}")),
-                    Line::Text(text) => error_line(&text),
-                    Line::Flush(done) => drop(done),
+                    Ok(Line::Draft(text)) => draft = Some(text),
+                    other => {
+                        draft.take().iter().for_each(|text| write(text));
+                        match other {
+                            Ok(Line::Text(text)) => write(&text),
+                            Ok(Line::Flush(done)) => drop(done),
+                            Ok(Line::Draft(_)) | Err(RecvTimeoutError::Timeout) => {}
+                            Err(RecvTimeoutError::Disconnected) => return,
+                        }
+                    }
                 }
             }
         })?;
@@ -85,7 +105,11 @@ impl Voice {
         let (voice, mut choice) = (self.clone(), Choice { telling: self.telling, is_live, ..Choice::default() });
         move |event| match voice.telling.log {
             Log::Json => voice.line(of_event(&event).with_time().line()),
-            Log::Text if choice.tells(&event) => voice.line(format!("azmutex: {event}\n")),
+            Log::Text if choice.tells(&event) => {
+                let line = format!("{PREFIX}{event}\n");
+                let is_draft = matches!(event, Event::Waiting { .. }) && !voice.telling.verbose;
+                let _ = voice.lines.send(if is_draft { Line::Draft(line) } else { Line::Text(line) });
+            }
             Log::Text => {}
         }
     }
@@ -95,7 +119,7 @@ impl Voice {
         match self.telling.log {
             Log::Json => self.line(Object::new().text("event", event).text("text", text).with_time().line()),
             Log::Text if self.telling.quiet => {}
-            Log::Text => self.line(format!("azmutex: {text}\n")),
+            Log::Text => self.line(format!("{PREFIX}{text}\n")),
         }
     }
 
@@ -113,7 +137,7 @@ impl Voice {
                 let object = Object::new().text("event", "failed").number("exit_code", failure.code.into());
                 self.line(object.text("text", &failure.text).with_time().line());
             }
-            Log::Text => self.line(format!("azmutex: {}\n", failure.text)),
+            Log::Text => self.line(format!("{PREFIX}{}\n", failure.text)),
         }
     }
 
@@ -136,6 +160,7 @@ struct Choice {
     telling: Telling,
     is_live: bool,
     has_waited: bool,
+    has_card: bool,
     is_out: bool,
 }
 
@@ -143,9 +168,14 @@ impl Choice {
     fn tells(&mut self, event: &Event) -> bool {
         let is_news = match event {
             Event::Lost { .. } | Event::ReleaseFailed { .. } => return false,
-            Event::Waiting { .. } => !std::mem::replace(&mut self.has_waited, true) && !self.is_live,
+            Event::Waiting { card, .. } => {
+                // When it begins, and once with a card.
+                let is_first = !std::mem::replace(&mut self.has_waited, true);
+                let has_card = card.is_some() && !std::mem::replace(&mut self.has_card, true);
+                (is_first || has_card) && !self.is_live
+            }
             Event::Retrying { .. } | Event::RenewalFailed { .. } => !std::mem::replace(&mut self.is_out, true),
-            Event::CredentialFailing { .. } => true,
+            Event::CredentialFailing { .. } | Event::NotWritten { .. } => true,
             Event::Acquired { .. } | Event::Renewed { .. } => {
                 self.is_out = false;
                 false
@@ -159,9 +189,16 @@ impl Choice {
 fn of_event(event: &Event) -> Object {
     let named = |name, lock: &str| Object::new().text("event", name).text("lock", lock);
     let object = match event {
-        Event::Waiting { lock, .. } => named("waiting", lock),
+        Event::Waiting { lock, card, .. } => {
+            let object = named("waiting", lock);
+            card.as_ref().map_or(object.clone(), |card| object.object("card", &of_card(card)))
+        }
         Event::Retrying { lock, error, .. } => named("retrying", lock).text("error", exit::sentence(error)),
-        Event::Acquired { lock, left, .. } => named("acquired", lock).seconds("left_seconds", *left),
+        Event::Acquired { lock, left, fencing_token, .. } => {
+            let object = named("acquired", lock).seconds("left_seconds", *left);
+            fencing_token.map_or(object.clone(), |token| object.number("fencing_token", token.get()))
+        }
+        Event::NotWritten { lock, error, .. } => named("not_written", lock).text("error", exit::sentence(error)),
         Event::Renewed { lock, left, .. } => named("renewed", lock).seconds("left_seconds", *left),
         Event::RenewalFailed { lock, left, error, .. } => {
             named("renewal_failed", lock).seconds("left_seconds", *left).text("error", exit::sentence(error))
@@ -178,8 +215,22 @@ fn of_event(event: &Event) -> Object {
     object.text("text", event)
 }
 
+/// A holder, as it left word of itself.
+pub(crate) fn of_card(card: &Card) -> Object {
+    let mut object = Object::new().text("label", card.label()).text("host", card.host());
+    if let Some(pid) = card.pid() {
+        object = object.number("pid", pid.into());
+    }
+    if let Some(since) = card.since() {
+        object = object.time("since", since.duration_since(UNIX_EPOCH).unwrap_or_default());
+    }
+    if let Some(token) = card.fencing_token() {
+        object = object.number("fencing_token", token.get());
+    }
+    object.text("version", card.crate_version())
+}
+
 /// Such as `1m05s`.
-#[cfg(target_os = "linux")]
 pub(crate) fn time(time: Duration) -> String {
     let (hours, minutes, seconds) = (time.as_secs() / 3600, time.as_secs() / 60 % 60, time.as_secs() % 60);
     let mut text = String::new();
@@ -193,5 +244,5 @@ pub(crate) fn time(time: Duration) -> String {
 
 /// On stderr, without an end of the line.
 pub(crate) fn question(text: impl Display) {
-    error_line(&format!("azmutex: {text}"));
+    error_line(&format!("{PREFIX}{text}"));
 }

@@ -44,6 +44,11 @@ fn carry_out(arguments: &Run, voice: &Voice) -> Result<u8, Failure> {
         Obtained::Not(error) => return Err(lock::not_obtained(arguments, &error)),
         Obtained::Signal(signal) => return Ok(exit::signalled(signal)),
     };
+    if let Some(text) = lock::is_done(arguments, &lock, &guard)? {
+        drop(guard);
+        voice.happened("skipped", text);
+        return Ok(0);
+    }
     let command = arguments.command();
     let mut group = match Group::start(&command, &guard) {
         Ok(group) => group,
@@ -53,7 +58,7 @@ fn carry_out(arguments: &Run, voice: &Voice) -> Result<u8, Failure> {
             return Err(Failure::not_started(&program, &error));
         }
     };
-    supervise(guard, &mut group, &lock, voice, &signals)
+    supervise(guard, &mut group, (arguments, &lock), voice, &signals)
 }
 
 enum Obtained {
@@ -87,7 +92,7 @@ fn obtain(arguments: &Run, lock: &Lock, signals: &Receiver<i32>) -> Result<Obtai
 fn supervise(
     guard: LockGuard,
     group: &mut Group,
-    lock: &Lock,
+    (arguments, lock): (&Run, &Lock),
     voice: &Voice,
     signals: &Receiver<i32>,
 ) -> Result<u8, Failure> {
@@ -102,6 +107,11 @@ fn supervise(
         }
         match group.ended() {
             Ok(Some(status)) => {
+                if status.success()
+                    && let Some(text) = lock::mark(arguments, lock, &guard)
+                {
+                    voice.happened("not_marked", text);
+                }
                 match guard.unlock() {
                     Err(error) if error.kind() == ErrorKind::LeaseLost => return Err(error.into()),
                     // The work was done alone, and the lock frees itself.

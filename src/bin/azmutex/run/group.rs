@@ -24,6 +24,11 @@ impl Group {
         let mut command = process::Command::new(program);
         command.args(arguments).env("AZMUTEX_LOCK", guard.lock_name());
         command.env("AZMUTEX_LEASE_ID", guard.lease_id().to_string());
+        match guard.fencing_token() {
+            Some(token) => command.env("AZMUTEX_FENCING_TOKEN", token.to_string()),
+            // Not that of another lock, in which this run is nested.
+            None => command.env_remove("AZMUTEX_FENCING_TOKEN"),
+        };
         #[cfg(unix)]
         {
             use std::io::IsTerminal;

@@ -3,14 +3,16 @@
 use std::time::Duration;
 
 use azmutex::event::Event;
+use azmutex::lease::Card;
 use azmutex::retry::Policy;
-use azmutex::{Cancel, Error, ErrorKind, LockGuard, Locker};
+use azmutex::{AzureMutex, Cancel, Error, ErrorKind, LockGuard, Locker};
 
+use super::once::Done;
 use super::times::Times;
 use crate::arguments::Run;
 use crate::exit::{self, Failure};
 use crate::place::Store;
-use crate::tell::Voice;
+use crate::tell::{self, Voice};
 
 pub(crate) struct Lock {
     pub(crate) locker: Locker,
@@ -18,8 +20,9 @@ pub(crate) struct Lock {
     /// What asks the command to end.
     #[cfg(unix)]
     pub(crate) asking: rustix::process::Signal,
-    /// Which lock it is, among all that there are.
-    pub(crate) url: String,
+    pub(crate) mutex: AzureMutex,
+    /// What it is held for.
+    pub(crate) label: String,
     /// Keeps the emulator, if there is one.
     _store: Store,
 }
@@ -41,11 +44,16 @@ impl Lock {
         }
         let store = Store::open(&arguments.place, policy)?;
         let mutex = store.container.mutex(&arguments.name).map_err(|error| Failure::usage(&error))?;
-        let (url, mut tell) = (mutex.url().to_owned(), voice.observer(is_live));
-        let builder = Locker::builder(mutex).lease(lease).on_event(move |event| {
+        let mut tell = voice.observer(is_live);
+        let builder = Locker::builder(mutex.clone()).lease(lease).on_event(move |event| {
             hear(&event);
             tell(event);
         });
+        let label = arguments.leaving.label(&arguments.command());
+        let builder = match arguments.leaving.no_card {
+            false => builder.fencing(true).card(Card::new(&label)),
+            true => builder,
+        };
         let locker = builder.build().map_err(|error| Failure::usage(&error))?;
         #[cfg(unix)]
         let asking = signal(&arguments.signal)?;
@@ -54,10 +62,34 @@ impl Lock {
             times,
             #[cfg(unix)]
             asking,
-            url,
+            mutex,
+            label,
             _store: store,
         })
     }
+}
+
+/// Whether it was done not long ago, so that there is nothing to do: what is told then.
+pub(crate) fn is_done(arguments: &Run, lock: &Lock, guard: &LockGuard) -> Result<Option<String>, Failure> {
+    let (Some(period), Some(granted)) = (arguments.once_per, guard.since()) else { return Ok(None) };
+    let done = Done::read(lock.mutex.inspect()?.mark());
+    Ok(done.too_soon(&lock.label, granted, period).map(|ago| {
+        let ago = tell::time(ago);
+        format!("lock {:?}: {:?} was done {ago} ago, so nothing was run", arguments.name, lock.label)
+    }))
+}
+
+/// Leaves word that it was done. If that fails, it will be done again: what is told then.
+pub(crate) fn mark(arguments: &Run, lock: &Lock, guard: &LockGuard) -> Option<String> {
+    arguments.once_per?;
+    let marked = match guard.since() {
+        Some(granted) => lock.mutex.inspect().and_then(|status| {
+            let mark = Done::read(status.mark()).with(&lock.label, granted);
+            guard.mark(&mark)
+        }),
+        None => return Some("the service does not tell the time, so the next run may come too soon".to_owned()),
+    };
+    marked.err().map(|error| format!("{}; so the next run may come too soon", exit::sentence(&error)))
 }
 
 /// Waits for so long; `None` is for ever. One that does not wait is not cancelled either.
@@ -75,7 +107,8 @@ pub(crate) fn not_obtained(arguments: &Run, error: &Error) -> Failure {
     let lock = format!("lock {:?}: ", arguments.name);
     let text = match (error.kind(), arguments.limit()) {
         (ErrorKind::TimedOut, Some(limit)) => {
-            let text = format!("{lock}not obtained within {limit:?}");
+            let card = error.last_card().map(|card| format!("; the last card left: {card}")).unwrap_or_default();
+            let text = format!("{lock}not obtained within {limit:?}{card}");
             match exit::last_failure(error).map(exit::sentence) {
                 // It is about the same lock.
                 Some(last) => format!("{text}; the last failure was: {}", last.strip_prefix(&lock).unwrap_or(&last)),

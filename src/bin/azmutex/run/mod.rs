@@ -7,6 +7,7 @@ mod group;
 #[cfg(target_os = "linux")]
 pub(crate) mod linux;
 mod lock;
+mod once;
 mod times;
 
 #[cfg(not(target_os = "linux"))]

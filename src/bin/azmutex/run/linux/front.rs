@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use rustix::process::{
     Pid, Resource, Rlimit, Signal, WaitOptions, getpgrp, getpid, kill_process, set_child_subreaper, setrlimit, wait,
 };
-use rustix::termios::tcgetpgrp;
+use rustix::termios::{tcgetpgrp, tcgetwinsize};
 use signal_hook::consts::{SIGCHLD, SIGCONT, SIGHUP, SIGTSTP};
 
 use super::signals::{self, Arrived};
@@ -281,7 +281,14 @@ impl<'a> Front<'a> {
         }
         self.drawn = Some(now);
         let waited = tell::time(now.saturating_sub(since));
-        let text = format!("lock {:?}: waiting for {waited}, somebody else holds it", self.arguments.name);
+        let holder = match self.board.holder() {
+            card if card.is_empty() => "somebody else holds it".to_owned(),
+            card => format!("the last card left: {card}"),
+        };
+        let text = format!("lock {:?}: waiting for {waited}, {holder}", self.arguments.name);
+        // What does not fit into the line could not be taken away again.
+        let width = tcgetwinsize(io::stderr()).map_or(0, |size| usize::from(size.ws_col));
+        let text: String = text.chars().take(width.saturating_sub(tell::PREFIX.len() + 1)).collect();
         tell::live(&text, env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()));
     }
 

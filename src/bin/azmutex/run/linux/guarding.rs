@@ -80,7 +80,7 @@ impl Warden {
 
     fn carry_out(&mut self, arguments: &Run) -> Result<End, Failure> {
         let lock = Lock::of(arguments, &self.voice, self.is_live, self.waiting())?;
-        if ancestry::holds(&lock.url) {
+        if ancestry::holds(lock.mutex.url()) {
             return Err(Failure::new(
                 exit::USAGE,
                 format!("lock {:?}: it is held for the very command that this one is part of", arguments.name),
@@ -100,6 +100,11 @@ impl Warden {
                 Obtained::Not(error) => return Err(lock::not_obtained(arguments, &error)),
                 Obtained::Nothing(end) => return Ok(end),
             };
+            if let Some(text) = lock::is_done(arguments, &lock, &guard)? {
+                drop(guard);
+                self.voice.happened("skipped", text);
+                return Ok(End::Ended(0));
+            }
             // A machine that stood still just now begins again.
             if lock.times.may_start(guard.remaining()) {
                 return self.hold(arguments, &lock, guard);

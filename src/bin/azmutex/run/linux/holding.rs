@@ -14,8 +14,7 @@ use super::warden::{self, End, Message, Warden};
 use super::wire::{Order, Report};
 use crate::arguments::Run;
 use crate::exit::{self, Failure};
-use crate::run::lock::Lock;
-use crate::run::times::Times;
+use crate::run::lock::{self, Lock};
 use crate::{clock, threads};
 
 /// A deadline that moves by less is the same one, read with less care.
@@ -26,12 +25,11 @@ const NAMED: usize = 5;
 pub(super) struct Holding<'a> {
     warden: &'a Warden,
     arguments: &'a Run,
-    times: Times,
+    lock: &'a Lock,
     guard: LockGuard,
     deadline: Duration,
     /// Of the command.
     session: i32,
-    asking: Signal,
     has_started: bool,
     is_stopped: bool,
     /// The front is stopped, because the command was, and is to go on.
@@ -64,26 +62,27 @@ impl<'a> Holding<'a> {
     pub(super) fn start(
         warden: &'a Warden,
         arguments: &'a Run,
-        lock: &Lock,
+        lock: &'a Lock,
         guard: LockGuard,
         launcher: Launcher,
     ) -> Result<Holding<'a>, Failure> {
         let session = Process::of(warden.leader).map_or(0, |process| process.session);
         let variables = [
-            ("AZMUTEX_LOCK", guard.lock_name().to_owned()),
-            ("AZMUTEX_LEASE_ID", guard.lease_id().to_string()),
-            (ancestry::VARIABLE, ancestry::with(&lock.url)),
+            ("AZMUTEX_LOCK", Some(guard.lock_name().to_owned())),
+            ("AZMUTEX_LEASE_ID", Some(guard.lease_id().to_string())),
+            // Not that of another lock, in which this run is nested.
+            ("AZMUTEX_FENCING_TOKEN", guard.fencing_token().map(|token| token.to_string())),
+            (ancestry::VARIABLE, Some(ancestry::with(lock.mutex.url()))),
         ];
         // A last look.
         guard.ensure_held()?;
         let mut holding = Holding {
             warden,
             arguments,
-            times: lock.times,
+            lock,
             guard,
             deadline: Duration::ZERO,
             session,
-            asking: lock.asking,
             has_started: false,
             is_stopped: false,
             is_waking: false,
@@ -106,7 +105,7 @@ impl<'a> Holding<'a> {
         loop {
             self.read_deadline();
             let now = clock::now();
-            if self.ending.is_none() && (is_lost || now >= self.times.ask(self.deadline)) {
+            if self.ending.is_none() && (is_lost || now >= self.lock.times.ask(self.deadline)) {
                 self.lose(now);
             }
             if self.is_time_to_kill(now) && self.kill() {
@@ -154,7 +153,7 @@ impl<'a> Holding<'a> {
     /// When there is something to do, if nothing else happens.
     fn next(&self) -> Duration {
         match self.ending {
-            None => self.times.ask(self.deadline),
+            None => self.lock.times.ask(self.deadline),
             Some(Ending { kill: Kill::At(at), .. }) => at,
             Some(Ending { kill: Kill::Done, .. }) => Duration::MAX,
         }
@@ -180,11 +179,11 @@ impl<'a> Holding<'a> {
         let why = why.map_or_else(|| "it could not be renewed in time".to_owned(), |why| why.to_string());
         let lost = format!("lock {:?}: lost: {why}", self.guard.lock_name());
         let what = if self.status.is_none() { "the command" } else { "what the command had left behind" };
-        let kill = Kill::At(self.times.kill_after_loss(now, self.deadline));
+        let kill = Kill::At(self.lock.times.kill_after_loss(now, self.deadline));
         self.ending = Some(Ending { why: Why::Lost(format!("{lost}; {what} was ended")), kill });
         if !self.is_time_to_kill(now) {
             let all = self.all();
-            descent::signal_each(&all, self.asking);
+            descent::signal_each(&all, self.lock.asking);
             // One that is stopped could not obey.
             descent::signal_each(&all, Signal::CONT);
         }
@@ -231,6 +230,11 @@ impl<'a> Holding<'a> {
             let text =
                 format!("the command left its session to others, which go on without the lock: {}", named(&daemons));
             self.warden.voice.happened("let_go", text);
+        }
+        if self.status == Some(0)
+            && let Some(text) = lock::mark(self.arguments, self.lock, &self.guard)
+        {
+            self.warden.voice.happened("not_marked", text);
         }
         match self.guard.unlock() {
             Err(error) if error.kind() == ErrorKind::LeaseLost => return Err(error.into()),

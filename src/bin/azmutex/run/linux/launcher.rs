@@ -33,11 +33,12 @@ impl Launcher {
         Ok(Launcher { pid: Pid::from_child(&child), control })
     }
 
-    /// Lets it become the command, which sees these variables. What is returned says how that went, when it is read.
-    pub(crate) fn go(self, variables: &[(&str, String)]) -> io::Result<Launched> {
+    /// Lets it become the command, which sees these variables, and none of those without a value. What is returned says how that went, when it is read.
+    pub(crate) fn go(self, variables: &[(&str, Option<String>)]) -> io::Result<Launched> {
         let mut text = Vec::new();
         for (name, value) in variables {
-            text.extend_from_slice(format!("{name}={value}\0").as_bytes());
+            let value = value.as_ref().map(|value| format!("={value}")).unwrap_or_default();
+            text.extend_from_slice(format!("{name}{value}\0").as_bytes());
         }
         let length = u32::try_from(text.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
         (&self.control).write_all(&[&length.to_le_bytes()[..], &text].concat())?;
@@ -72,25 +73,33 @@ pub(crate) fn launch(line: Vec<OsString>) -> io::Result<()> {
     }
     let mut text = vec![0; u32::from_le_bytes(length) as usize];
     control.read_exact(&mut text)?;
-    let variables = text.split(|byte| *byte == 0).filter_map(|text| {
-        let at = text.iter().position(|byte| *byte == b'=')?;
-        Some((OsString::from_vec(text[..at].to_vec()), OsString::from_vec(text[at + 1..].to_vec())))
+    let variables = text.split(|byte| *byte == 0).filter(|text| !text.is_empty()).map(|text| {
+        let end = text.iter().position(|byte| *byte == b'=');
+        let part = |bytes: &[u8]| OsString::from_vec(bytes.to_vec());
+        (part(&text[..end.unwrap_or(text.len())]), end.map(|end| part(&text[end + 1..])))
     });
     let error = become_command(&line, variables.collect(), stdin);
     control.write_all(&error.raw_os_error().unwrap_or(Errno::NOENT.raw_os_error()).to_le_bytes())
 }
 
-fn become_command(line: &[OsString], variables: Vec<(OsString, OsString)>, stdin: OwnedFd) -> io::Error {
+fn become_command(line: &[OsString], variables: Vec<(OsString, Option<OsString>)>, stdin: OwnedFd) -> io::Error {
     let Some((program, arguments)) = line.split_first() else { return io::ErrorKind::NotFound.into() };
-    let mut command = Command::new(program);
-    let command = command.args(arguments).envs(variables.iter().cloned()).stdin(Stdio::from(stdin));
-    let error = command.exec();
+    let with_variables = |mut command: Command| {
+        for (name, value) in &variables {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        command
+    };
+    let error = with_variables(Command::new(program)).args(arguments).stdin(Stdio::from(stdin)).exec();
     if error.raw_os_error() != Some(Errno::NOEXEC.raw_os_error()) {
         return error;
     }
     // A script without its first line: what a shell does with it. (The system's library may have done so already.)
     let Some(path) = search(program) else { return error };
-    Command::new("/bin/sh").arg(path).args(arguments).envs(variables).exec()
+    with_variables(Command::new("/bin/sh")).arg(path).args(arguments).exec()
 }
 
 /// The file that is meant by that word.

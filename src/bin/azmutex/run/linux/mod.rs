@@ -30,7 +30,6 @@ use crate::arguments::Run;
 use crate::exit::Failure;
 
 pub(crate) use front::run;
-pub(crate) use itself::unblock_signals;
 pub(crate) use signals::{listen, stop};
 
 /// What another process of this program is to do, by the name that it was started with.

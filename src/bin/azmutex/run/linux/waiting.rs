@@ -27,10 +27,13 @@ pub(super) enum Obtained {
 impl Warden {
     /// Has the front told when the lock has to be waited for.
     pub(super) fn waiting(&self) -> impl FnMut(&Event) + Send + 'static {
-        let (control, mut is_told) = (self.control.clone(), false);
+        let (control, board, mut is_told) = (self.control.clone(), self.board.clone(), false);
         move |event| {
-            if matches!(event, Event::Waiting { .. }) && !std::mem::replace(&mut is_told, true) {
-                wire::say(&control, Report::Waiting);
+            if let Event::Waiting { card, .. } = event {
+                board.set_holder(&card.as_ref().map(ToString::to_string).unwrap_or_default());
+                if !std::mem::replace(&mut is_told, true) {
+                    wire::say(&control, Report::Waiting);
+                }
             }
         }
     }

@@ -41,7 +41,7 @@ pub(super) enum Message {
 
 pub(super) struct Warden {
     pub(super) control: Arc<UnixStream>,
-    pub(super) board: Board,
+    pub(super) board: Arc<Board>,
     pub(super) voice: Voice,
     pub(super) is_live: bool,
     pub(super) sender: Sender<Message>,
@@ -82,7 +82,7 @@ impl Warden {
         setsid()?;
         // What is sent to all processes of azmutex is passed on by the front.
         for signal in [SIGINT, SIGQUIT, SIGHUP, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU] {
-            if signals::mask("SigIgn") >> (signal - 1) & 1 == 0 {
+            if !signals::is_ignored(signal) {
                 signals::never_ignore(signal)?;
             }
         }
@@ -109,7 +109,7 @@ impl Warden {
         // A front that is stopped must not keep us from what we have to do.
         control.set_write_timeout(Some(FRONT_LIMIT))?;
         let (front, leader, launcher) = (getppid(), launcher.pid, Some(launcher));
-        let (control, board) = (Arc::new(control), Board::of(board));
+        let (control, board) = (Arc::new(control), Arc::new(Board::of(board)));
         Ok(Warden { control, board, voice, is_live, sender, messages, front, leader, launcher })
     }
 

@@ -141,7 +141,10 @@ pub(crate) fn take_over<const N: usize>(from: &UnixStream) -> io::Result<[OwnedF
     open.try_into().map_err(|_| io::ErrorKind::UnexpectedEof.into())
 }
 
-/// Says when the command has to be dead: written by the warden, read by the front. Memory, and no message, so that what
+/// Where that stands on the board, behind the deadline.
+const HOLDER_AT: u64 = 16;
+
+/// Says when the command has to be dead, and who has the lock before: written by the warden, read by the front. Memory, and no message, so that what
 /// is read is never old, however long its reader stood still.
 #[derive(Debug)]
 pub(crate) struct Board(File);
@@ -169,6 +172,17 @@ impl Board {
         bytes[8..].copy_from_slice(&(!nanos).to_le_bytes());
         // Of memory of this size there is always enough.
         let _ = self.0.write_all_at(&bytes, 0);
+    }
+
+    /// What is known of who has the lock while it is waited for.
+    pub(crate) fn set_holder(&self, text: &str) {
+        let _ = self.0.set_len(HOLDER_AT).and_then(|()| self.0.write_all_at(text.as_bytes(), HOLDER_AT));
+    }
+
+    pub(crate) fn holder(&self) -> String {
+        let mut bytes = [0; 1024];
+        let count = self.0.read_at(&mut bytes, HOLDER_AT).unwrap_or_default();
+        String::from_utf8_lossy(&bytes[..count]).into_owned()
     }
 
     pub(crate) fn deadline(&self) -> Option<Duration> {
@@ -217,6 +231,11 @@ mod tests {
         board.set(Some(Duration::from_secs(7)));
         assert_eq!(theirs.deadline(), Some(Duration::from_secs(7)));
         board.set(None);
+        assert_eq!(theirs.deadline(), None);
+        for holder in ["a long name", "short", ""] {
+            board.set_holder(holder);
+            assert_eq!(theirs.holder(), holder);
+        }
         assert_eq!(theirs.deadline(), None);
     }
 }
