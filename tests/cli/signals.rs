@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
@@ -87,7 +88,7 @@ fn a_wait_stops_and_continues() {
     let emulator = Emulator::start().unwrap();
     let guard = locker(&emulator).lock().unwrap();
     let before = emulator.requests().len();
-    let child = run(&emulator, &[], &["echo", "ran"]).spawn().unwrap();
+    let child = run(&emulator, &[], &["echo", "ran"]).process_group(0).spawn().unwrap();
     eventually("a wait", || emulator.requests().len() > before + 1);
     for _ in 0..2 {
         send(&child, Signal::TSTP);
@@ -151,12 +152,12 @@ fn a_signal_that_was_ignored_stays_so() {
     assert_eq!(died(&child.wait().unwrap()), 15);
 }
 
-/// ^Z: without the process that renews its lock, the command must not work on.
+/// A stop that a process sends, and no key.
 #[test]
 #[cfg(target_os = "linux")]
 fn the_command_stops_and_continues_with_us() {
     let emulator = Emulator::start().unwrap();
-    let mut child = script(&emulator, &[], "echo $$; sleep 600").spawn().unwrap();
+    let mut child = script(&emulator, &[], "sleep 600 & echo $$; wait").process_group(0).spawn().unwrap();
     let (line, _stdout) = first_line(&mut child);
     send(&child, Signal::TSTP);
     eventually("both stopped", || is_stopped(pid(&line)) && is_stopped(Pid::from_child(&child)));

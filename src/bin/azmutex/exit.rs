@@ -83,7 +83,6 @@ pub(crate) fn sentence(error: &Error) -> String {
 /// For what the service said, or did not say.
 pub(crate) fn code(error: &Error) -> u8 {
     match error.kind() {
-        ErrorKind::InvalidInput => USAGE,
         ErrorKind::TimedOut => match last_failure(error) {
             // Nobody else had it, as far as is known.
             Some(failure) if failure.kind() != ErrorKind::WouldBlock => code(failure),
@@ -94,7 +93,7 @@ pub(crate) fn code(error: &Error) -> u8 {
         ErrorKind::Unexpected if error.http_status().is_some() => UNREACHABLE,
         ErrorKind::Credential | ErrorKind::PermissionDenied | ErrorKind::ClockSkew => NOT_AUTHORISED,
         ErrorKind::LeaseLost => LOST,
-        ErrorKind::NotFound | ErrorKind::Untrusted => CONFIGURATION,
+        ErrorKind::InvalidInput | ErrorKind::NotFound | ErrorKind::Untrusted => CONFIGURATION,
         _ => SYSTEM,
     }
 }

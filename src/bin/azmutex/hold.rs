@@ -26,8 +26,7 @@ pub(crate) fn hold(arguments: &arguments::Hold) -> Result<u8, Failure> {
     voice.flush(LAST_WORDS);
     match held {
         Err(failure) if arguments.telling.log == Log::Json => {
-            voice.failed(&failure);
-            voice.flush(LAST_WORDS);
+            tell::failed(arguments.telling, &failure);
             Ok(failure.code)
         }
         held => held,

@@ -56,6 +56,21 @@ fn error_line(text: &str) {
     let _ = io::stderr().lock().write_all(text.as_bytes());
 }
 
+/// Why it ends so, without a [`Voice`].
+pub(crate) fn failed(telling: Telling, failure: &Failure) {
+    error_line(&of_failure(telling, failure));
+}
+
+fn of_failure(telling: Telling, failure: &Failure) -> String {
+    match telling.log {
+        Log::Json => {
+            let object = Object::new().text("event", "failed").number("exit_code", failure.code.into());
+            object.text("text", &failure.text).with_time().line()
+        }
+        Log::Text => format!("{PREFIX}{}\n", failure.text),
+    }
+}
+
 /// Tells on a thread of its own.
 #[derive(Clone, Debug)]
 pub(crate) struct Voice {
@@ -132,13 +147,7 @@ impl Voice {
 
     /// Why it ends so.
     pub(crate) fn failed(&self, failure: &Failure) {
-        match self.telling.log {
-            Log::Json => {
-                let object = Object::new().text("event", "failed").number("exit_code", failure.code.into());
-                self.line(object.text("text", &failure.text).with_time().line());
-            }
-            Log::Text => self.line(format!("{PREFIX}{}\n", failure.text)),
-        }
+        self.line(of_failure(self.telling, failure));
     }
 
     fn line(&self, text: String) {

@@ -115,6 +115,9 @@ pub(crate) fn not_obtained(arguments: &Run, error: &Error) -> Failure {
                 None => text,
             }
         }
+        (ErrorKind::InvalidInput | ErrorKind::PermissionDenied, _) if !arguments.leaving.no_card => {
+            format!("{}; with --no-card, less is needed", exit::sentence(error))
+        }
         _ => exit::sentence(error),
     };
     match arguments.conflict_exit_code {

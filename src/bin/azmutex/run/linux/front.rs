@@ -258,15 +258,16 @@ impl<'a> Front<'a> {
         let _ = kill_process(self.warden, Signal::KILL);
         let left = descent::kill_all(&self.strangers);
         self.undraw();
-        if self.stage != Stage::Holding {
-            tell::note("the warden ended while it waited for the lock");
-            return exit::SYSTEM;
-        }
-        for process in left {
-            tell::note(format_args!("{} belongs to another user, and still runs", process.name()));
-        }
-        tell::note(format_args!("lock {:?}: {why}; the lock frees itself", self.arguments.name));
-        exit::LOST
+        let name = &self.arguments.name;
+        let failure = if self.stage == Stage::Holding {
+            let names: Vec<_> = left.iter().map(|process| process.name()).collect();
+            let but = if names.is_empty() { String::new() } else { format!(", but for {}", names.join(", ")) };
+            Failure::new(exit::LOST, format!("lock {name:?}: {why}{but}; the lock frees itself"))
+        } else {
+            Failure::new(exit::SYSTEM, format!("lock {name:?}: the warden ended while it waited for the lock"))
+        };
+        tell::failed(self.arguments.telling, &failure);
+        failure.code
     }
 
     fn draw(&mut self) {

@@ -37,7 +37,7 @@ pub(crate) fn run(arguments: &Run) -> u8 {
             code
         }
         Err(failure) => {
-            tell::note(&failure.text);
+            tell::failed(arguments.telling, &failure);
             failure.code
         }
     }
