@@ -7,9 +7,6 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::mpsc::{self, Receiver};
-use std::thread;
-use std::time::{Duration, Instant};
 
 use azmutex::emulator::Emulator;
 use azmutex::{AzureMutex, Container, Locker};
@@ -43,8 +40,8 @@ pub(crate) fn locker(emulator: &Emulator) -> Locker {
 pub(crate) struct Family {
     pub(crate) front: Child,
     warden: Pid,
-    /// When the last of it ended.
-    end: Receiver<Instant>,
+    /// It is read until its end, which is that of the last of them.
+    reader: File,
     pipe: PathBuf,
 }
 
@@ -77,7 +74,7 @@ impl Family {
         let pid = Pid::from_child(&front).as_raw_nonzero();
         let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
         let warden = Pid::from_raw(children.split_whitespace().next().unwrap().parse().unwrap()).unwrap();
-        Family { front, warden, end: watch(reader), pipe }
+        Family { front, warden, reader, pipe }
     }
 
     pub(crate) fn spreading(emulator: &Emulator, processor: Option<&str>) -> Family {
@@ -92,9 +89,9 @@ impl Family {
         self.warden
     }
 
-    /// When the last of it ended, if it does in that time.
-    pub(crate) fn end(&self, limit: Duration) -> Option<Instant> {
-        self.end.recv_timeout(limit).ok()
+    /// Whether all of it has ended.
+    pub(crate) fn has_ended(&self) -> bool {
+        matches!((&self.reader).read(&mut [0; 64]), Ok(0))
     }
 }
 
@@ -109,21 +106,4 @@ impl Drop for Family {
         let _ = self.front.wait();
         let _ = fs::remove_file(&self.pipe);
     }
-}
-
-/// The instant of the pipe's end.
-fn watch(mut reader: File) -> Receiver<Instant> {
-    let (sender, end) = mpsc::channel();
-    thread::spawn(move || {
-        loop {
-            match reader.read(&mut [0; 64]) {
-                Ok(0) => {
-                    let _ = sender.send(Instant::now());
-                    return;
-                }
-                _ => thread::sleep(Duration::from_millis(1)),
-            }
-        }
-    });
-    end
 }

@@ -34,18 +34,25 @@ fn margin(trouble: Trouble, processor: Option<&str>) -> Duration {
     let family = Family::spreading(&emulator, processor);
     trouble(&emulator, &family);
     let other = locker(&emulator);
-    let start = Instant::now();
-    let (guard, taken) = loop {
+    let (start, mut end) = (Instant::now(), None);
+    loop {
+        let now = Instant::now();
+        if end.is_none() && family.has_ended() {
+            end = Some(now);
+        }
         match other.try_lock() {
-            Ok(guard) => break (guard, Instant::now()),
+            Ok(guard) => {
+                let taken = Instant::now();
+                // A busy machine may have kept us from seeing it before.
+                assert!(end.is_some() || family.has_ended(), "somebody else has the lock, and the family is alive");
+                emulator.clear_faults();
+                drop(guard);
+                return taken - end.unwrap_or(taken);
+            }
             Err(error) => assert!(start.elapsed() < PATIENCE, "{error:?}"),
         }
         thread::sleep(Duration::from_millis(10));
-    };
-    let end = family.end(PATIENCE).expect("the family ends");
-    emulator.clear_faults();
-    drop(guard);
-    taken.checked_duration_since(end).unwrap_or_else(|| panic!("{:?} too late", end - taken))
+    }
 }
 
 /// All of it is gone before anybody else has the lock, each time.
@@ -112,7 +119,8 @@ fn the_warden_is_stopped_at_the_deadline() {
         cut(emulator);
         emulator.advance(2 * SECOND);
         thread::sleep(DEADLINE - Duration::from_millis(400));
-        kill_process(family.warden(), Signal::STOP).unwrap();
+        // It may be through with it already.
+        let _ = kill_process(family.warden(), Signal::STOP);
     };
     case("the warden is stopped right before the deadline, and the lease ends early", trouble, None);
 }
@@ -123,7 +131,7 @@ fn the_front_is_stopped_at_the_deadline() {
         cut(emulator);
         emulator.advance(2 * SECOND);
         thread::sleep(DEADLINE - Duration::from_millis(400));
-        kill_process(family.front(), Signal::STOP).unwrap();
+        let _ = kill_process(family.front(), Signal::STOP);
     };
     case("the front is stopped right before the deadline, and the lease ends early", trouble, None);
 }

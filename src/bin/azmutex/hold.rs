@@ -4,7 +4,9 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::time::Duration;
 
-use azmutex::crossbeam_channel::{Receiver, bounded, never, select};
+#[cfg(unix)]
+use azmutex::crossbeam_channel::never;
+use azmutex::crossbeam_channel::{Receiver, bounded, select};
 use azmutex::lease::Card;
 use azmutex::retry::Policy;
 use azmutex::{Cancel, ErrorKind, LockGuard, Locker};

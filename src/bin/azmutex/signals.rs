@@ -24,7 +24,11 @@ pub(crate) fn end() -> io::Result<Receiver<i32>> {
 
     let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT, SIGHUP, SIGQUIT])?;
     let (sender, receiver) = azmutex::crossbeam_channel::unbounded();
-    crate::threads::start("signals", move || signals.forever().for_each(|signal| drop(sender.send(signal))))?;
+    crate::threads::start("signals", move || {
+        for signal in signals.forever() {
+            let _ = sender.send(signal);
+        }
+    })?;
     Ok(receiver)
 }
 

@@ -44,6 +44,10 @@ fn carry_out(arguments: &Run, voice: &Voice) -> Result<u8, Failure> {
         Obtained::Not(error) => return Err(lock::not_obtained(arguments, &error)),
         Obtained::Signal(signal) => return Ok(exit::signalled(signal)),
     };
+    if !lock.times.may_start(guard.remaining()) {
+        let text = format!("lock {:?}: this machine stood still when it was obtained", arguments.name);
+        return Err(Failure::new(exit::LOST, text));
+    }
     if let Some(text) = lock::is_done(arguments, &lock, &guard)? {
         drop(guard);
         voice.happened("skipped", text);
@@ -120,17 +124,23 @@ fn supervise(
                 }
                 return Ok(exit::passed_on(status));
             }
-            Ok(None) if lock.times.must_end(guard.remaining()) => return Err(end(guard, group, lock, None)),
+            Ok(None) if is_time(lock, &guard) => return Err(end(guard, group, lock, None)),
             Ok(None) => {}
             Err(error) => return Err(end(guard, group, lock, Some(error))),
         }
     }
 }
 
+/// Whether the command has to be asked to end. A moment is told here by how long it is from now.
+fn is_time(lock: &Lock, guard: &LockGuard) -> bool {
+    lock.times.ask(guard.remaining()).is_zero()
+}
+
 fn end(guard: LockGuard, group: &mut Group, lock: &Lock, error: Option<std::io::Error>) -> Failure {
     let lost = guard.ensure_held().err().and_then(|error| error.lost_because());
     let lost = lost.map_or_else(|| "it could not be renewed in time".to_owned(), |lost| lost.to_string());
-    group.end(lock.times.grace_within(guard.remaining()));
+    let now = Duration::ZERO;
+    group.end(lock.asking(), lock.times.kill_after_loss(now, guard.remaining()));
     let name = guard.lock_name().to_owned();
     // Now that the command is gone: a renewal that is still under way must not keep the lock from the others.
     drop(guard);

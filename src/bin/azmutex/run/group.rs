@@ -65,18 +65,18 @@ impl Group {
     pub(crate) fn signal(&self, _: i32) {}
 
     /// Asks all of it to end, and sees to it when the grace is over.
-    pub(crate) fn end(&mut self, grace: Duration) {
+    pub(crate) fn end(&mut self, asking: i32, grace: Duration) {
         #[cfg(unix)]
         {
-            use signal_hook::consts::{SIGCONT, SIGKILL, SIGTERM};
-            self.signal(SIGTERM);
+            use signal_hook::consts::{SIGCONT, SIGKILL};
+            self.signal(asking);
             self.signal(SIGCONT); // one that is stopped could not obey
             self.wait_until_gone(grace);
             self.signal(SIGKILL);
         }
         #[cfg(not(unix))]
         {
-            let _ = grace;
+            let _ = (asking, grace);
             let _ = self.child.kill();
         }
         let _ = self.child.wait();

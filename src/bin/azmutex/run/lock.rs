@@ -69,6 +69,17 @@ impl Lock {
     }
 }
 
+#[cfg(not(target_os = "linux"))]
+impl Lock {
+    /// By its number; where there are no signals, by none.
+    pub(crate) fn asking(&self) -> i32 {
+        #[cfg(unix)]
+        return self.asking.as_raw();
+        #[cfg(not(unix))]
+        return 0;
+    }
+}
+
 /// Whether it was done not long ago, so that there is nothing to do: what is told then.
 pub(crate) fn is_done(arguments: &Run, lock: &Lock, guard: &LockGuard) -> Result<Option<String>, Failure> {
     let (Some(period), Some(granted)) = (arguments.once_per, guard.since()) else { return Ok(None) };

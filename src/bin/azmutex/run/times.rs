@@ -7,6 +7,7 @@ const GRACE: Duration = Duration::from_secs(2);
 /// KILL comes so long before the deadline, that a busy machine is through with it by then.
 const AHEAD: Duration = Duration::from_millis(250);
 /// The second guard's KILL, if the first one is stopped or starved.
+#[cfg(target_os = "linux")]
 const SECOND_GUARD_AHEAD: Duration = Duration::from_millis(150);
 /// What a command must have at least, beside the grace.
 const WORTH_STARTING: Duration = Duration::from_secs(1);
@@ -43,18 +44,6 @@ impl Times {
         deadline.saturating_sub(AHEAD)
     }
 
-    /// Whether the time has come to ask, with so much left until the deadline.
-    #[cfg(not(target_os = "linux"))]
-    pub(crate) fn must_end(&self, left: Duration) -> bool {
-        left <= AHEAD + self.grace
-    }
-
-    /// What is left of the grace then.
-    #[cfg(not(target_os = "linux"))]
-    pub(crate) fn grace_within(&self, left: Duration) -> Duration {
-        self.grace.min(left.saturating_sub(AHEAD))
-    }
-
     /// When it is killed after a loss that was told now.
     pub(crate) fn kill_after_loss(&self, now: Duration, deadline: Duration) -> Duration {
         self.kill(deadline).min(now + self.grace)
@@ -75,6 +64,7 @@ impl Times {
 }
 
 /// When whoever did not get the command killed is killed itself, with all of it.
+#[cfg(target_os = "linux")]
 pub(crate) fn second_guard(deadline: Duration) -> Duration {
     deadline.saturating_sub(SECOND_GUARD_AHEAD)
 }
@@ -98,6 +88,12 @@ mod tests {
             let times = times(30, grace).unwrap();
             assert_eq!((times.ask(deadline), times.kill(deadline)), (millis(asked), millis(99_750)));
         }
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn the_second_guard_comes_after_the_first_and_before_the_deadline() {
+        let deadline = millis(100_000);
         assert!(times(30, None).unwrap().kill(deadline) < second_guard(deadline) && second_guard(deadline) < deadline);
     }
 
