@@ -136,8 +136,8 @@ impl fmt::Display for ServiceAnswer {
 
 #[derive(thiserror::Error)]
 enum Problem {
-    #[error("somebody else holds it; try again later, or wait for it{}", of(.card))]
-    Busy { card: Option<Arc<Card>> },
+    #[error("somebody else holds it; try again later, or wait for it")]
+    Busy,
     #[error("not obtained within {waited:?}{}", of(.card))]
     TimedOut { waited: Duration, card: Option<Arc<Card>>, source: Option<Error> },
     #[error("the wait was cancelled{}", of(.card))]
@@ -212,8 +212,8 @@ impl Error {
         Error::new(Problem::NoRandomness(source))
     }
 
-    pub(crate) fn busy(lock: &Arc<str>, card: Option<Arc<Card>>) -> Error {
-        Error::about(lock, Problem::Busy { card })
+    pub(crate) fn busy(lock: &Arc<str>) -> Error {
+        Error::about(lock, Problem::Busy)
     }
 
     pub(crate) fn timed_out(
@@ -312,7 +312,7 @@ impl Error {
     /// What sort of failure this is.
     pub fn kind(&self) -> ErrorKind {
         match &self.0.problem {
-            Problem::Busy { .. } => ErrorKind::WouldBlock,
+            Problem::Busy => ErrorKind::WouldBlock,
             Problem::TimedOut { .. } => ErrorKind::TimedOut,
             Problem::Cancelled { .. } => ErrorKind::Cancelled,
             Problem::Queued { kind, .. } => *kind,
@@ -335,12 +335,11 @@ impl Error {
     }
 
     /// The card that was seen last by a wait that did not get the lock: whose turn it was then, if all who use the lock
-    /// [leave cards](crate::locker::Builder::card).
+    /// [leave cards](crate::locker::Builder::card). `None` for a try, which looks at nothing:
+    /// [`inspect`](crate::AzureMutex::inspect) does.
     pub fn last_card(&self) -> Option<&Card> {
         match &self.0.problem {
-            Problem::Busy { card } | Problem::TimedOut { card, .. } | Problem::Cancelled { card, .. } => {
-                card.as_deref()
-            }
+            Problem::TimedOut { card, .. } | Problem::Cancelled { card, .. } => card.as_deref(),
             _ => None,
         }
     }
@@ -519,7 +518,7 @@ mod tests {
 
     #[test]
     fn it_becomes_an_io_error_and_stays_inside() {
-        let error: io::Error = Error::busy(&lock(), None).into();
+        let error: io::Error = Error::busy(&lock()).into();
         assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
         let inside = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()).unwrap();
         assert_eq!(inside.kind(), ErrorKind::WouldBlock);

@@ -38,6 +38,7 @@ use std::time::Duration;
 
 use crate::clock::Moment;
 use crate::fencing::{Blob, FencingToken, Second};
+use crate::kept::Kept;
 use crate::lease::{LeaseId, Lost, Term};
 use crate::rest::{Applied, Operation, Outcome};
 use crate::retry::{self, Policy};
@@ -192,6 +193,8 @@ pub(crate) struct Hold {
     /// What the lock's blob is, as far as that is known.
     blob: Option<Blob>,
     since: Option<Second>,
+    /// What the ids of writes are made from.
+    seed: LeaseId,
     /// How many writes were planned.
     plans: u32,
     /// What is being written while the lease is ours.
@@ -355,17 +358,18 @@ impl Hold {
         self
     }
 
-    /// To write to the lock's blob under a lease that the caller keeps.
+    /// To write to the lock's blob under a lease that the caller keeps. `seed` is new and random.
     pub(crate) fn to_write(
         settings: Settings,
         id: LeaseId,
-        valid_until: Moment,
-        ends: Moment,
+        kept: &Kept,
         wish: Wish,
         blob: Option<Blob>,
+        seed: LeaseId,
     ) -> Hold {
-        let tenure = Tenure { valid_until, renew_at: Moment::NEVER, failures: 0 };
-        let mut hold = Hold { once: true, ends, blob, ..Hold::new(settings, id, State::Held(tenure)) };
+        let tenure = Tenure { valid_until: kept.valid_until, renew_at: Moment::NEVER, failures: 0 };
+        let (ends, since) = (kept.ends, kept.since);
+        let mut hold = Hold { once: true, ends, since, blob, seed, ..Hold::new(settings, id, State::Held(tenure)) };
         hold.write(wish);
         hold
     }
@@ -379,7 +383,7 @@ impl Hold {
     fn begin_writing(&self, wish: Wish, purpose: Purpose) -> Writing {
         let lower_cases = self.settings.leaves.lower_cases;
         Writing {
-            writer: Writer::new(self.id, wish, lower_cases, self.since, self.blob, self.plans),
+            writer: Writer::new((self.id, self.seed), wish, lower_cases, self.since, self.blob, self.plans),
             purpose,
             is_asked: false,
             is_over: false,
@@ -424,6 +428,7 @@ impl Hold {
             perhaps_released: false,
             blob: None,
             since: None,
+            seed: id,
             plans: 0,
             writing: None,
             state,
@@ -432,6 +437,11 @@ impl Hold {
 
     pub(crate) fn id(&self) -> LeaseId {
         self.id
+    }
+
+    /// When the lock was taken, by the service's clock.
+    pub(crate) fn since(&self) -> Option<Second> {
+        self.since
     }
 
     /// What the lock's blob is, as far as that is known.
@@ -832,13 +842,14 @@ impl Hold {
         let since = *writing.failing_since.get_or_insert(now);
         let pause = policy.pause(writing.failures, retry_after, jitter);
         let is_worth_it = writing.failures <= policy.retries && pause <= policy.longest_pause;
+        let lease = self.settings.term.duration().unwrap_or(Duration::MAX);
         let (patient, pause) = match writing.purpose {
             // Nobody should wait for the sake of a card.
             Purpose::Grant { .. } if !self.settings.leaves.token => (false, pause),
-            Purpose::Grant { wait: Wait::Until(_) } => (true, pause),
-            // Nor are others kept from the lock for longer than by one who crashes.
+            // Others are kept from the lock for no longer than by one who crashes.
+            Purpose::Grant { wait: Wait::Until(_) } => (now.since(since) < lease, pause),
             Purpose::Grant { wait: Wait::Forever } => {
-                let patience = policy.patience.min(self.settings.term.duration().unwrap_or(Duration::MAX));
+                let patience = policy.patience.min(lease);
                 (now.since(since) < patience, pause.min(patience))
             }
             _ => (is_worth_it, pause),

@@ -27,7 +27,8 @@
 //! **A lease is not a fence.** Between [`LockGuard::ensure_held`] and the write that follows, the process can be
 //! stopped, and somebody else can take the lock and write. Only the resource itself can refuse the late write: by the
 //! [`fencing_token`](LockGuard::fencing_token) that came with it, a number that grows with each holder
-//! ([`Builder::fencing`](locker::Builder::fencing)); or, if it is the locked blob, by [`LockGuard::lease_id`].
+//! ([`Builder::fencing`](locker::Builder::fencing)); or, if it is the locked blob, by [`LockGuard::lease_id`]. How it does
+//! so is in the [guide](guide::fencing).
 //!
 //! A holder that crashes blocks the others for one lease (30 s by default), 2 s and a pause at most; for one lease
 //! more if a packet of its last renewal arrives late. Threads of one process get the lock in the order in
@@ -65,11 +66,13 @@
 //! With [`Builder::card`](locker::Builder::card) each holder leaves its name, which [`AzureMutex::inspect`] shows, and
 //! those who wait in vain find in their error ([`Error::last_card`]). [`LockGuard::mark`] leaves a text for whoever comes
 //! next. [`AzureMutex::break_lease`] frees a lock whose holder is known to be gone, and
-//! [`break_lease_if_last`](AzureMutex::break_lease_if_last) does so only if it is still that holder's.
+//! [`break_lease_if_last`](AzureMutex::break_lease_if_last) does so only if it is still that holder's: see the
+//! [guide](guide::who_has_it).
 //!
 //! # The `_` pitfall
 //!
-//! `let _ = locker.lock()?;` unlocks at once, because `_` keeps nothing. Write `let _guard = locker.lock()?;`.
+//! `let _ = locker.lock()?;` unlocks at once, because `_` keeps nothing. Write `let _guard = locker.lock()?;`, or
+//! [`locker.with(|guard| ..)`](Locker::with), which also tells what became of the unlock.
 //!
 //! # Errors
 //!
@@ -163,6 +166,12 @@
 //! - The threads of a process have it in the order in which they asked, and `try_lock` fails while one of them waits. For
 //!   the sake of other processes, a loop that locks again and again pauses now and then: for 4 s after 40 s.
 //!
+//! # How to
+//!
+//! The [guide] has whole programs: [fencing](guide::fencing), by which a file, a database or a blob refuses
+//! who comes too late; [leaders](guide::leaders); a [migration](guide::migration) that Ctrl-C ends; [who has
+//! it](guide::who_has_it), for operators; and [runtimes](guide::runtimes), for programs that are asynchronous.
+//!
 //! # Features
 //!
 //! - `rustls` (default): https with the bundled Mozilla roots.
@@ -210,6 +219,7 @@ mod error;
 pub mod event;
 mod fencing;
 mod guard;
+pub mod guide;
 mod hold;
 mod kept;
 pub mod lease;
@@ -237,6 +247,7 @@ mod sync;
 mod testing;
 mod transport;
 mod watchdog;
+mod with;
 
 pub use cancel::Cancel;
 pub use container::Container;

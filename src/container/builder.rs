@@ -235,7 +235,8 @@ impl Builder {
     ///
     /// A fencing token, a card and a mark are metadata of the lock's blob, and the service takes all of them at once; but
     /// HTTP libraries tell names in lower case only. So where there are names of others, nothing is written, and the error
-    /// says so, unless this was called. It changes `BuildId` to `buildid`, and no value.
+    /// says so, unless this was called. It changes `BuildId` to `buildid`, and no value. Some proxies (nginx, unless it is
+    /// told otherwise) drop headers whose names have a `_`, so names like that may be lost behind one.
     pub fn lower_case_metadata(mut self) -> Self {
         self.lower_cases = true;
         self

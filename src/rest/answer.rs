@@ -140,6 +140,25 @@ pub(super) fn date_of(reply: &Reply) -> Option<SystemTime> {
     httpdate::parse_http_date(reply.header("date")?).ok()
 }
 
+/// What the account keeps of the blob whatever is done to it, as far as an answer tells: by the headers of
+/// [Get Blob Properties](https://learn.microsoft.com/rest/api/storageservices/get-blob-properties).
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Keeping {
+    /// Each write leaves a version.
+    pub(crate) versions: bool,
+    /// There is an immutability policy or a legal hold, which refuse each write.
+    pub(crate) is_immutable: bool,
+}
+
+pub(super) fn keeping(reply: &Reply) -> Keeping {
+    let has_policy = ["mode", "until-date"].map(|part| format!("x-ms-immutability-policy-{part}"));
+    let is_held = reply.header("x-ms-legal-hold").is_some_and(|value| value.eq_ignore_ascii_case("true"));
+    Keeping {
+        versions: reply.header("x-ms-version-id").is_some(),
+        is_immutable: is_held || has_policy.iter().any(|name| reply.header(name).is_some()),
+    }
+}
+
 /// The service's own code of an error: from the header, or, as old versions and Azure Stack Hub have none there, from
 /// the body.
 pub(super) fn service_code(reply: &Reply) -> Option<Cow<'_, str>> {
@@ -237,7 +256,14 @@ fn listed(operation: Operation, status: u16, code: &str) -> Option<Outcome> {
         }
         (401 | 403, _) | (409, "PublicAccessNotPermitted") | (400, "InvalidAuthenticationInfo") => Outcome::Denied,
         (404, "ResourceNotFound")
-        | (409, "BlobImmutableDueToPolicy" | "InvalidBlobType")
+        | (
+            409,
+            "BlobArchived"
+            | "BlobBeingRehydrated"
+            | "BlobImmutableDueToPolicy"
+            | "BlobUsesCustomerSpecifiedEncryption"
+            | "InvalidBlobType",
+        )
         | (412, "ConditionNotMet" | "LeaseIdMissing")
         | (
             400,

@@ -1,5 +1,6 @@
 //! Answers, and the want of one, in words for a person.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -57,6 +58,17 @@ fn doing(operation: Operation) -> &'static str {
         Operation::Write(_) => "write to the lock's metadata",
         #[cfg(feature = "list")]
         Operation::List => "list the locks",
+    }
+}
+
+/// A line of what the service would have signed, without a lease's id, with which anybody could end that lease, and
+/// without what others left in the metadata.
+fn without_values(line: &str) -> Cow<'_, str> {
+    match line.split_once(':') {
+        Some((name, _)) if name.ends_with("lease-id") || name.starts_with("x-ms-meta-") => {
+            Cow::Owned(format!("{name}:<redacted>"))
+        }
+        _ => Cow::Borrowed(line),
     }
 }
 
@@ -309,7 +321,10 @@ impl Asked<'_> {
             .split_once("<AuthenticationErrorDetail>")
             .and_then(|(_, rest)| rest.split_once("</AuthenticationErrorDetail>"));
         match detail {
-            Some((detail, _)) => format!("{hint}; it says: {}", self.tidy(detail)),
+            Some((detail, _)) => {
+                let lines: Vec<_> = detail.split('\n').map(without_values).collect();
+                format!("{hint}; it says: {}", self.tidy(&lines.join("\n")))
+            }
             None => hint.to_owned(),
         }
     }

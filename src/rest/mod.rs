@@ -79,6 +79,7 @@ pub(crate) struct Heard {
     pub(crate) is_service: bool,
     /// It repeated the request's id, so nothing in between answered with what it kept.
     pub(crate) is_echoed: bool,
+    pub(crate) keeping: answer::Keeping,
 }
 
 /// Less than this is no time to be taken off a limit: a proof that was at hand.
@@ -172,6 +173,7 @@ fn exchange(
             theirs: answer::date_of(reply),
             is_service: answer::is_service(reply),
             is_echoed: answer::echoes(asked.id.as_ref(), reply),
+            keeping: answer::keeping(reply),
         }),
         Err(no_answer) if matches!(no_answer.because, Because::Proxy(_)) => Contact::Blocked,
         Err(_) => Contact::Unanswered,

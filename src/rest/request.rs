@@ -233,17 +233,40 @@ pub(super) fn for_proof(limit: Duration) -> Duration {
 mod tests {
     use super::*;
 
-    #[test]
-    fn every_request_is_in_the_version_that_is_set() {
-        let id = LeaseId::parse("01234567-89ab-4def-8123-456789abcdef").unwrap();
-        let address = Address {
+    fn id() -> LeaseId {
+        LeaseId::parse("01234567-89ab-4def-8123-456789abcdef").unwrap()
+    }
+
+    fn address() -> Address<'static> {
+        Address {
             origin: "http://127.0.0.1:1",
             container: "locks",
             container_path: "/me/locks",
             blob_path: "/me/locks/job",
             about: About::Lock("job".into()),
             version: OLDEST_VERSION,
-        };
+        }
+    }
+
+    #[test]
+    fn what_is_conditional_says_on_what() {
+        let only = ETag::parse("\"1\"").unwrap();
+        let write = Write { lease: id(), only, id: WriteId([0; 16]), token: None, card: None, mark: true };
+        for (operation, is_conditional) in [
+            (Operation::Write(write), true),
+            (Operation::Break { period: Some(0), only: Some(only) }, true),
+            (Operation::Break { period: Some(0), only: None }, false),
+            (Operation::Renew { id: id() }, false),
+        ] {
+            let request = of(operation, &address(), SystemTime::UNIX_EPOCH, None);
+            let condition = request.headers.iter().find(|(name, _)| *name == "if-match").map(|(_, value)| &**value);
+            assert_eq!(condition, is_conditional.then_some("\"1\""), "{operation:?}");
+        }
+    }
+
+    #[test]
+    fn every_request_is_in_the_version_that_is_set() {
+        let (id, address) = (id(), address());
         let of = |operation| super::of(operation, &address, SystemTime::UNIX_EPOCH, None);
         for request in [
             of(Operation::Acquire { id, term: Term::DEFAULT }),

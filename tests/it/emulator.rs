@@ -338,6 +338,7 @@ fn a_wrong_key_and_a_wrong_clock_are_refused() {
     assert_eq!(error.kind(), ErrorKind::Credential);
     let text = format!("{error:?}");
     assert!(text.contains("string to sign"), "the service tells what it would have signed: {text}");
+    assert!(text.contains("x-ms-proposed-lease-id:<redacted>"), "but not what could end the lease: {text}");
 
     let date = http::http_date(SystemTime::now() - 16 * 60 * SECOND);
     let authorization = format!("SharedKey {}:AAAA", sas::ACCOUNT);

@@ -27,11 +27,11 @@
 //! | 21 | of a process's threads one at a time asks the service | tests/turns, src/testing/interleavings.rs, src/testing/sim |
 //! | 22 | two hundred wait | tests/scale |
 //! | 23 | a thousand locks are held | tests/scale |
-//! | 24 | the lock's blob is somebody's data | tests/it/names.rs |
+//! | 24 | the lock's blob is somebody's data | tests/it/names.rs, tests/it/fencing.rs |
 //! | 25 | a credential that may do little | tests/it/names.rs, tests/it/sas.rs |
 //! | 26 | names of every kind | tests/it/names.rs, src/names.rs |
 //! | 27 | a token expires while the lock is held | tests/it/entra |
-//! | 28 | fencing tokens grow, whatever happens | tests/it/fencing.rs, src/testing/sim |
+//! | 28 | fencing tokens grow, whatever happens | tests/it/fencing.rs, tests/crowd, src/testing/sim |
 //! | 29 | the command line (a terminal's ^C is a signal like the others) | tests/cli |
 //! | 30 | random faults on Azurite, for as long as is wished | tests/chaos |
 //! | 31 | one script for all servers | tests/it/conformance.rs |
@@ -57,6 +57,7 @@ mod endurance;
 mod entra;
 mod faults;
 mod fencing;
+mod guide;
 mod hostile;
 mod listing;
 mod locker;

@@ -105,6 +105,8 @@ pub(super) struct Claim {
     releases: u32,
     /// It waits for what comes of its mark.
     pub(super) marks: bool,
+    /// What is known of the blob's metadata under this lease.
+    known: Option<Blob>,
 }
 
 /// What is being carried out.
@@ -455,6 +457,7 @@ impl World {
             held_at_last: None,
             releases: 0,
             marks: false,
+            known: None,
         });
     }
 
@@ -684,10 +687,12 @@ impl World {
     }
 
     fn fence(&mut self, who: usize) {
-        let wish = Wish { token: true, card: self.random.one_in(2).then_some(None), mark: self.random.one_in(2) };
+        let (token, mark) = (self.random.one_in(2), self.random.one_in(2));
+        let wish = Wish { token, card: self.random.one_in(2).then_some(None), mark };
+        let (seed, _) = self.new_id();
         let claim = self.clients[who].claim_mut();
-        let (number, Some(kept)) = (claim.number, claim.kept) else { return };
-        match Call::write(claim.settings.clone(), claim.id, &kept, wish, None) {
+        let (number, known, Some(kept)) = (claim.number, claim.known.take(), claim.kept) else { return };
+        match Call::write(claim.settings.clone(), claim.id, &kept, wish, known, seed) {
             Ok(call) => {
                 claim.run = Some(Run::new(Carried::Call(call), Purpose::Fence, claim.id));
                 self.go(who);
@@ -1061,7 +1066,9 @@ impl World {
                     Verdict::Written(token) => Some(*token),
                     _ => None,
                 };
-                self.clients[who].claim_mut().kept = kept;
+                let known = call.carrier().hold().blob();
+                let claim = self.clients[who].claim_mut();
+                (claim.kept, claim.known) = (kept, known);
                 self.check_verdict(who);
             }
             Carried::Look(_, resumed) => {

@@ -287,6 +287,8 @@ impl World {
         let Packet { who, life, call, operation, .. } = packet;
         let (mut answer, mut blob) = (Answer::Done, None);
         if self.leads_astray(packet.route) {
+            // Perhaps it was sent before the name moved.
+            self.clients[who].touch(self.now);
             answer = self.answer_of_former(operation);
             self.note(format_args!("the old address: {operation:?} of client {who}, call {call}: {answer:?}"));
             self.tally.add(Count::AtOldAddress);

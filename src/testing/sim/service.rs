@@ -335,11 +335,11 @@ fn tell(reply: &mut Reply, blob: &Blob) {
     let Some(content) = blob.content else { return };
     match content.token {
         Stored::Nothing => {}
-        Stored::Token(token) => reply.set("x-ms-meta-azmutex_token", &token.to_string()),
-        Stored::Unreadable => reply.set("x-ms-meta-azmutex_token", "none"),
+        Stored::Token(token) => reply.set("x-ms-meta-azmutextoken", &token.to_string()),
+        Stored::Unreadable => reply.set("x-ms-meta-azmutextoken", "none"),
     }
     if let Some(id) = content.written_by {
-        reply.set("x-ms-meta-azmutex_write", &id.to_string());
+        reply.set("x-ms-meta-azmutexwrite", &id.to_string());
     }
     if content.has_others {
         reply.set("x-ms-meta-others", "1");

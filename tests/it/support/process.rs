@@ -154,6 +154,17 @@ impl Process {
         None
     }
 
+    /// The next line of its output, be it the harness's or its own, that has this in it; and when.
+    pub fn prints(&mut self, part: &str) -> (String, Instant) {
+        for line in &mut self.lines {
+            let line = line.expect("its output can be read");
+            if line.contains(part) {
+                return (line, Instant::now());
+            }
+        }
+        panic!("it ended without {part:?}: {:?}", self.child.wait())
+    }
+
     pub fn ask(&mut self, question: &str) -> String {
         self.tell(question);
         self.says().0
