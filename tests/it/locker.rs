@@ -63,8 +63,8 @@ fn work_under_a_lock_hides_no_error(server: &Server) {
     let lost_and_failed = || {
         locker.with(|guard| {
             server.break_lease(&name, "job", Some(0));
-            // Of another, for a moment.
-            locker.try_lock().unwrap().unlock().unwrap();
+            // Of another process, for a moment.
+            server.container(&name).locker("job").unwrap().try_lock().unwrap().unlock().unwrap();
             assert!(guard.is_held(), "nobody has told it");
             "y".parse::<u8>()
         })
