@@ -116,17 +116,17 @@ impl Card {
             pid: field("pid").and_then(|pid| pid.parse().ok()),
             since: field("since").and_then(|second| second.parse().ok()).map(Second),
             version: text("version"),
-            token: field("token").and_then(|token| token.parse().ok()).map(FencingToken::new),
+            token: field("token").and_then(FencingToken::read),
         }
     }
 }
 
 impl fmt::Display for Card {
-    /// One line, such as `"report of the north", host build-7, process 4711, since Thu, 26 Nov 2026 10:00:00 GMT`.
+    /// One line, such as `"report of the north", host "build-7", process 4711, since Thu, 26 Nov 2026 10:00:00 GMT`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?}", self.label)?;
         if !self.host.is_empty() {
-            write!(f, ", host {}", self.host)?;
+            write!(f, ", host {:?}", self.host)?;
         }
         if let Some(pid) = self.pid {
             write!(f, ", process {pid}")?;
@@ -150,6 +150,7 @@ pub(crate) fn decoded(text: &str) -> Cow<'_, str> {
 fn safe(text: &str) -> Box<str> {
     let disturbs = |c: char| {
         c.is_control()
+            || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{e0000}'..='\u{e007f}')
             || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
     };
     text.chars().take(LONGEST_TEXT).map(|c| if disturbs(c) { '\u{fffd}' } else { c }).collect::<String>().into()

@@ -19,6 +19,8 @@ pub(crate) const KEY: &str = "AZURE_STORAGE_KEY";
 pub(crate) const SAS_TOKEN: &str = "AZURE_STORAGE_SAS_TOKEN";
 /// The account's own address, where it is not of the usual form: in another cloud, on a private net, an emulator.
 pub(crate) const SERVICE_ENDPOINT: &str = "AZURE_STORAGE_SERVICE_ENDPOINT";
+/// Our own: the version of the service's interface, where it knows none that is new enough.
+pub(crate) const SERVICE_VERSION: &str = "AZMUTEX_SERVICE_VERSION";
 
 /// The proxies, as curl calls them: the first that is set counts. Other than for curl, that is upper case for http, too:
 /// there the variable may come from a request's header, if the program is a CGI's.
@@ -207,6 +209,11 @@ impl Environment<'_> {
         }
     }
 
+    /// Which version the service is to speak, if that is said.
+    pub(crate) fn service_version(&self) -> Result<Option<String>> {
+        self.text(SERVICE_VERSION)
+    }
+
     /// In the order that [`Credential::from_env`](crate::credential::Credential::from_env) promises.
     pub(crate) fn credential(&self) -> Result<Chosen> {
         if let Some(connection_string) = self.secret(CONNECTION_STRING)? {
@@ -281,7 +288,7 @@ impl Environment<'_> {
             return Ok(Chosen::AzureCli);
         }
         let unusable = self.unusable_platform().map(|(what, platform)| {
-            format!(". What it has is {what}, as of {platform}, whose identities this crate cannot use")
+            format!(". What it has is {what}, as of {platform}, whose identities azmutex cannot use")
         });
         Err(Error::no_credential(format!(
             "the environment has no credential: looked for {CONNECTION_STRING}, {KEY}, {SAS_TOKEN}; for \
@@ -299,7 +306,7 @@ impl Environment<'_> {
         let certificate = self.path(CLIENT_CERTIFICATE);
         if certificate.is_some() && self.has(CERTIFICATE_PASSWORD) {
             return Err(Error::no_credential(format!(
-                "the environment has {CERTIFICATE_PASSWORD}, and this crate reads no encrypted keys: decrypt the key in \
+                "the environment has {CERTIFICATE_PASSWORD}, and azmutex reads no encrypted keys: decrypt the key in \
                  the file that {CLIENT_CERTIFICATE} names with `openssl pkey`, and unset the password"
             )));
         }
@@ -310,7 +317,7 @@ impl Environment<'_> {
             (None, Some(file)) => Ok(Some(Chosen::ClientCertificate { application: self.application(WHAT)?, file })),
             (None, None) if [CLIENT, USERNAME, PASSWORD].iter().all(|name| self.has(name)) => {
                 Err(Error::no_credential(format!(
-                    "the environment has {USERNAME} and {PASSWORD}, with which this crate does not log in; use \
+                    "the environment has {USERNAME} and {PASSWORD}, with which azmutex does not log in; use \
                      {CLIENT_SECRET} or {CLIENT_CERTIFICATE}, or unset them"
                 )))
             }
@@ -408,8 +415,8 @@ impl Environment<'_> {
 #[cfg(feature = "entra")]
 fn unsupported(what: &str, platform: &str) -> Error {
     Error::no_credential(format!(
-        "the environment has {what}, as of {platform}, whose identities this crate cannot use; supply tokens with \
-         `Credential::token_source`"
+        "the environment has {what}, as of {platform}, whose identities azmutex cannot use; use a service principal's \
+         there"
     ))
 }
 
@@ -461,7 +468,7 @@ impl Allowed {
             "dev" | "azureclicredential" => Allowed::One(Named::Cli),
             _ => {
                 return Err(Error::input(format!(
-                    "{TOKEN_CREDENTIALS} in the environment is none that this crate knows: `prod`, `dev`, \
+                    "{TOKEN_CREDENTIALS} in the environment is none that azmutex knows: `prod`, `dev`, \
                      `EnvironmentCredential`, `WorkloadIdentityCredential`, `ManagedIdentityCredential` or \
                      `AzureCliCredential`"
                 )));

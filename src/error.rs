@@ -83,8 +83,8 @@ pub enum ErrorKind {
     Credential,
     /// The service refused a request because this machine's clock is off.
     ClockSkew,
-    /// There is no trusted TLS connection: the server's certificate, or its TLS, was refused. Nothing was sent, and
-    /// waiting does not help.
+    /// There is no trusted TLS connection: the certificate or the TLS of the server, or of an https proxy, was refused.
+    /// Nothing was sent, and waiting does not help.
     Untrusted,
     /// The service, or the source of its tokens, could not be reached, did not answer in time, or answered with a
     /// passing failure.
@@ -136,8 +136,8 @@ impl fmt::Display for ServiceAnswer {
 
 #[derive(thiserror::Error)]
 enum Problem {
-    #[error("somebody else holds it; try again later, or wait for it{}", of(.card))]
-    Busy { card: Option<Arc<Card>> },
+    #[error("somebody else holds it; try again later, or wait for it")]
+    Busy,
     #[error("not obtained within {waited:?}{}", of(.card))]
     TimedOut { waited: Duration, card: Option<Arc<Card>>, source: Option<Error> },
     #[error("the wait was cancelled{}", of(.card))]
@@ -210,8 +210,8 @@ impl Error {
         Error::new(Problem::NoRandomness(source))
     }
 
-    pub(crate) fn busy(lock: &Arc<str>, card: Option<Arc<Card>>) -> Error {
-        Error::about(lock, Problem::Busy { card })
+    pub(crate) fn busy(lock: &Arc<str>) -> Error {
+        Error::about(lock, Problem::Busy)
     }
 
     pub(crate) fn timed_out(
@@ -300,7 +300,7 @@ impl Error {
     /// What sort of failure this is.
     pub fn kind(&self) -> ErrorKind {
         match &self.0.problem {
-            Problem::Busy { .. } => ErrorKind::WouldBlock,
+            Problem::Busy => ErrorKind::WouldBlock,
             Problem::TimedOut { .. } => ErrorKind::TimedOut,
             Problem::Cancelled { .. } => ErrorKind::Cancelled,
             Problem::Outdated => ErrorKind::Outdated,
@@ -322,12 +322,11 @@ impl Error {
     }
 
     /// The card that was seen last by a wait that did not get the lock: whose turn it was then, if all who use the lock
-    /// [leave cards](crate::locker::Builder::card).
+    /// [leave cards](crate::locker::Builder::card). `None` for a try, which looks at nothing:
+    /// [`inspect`](crate::AzureMutex::inspect) does.
     pub fn last_card(&self) -> Option<&Card> {
         match &self.0.problem {
-            Problem::Busy { card } | Problem::TimedOut { card, .. } | Problem::Cancelled { card, .. } => {
-                card.as_deref()
-            }
+            Problem::TimedOut { card, .. } | Problem::Cancelled { card, .. } => card.as_deref(),
             _ => None,
         }
     }
@@ -500,7 +499,7 @@ mod tests {
 
     #[test]
     fn it_becomes_an_io_error_and_stays_inside() {
-        let error: io::Error = Error::busy(&lock(), None).into();
+        let error: io::Error = Error::busy(&lock()).into();
         assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
         let inside = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()).unwrap();
         assert_eq!(inside.kind(), ErrorKind::WouldBlock);

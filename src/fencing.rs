@@ -27,8 +27,16 @@ const COUNT_BITS: u32 = 20;
 pub struct FencingToken(u64);
 
 impl FencingToken {
+    #[cfg(test)]
     pub(crate) fn new(number: u64) -> FencingToken {
         FencingToken(number)
+    }
+
+    /// Digits and nothing else; none is so great that a signed number could not hold it.
+    pub(crate) fn read(text: &str) -> Option<FencingToken> {
+        let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        let number: i64 = text.parse().ok().filter(|_| is_number)?;
+        Some(FencingToken(number.unsigned_abs()))
     }
 
     /// As a number.
@@ -177,8 +185,10 @@ pub(crate) fn next(stored: Stored, version: &Version) -> Result<(FencingToken, u
     };
     let is_certain = last.is_some_and(|token| token.second() >= version.modified);
     let earliest = if is_certain { version.date.0 } else { version.date.0.max(version.modified.0.saturating_add(1)) };
-    let after = last.map_or(Some(0), |token| token.0.checked_add(1)).ok_or(NoToken::Unreadable)?;
-    let of_time = earliest.checked_mul(1 << COUNT_BITS).ok_or(NoToken::Clock)?;
+    let greatest = i64::MAX.unsigned_abs();
+    let after = last.map_or(Some(0), |token| token.0.checked_add(1).filter(|next| *next <= greatest));
+    let after = after.ok_or(NoToken::Unreadable)?;
+    let of_time = earliest.checked_mul(1 << COUNT_BITS).filter(|number| *number <= greatest).ok_or(NoToken::Clock)?;
     Ok((FencingToken(of_time.max(after)), earliest - version.date.0))
 }
 
@@ -230,7 +240,7 @@ mod tests {
 
     #[test]
     fn no_token_follows_what_is_none_or_the_last() {
-        for stored in [Stored::Unreadable, Stored::Token(FencingToken(u64::MAX))] {
+        for stored in [Stored::Unreadable, Stored::Token(FencingToken(i64::MAX.unsigned_abs()))] {
             assert_eq!(next(stored, &version(1, 2)), Err(NoToken::Unreadable));
         }
         assert_eq!(next(Stored::Nothing, &version(1, u64::MAX)), Err(NoToken::Clock));

@@ -164,6 +164,10 @@ impl LockGuard {
     /// blob: [`inspect`](crate::AzureMutex::inspect) shows it, until somebody leaves another one. An empty text takes it
     /// away. One or two requests, by the lock's thread, under the lease: nobody else's mark is overwritten after a loss.
     ///
+    /// With a service that does not answer it takes four [attempt limits](crate::retry::Policy::attempt_limit) and a second
+    /// at most, 21 s by default, and in no case much longer than the lock is ours; threads that mark at once do so one after
+    /// the other.
+    ///
     /// It needs no setting; what [`Builder::fencing`](crate::locker::Builder::fencing) says of costs, rights and metadata
     /// of others holds here, too.
     ///
@@ -188,6 +192,10 @@ impl LockGuard {
     ///   where there was no answer, it may be.
     pub fn mark(&self, text: &str) -> Result<()> {
         check_mark(text)?;
+        if !self.watch.is_own_process() {
+            // Another thread may have been marking at the fork, and is not here.
+            return Err(Error::lost(self.watch.lock_name(), Lost::OtherProcess));
+        }
         // One after the other: each hears what comes of its own.
         let mut is_behind = self.marking.lock().unwrap_or_else(PoisonError::into_inner);
         let valid_until = self.watch.check().map_err(|lost| Error::lost(self.watch.lock_name(), lost))?;
@@ -326,7 +334,14 @@ mod tests {
         worker.reports.recv_timeout(PATIENCE).unwrap();
         assert!(matches!(requests.recv(), Ok(Operation::Acquire { .. })));
         (
-            LockGuard::new(id, watch, worker, Limits::new(SECOND, 10 * SECOND), Holder::default(), Arc::default()),
+            LockGuard::new(
+                id,
+                watch,
+                worker,
+                Limits::new(SECOND, 10 * SECOND, term),
+                Holder::default(),
+                Arc::default(),
+            ),
             requests,
         )
     }

@@ -33,6 +33,7 @@ use std::time::Duration;
 
 use crate::clock::Moment;
 use crate::fencing::{Blob, FencingToken, Second};
+use crate::kept::Kept;
 use crate::lease::{LeaseId, Lost, Term};
 use crate::rest::{Applied, Operation, Outcome};
 use crate::retry::{self, Policy};
@@ -52,6 +53,8 @@ const LAST_TRY: Duration = Duration::from_millis(250);
 const LEAST_LIMIT: Duration = Duration::from_millis(5);
 /// So often in a row a blob or container that vanished at once is made anew without a pause.
 const CREATIONS: u32 = 4;
+/// So many looks in a row that something in between answered are enough to try instead.
+const FILTERED: u32 = 3;
 
 /// The settings of one lock.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -182,6 +185,8 @@ pub(crate) struct Hold {
     /// What the lock's blob is, as far as that is known.
     blob: Option<Blob>,
     since: Option<Second>,
+    /// What the ids of writes are made from.
+    seed: LeaseId,
     /// How many writes were planned.
     plans: u32,
     /// What is being written while the lease is ours.
@@ -232,8 +237,10 @@ struct Seek {
     unsure: bool,
     /// When the last acquire was decided on. No read is trusted for ever: a cache may go on answering an old one.
     tried: Moment,
-    /// Looking is refused to this credential, so we ask by trying.
-    blind: bool,
+    /// Until then we ask by trying: looking is refused to this credential, or something in between answers the looks.
+    blind_until: Moment,
+    /// How many looks have been answered by something in between, since one was answered by the service.
+    filtered: u32,
     told_waiting: bool,
     /// How often somebody else had it.
     busy: u32,
@@ -286,8 +293,9 @@ enum Ending {
     Told,
     /// Nothing: nobody asked for it, and what was begun is undone.
     Silent,
-    /// That the lock was not obtained.
+    /// That the lock was not obtained; and before it begins, if somebody waits who has no time for it.
     NotObtained(Why),
+    NotObtainedFirst(Why),
 }
 
 impl Seek {
@@ -297,7 +305,8 @@ impl Seek {
             stage: Stage::Next(Ask::Acquire),
             unsure: false,
             tried: Moment::PAST,
-            blind: false,
+            blind_until: Moment::PAST,
+            filtered: 0,
             told_waiting: false,
             busy: 0,
             creations: 0,
@@ -326,17 +335,18 @@ impl Hold {
         Hold { blob, ..self }
     }
 
-    /// To write to the lock's blob under a lease that the caller keeps.
+    /// To write to the lock's blob under a lease that the caller keeps. `seed` is new and random.
     pub(crate) fn to_write(
         settings: Settings,
         id: LeaseId,
-        valid_until: Moment,
-        ends: Moment,
+        kept: &Kept,
         wish: Wish,
         blob: Option<Blob>,
+        seed: LeaseId,
     ) -> Hold {
-        let tenure = Tenure { valid_until, renew_at: Moment::NEVER, failures: 0 };
-        let mut hold = Hold { once: true, ends, blob, ..Hold::new(settings, id, State::Held(tenure)) };
+        let tenure = Tenure { valid_until: kept.valid_until, renew_at: Moment::NEVER, failures: 0 };
+        let (ends, since) = (kept.ends, kept.since);
+        let mut hold = Hold { once: true, ends, since, blob, seed, ..Hold::new(settings, id, State::Held(tenure)) };
         hold.write(wish);
         hold
     }
@@ -350,7 +360,7 @@ impl Hold {
     fn begin_writing(&self, wish: Wish, purpose: Purpose) -> Writing {
         let lower_cases = self.settings.leaves.lower_cases;
         Writing {
-            writer: Writer::new(self.id, wish, lower_cases, self.since, self.blob, self.plans),
+            writer: Writer::new((self.id, self.seed), wish, lower_cases, self.since, self.blob, self.plans),
             purpose,
             is_asked: false,
             is_over: false,
@@ -395,6 +405,7 @@ impl Hold {
             perhaps_released: false,
             blob: None,
             since: None,
+            seed: id,
             plans: 0,
             writing: None,
             state,
@@ -403,6 +414,11 @@ impl Hold {
 
     pub(crate) fn id(&self) -> LeaseId {
         self.id
+    }
+
+    /// When the lock was taken, by the service's clock.
+    pub(crate) fn since(&self) -> Option<Second> {
+        self.since
     }
 
     /// What the lock's blob is, as far as that is known.
@@ -441,6 +457,9 @@ impl Hold {
         let (Stage::Asked(ask), Input::Answer { sent, outcome, blob }) = (seek.stage, input) else {
             return self.seek_on(seek, now);
         };
+        if let (Ask::Look, Outcome::Seen(_) | Outcome::NoBlob | Outcome::NoContainer) = (ask, outcome) {
+            seek.filtered = 0;
+        }
         self.blob = blob.filter(|blob| blob.content.is_some()).or(self.blob);
         match (ask, outcome) {
             (Ask::Acquire, Outcome::Leased(id)) if id == self.id => self.granted(seek, now, sent, blob, jitter),
@@ -452,9 +471,10 @@ impl Hold {
             }
             (Ask::Look, Outcome::NoBlob | Outcome::NoContainer) => self.put(seek, Ask::Acquire, now),
             (Ask::Look, Outcome::Denied | Outcome::Refused | Outcome::Void) => {
-                seek.blind = true;
+                seek.blind_until = Moment::NEVER;
                 self.put(seek, Ask::Acquire, now)
             }
+            (Ask::Look, Outcome::Filtered) => self.filtered(seek, now, jitter),
             (Ask::Acquire, Outcome::NoBlob) => self.create(seek, Ask::CreateBlob, now, jitter),
             (Ask::Acquire | Ask::CreateBlob, Outcome::NoContainer) if self.settings.create_container => {
                 self.create(seek, Ask::CreateContainer, now, jitter)
@@ -578,7 +598,7 @@ impl Hold {
             return self.give_up(seek, Why::Busy);
         }
         let pause = retry::growing(self.settings.first_pause, self.settings.longest_pause, seek.busy, jitter);
-        let then = if seek.blind { Ask::Acquire } else { Ask::Look };
+        let then = if now < seek.blind_until { Ask::Acquire } else { Ask::Look };
         seek.busy = seek.busy.saturating_add(1);
         seek.answered();
         seek.stage = Stage::Resting { until: rested(seek.wait, now, pause), then };
@@ -590,13 +610,26 @@ impl Hold {
         self.seek_on(seek, now)
     }
 
+    /// A look tells nothing, though it was answered. A portal goes away again; what lets no look through may stay, so
+    /// we try instead, and look again a lease later.
+    fn filtered(&mut self, mut seek: Seek, now: Moment, jitter: u32) -> Step {
+        seek.filtered = seek.filtered.saturating_add(1);
+        if seek.filtered < FILTERED {
+            return self.stumble(seek, Ask::Look, now, None, jitter);
+        }
+        seek.blind_until = self.settings.term.ends(now);
+        self.put(seek, Ask::Acquire, now)
+    }
+
     /// Whether to try instead of to look, though the lock was seen to be taken: once a lease, and at the end of a wait.
     fn is_to_try(&self, seek: &Seek, now: Moment) -> bool {
         let last_try = match seek.wait {
             Wait::Until(deadline) => deadline.before(LAST_TRY),
             Wait::Never | Wait::Forever => Moment::NEVER,
         };
-        now >= self.settings.term.ends(seek.tried) || now >= last_try && seek.tried < last_try
+        // A wait that is no longer than that begins with a try, and makes its last one when it would look first.
+        let has_just_begun = now >= last_try && seek.busy == 1;
+        now >= self.settings.term.ends(seek.tried) || now >= last_try && seek.tried < last_try || has_just_begun
     }
 
     /// The service asked for the blob or the container to be made.
@@ -681,6 +714,11 @@ impl Hold {
             self.state = State::Releasing(self.release(self.ends, self.settings.policy.retries, Ending::Told));
             return self.step(now, Input::Go, jitter);
         }
+        // Without its card, and without any further delay.
+        if self.writing.is_some_and(|writing| writing.is_over) {
+            self.writing = None;
+            return self.grant(&tenure, None);
+        }
         let deadline = self.deadline();
         if now >= deadline {
             return self.undo(Why::TimedOut);
@@ -714,10 +752,6 @@ impl Hold {
 
     /// What comes next of a write under our lease, between two renewals.
     fn write_on(&mut self, tenure: Tenure, mut writing: Writing, now: Moment, limit: Duration) -> Step {
-        if writing.is_over {
-            self.writing = None;
-            return self.grant(&tenure, None);
-        }
         let wakes = tenure.renew_at.min(self.deadline());
         if now < writing.rest_until || limit < LEAST_LIMIT {
             let until = if limit < LEAST_LIMIT { tenure.valid_until } else { writing.rest_until };
@@ -780,11 +814,16 @@ impl Hold {
         let since = *writing.failing_since.get_or_insert(now);
         let pause = policy.pause(writing.failures, retry_after, jitter);
         let is_worth_it = writing.failures <= policy.retries && pause <= policy.longest_pause;
+        let lease = self.settings.term.duration().unwrap_or(Duration::MAX);
         let (patient, pause) = match writing.purpose {
             // Nobody should wait for the sake of a card.
             Purpose::Grant { .. } if !self.settings.leaves.token => (false, pause),
-            Purpose::Grant { wait: Wait::Until(_) } => (true, pause),
-            Purpose::Grant { wait: Wait::Forever } => (now.since(since) < policy.patience, pause.min(policy.patience)),
+            // Others are kept from the lock for no longer than by one who crashes.
+            Purpose::Grant { wait: Wait::Until(_) } => (now.since(since) < lease, pause),
+            Purpose::Grant { wait: Wait::Forever } => {
+                let patience = policy.patience.min(lease);
+                (now.since(since) < patience, pause.min(patience))
+            }
             _ => (is_worth_it, pause),
         };
         if !patient {
@@ -802,10 +841,13 @@ impl Hold {
                 self.state = if self.once { State::Over } else { State::Held(tenure) };
                 Step::Tell(Told::Written(Err(why)))
             }
-            Purpose::Grant { .. } if self.settings.leaves.token => {
+            Purpose::Grant { wait } if self.settings.leaves.token => {
                 self.writing = None;
-                // Released before the caller hears of it.
-                let ending = Ending::NotObtained(Why::NoToken(why));
+                // Released before the caller hears of it, unless that wants to hear something in time.
+                let ending = match wait {
+                    Wait::Until(_) => Ending::NotObtainedFirst(Why::NoToken(why)),
+                    Wait::Never | Wait::Forever => Ending::NotObtained(Why::NoToken(why)),
+                };
                 self.state = State::Releasing(self.release(self.ends, self.settings.policy.retries, ending));
                 Step::Tell(Told::NotLeft(why))
             }
@@ -867,6 +909,10 @@ impl Hold {
     }
 
     fn releasing(&mut self, mut release: Release, now: Moment, input: Input, jitter: u32) -> Step {
+        if let Ending::NotObtainedFirst(why) = release.ending {
+            self.state = State::Releasing(Release { ending: Ending::Silent, ..release });
+            return Step::Tell(Told::NotObtained(why));
+        }
         if let Input::Answer { outcome, .. } = input {
             let gone = match outcome {
                 Outcome::Done => return self.released(release, Released::Done),
@@ -914,7 +960,7 @@ impl Hold {
         match release.ending {
             Ending::Told => Step::Tell(Told::Released(release.lost.map_or(how, Released::Lost))),
             Ending::Silent => Step::End,
-            Ending::NotObtained(why) => Step::Tell(Told::NotObtained(why)),
+            Ending::NotObtained(why) | Ending::NotObtainedFirst(why) => Step::Tell(Told::NotObtained(why)),
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::clock::Moment;
+use crate::fencing::Second;
 use crate::lease::Lost;
 
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
@@ -16,11 +17,13 @@ pub(crate) struct Kept {
     pub(crate) perhaps_released: bool,
     pub(crate) released: bool,
     pub(crate) lost: Option<Lost>,
+    /// When it was taken, by the service's clock.
+    pub(crate) since: Option<Second>,
 }
 
 impl Kept {
     pub(crate) fn new(valid_until: Moment, ends: Moment) -> Kept {
-        Kept { valid_until, ends, let_go: false, perhaps_released: false, released: false, lost: None }
+        Kept { valid_until, ends, let_go: false, perhaps_released: false, released: false, lost: None, since: None }
     }
 
     /// Why nothing more can be done with it, if nothing can.

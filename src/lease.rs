@@ -2,7 +2,6 @@
 //! stop calling it ours.
 
 use std::fmt;
-use std::num::ParseIntError;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -119,8 +118,8 @@ impl FromStr for FencingToken {
     ///
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if it is something else.
     fn from_str(text: &str) -> Result<FencingToken> {
-        let wrong = |_: ParseIntError| Error::input(format!("a fencing token is a number, not {}", quoted(text)));
-        text.parse().map(FencingToken::new).map_err(wrong)
+        let wrong = || Error::input(format!("a fencing token is a number, not {}", quoted(text)));
+        FencingToken::read(text).ok_or_else(wrong)
     }
 }
 
@@ -325,15 +324,13 @@ impl LockStatus {
         self.card.as_ref()
     }
 
-    /// Whether the last holder is the one that was `seen`, as far as its token tells, or else its card.
+    /// Whether the last holder who left anything is the one that was `seen`.
     pub(crate) fn is_of_holder(&self, seen: &LockStatus) -> bool {
-        match seen.token {
-            Some(token) => self.token == Some(token),
-            None => self.token.is_none() && self.card == seen.card,
-        }
+        self.token == seen.token && self.card == seen.card
     }
 
-    /// What a holder left last by [`mark`](crate::LockGuard::mark).
+    /// What a holder left last by [`mark`](crate::LockGuard::mark), as it is: whoever may write to the blob may have
+    /// written it, so escape it before it goes to a terminal.
     pub fn mark(&self) -> Option<&str> {
         self.mark.as_deref()
     }
@@ -423,7 +420,7 @@ mod tests {
     #[test]
     fn a_token_is_read_back_from_its_text() {
         assert_eq!("17".parse::<FencingToken>().unwrap().get(), 17);
-        for text in ["", "-1", "1.5", "18446744073709551616", "x"] {
+        for text in ["", "-1", "+1", "1.5", "9223372036854775808", "18446744073709551616", "x"] {
             assert_eq!(text.parse::<FencingToken>().unwrap_err().kind(), crate::ErrorKind::InvalidInput, "{text}");
         }
     }

@@ -27,7 +27,8 @@
 //! **A lease is not a fence.** Between [`LockGuard::ensure_held`] and the write that follows, the process can be
 //! stopped, and somebody else can take the lock and write. Only the resource itself can refuse the late write: by the
 //! [`fencing_token`](LockGuard::fencing_token) that came with it, a number that grows with each holder
-//! ([`Builder::fencing`](locker::Builder::fencing)); or, if it is the locked blob, by [`LockGuard::lease_id`].
+//! ([`Builder::fencing`](locker::Builder::fencing)); or, if it is the locked blob, by [`LockGuard::lease_id`]. How it does
+//! so is in the [guide](guide::fencing).
 //!
 //! A holder that crashes blocks the others for one lease (30 s by default), 2 s and a pause at most; for one lease
 //! more if a packet of its last renewal arrives late. Those who wait get the lock in no particular order, and no
@@ -64,11 +65,13 @@
 //! With [`Builder::card`](locker::Builder::card) each holder leaves its name, which [`AzureMutex::inspect`] shows, and
 //! those who wait in vain find in their error ([`Error::last_card`]). [`LockGuard::mark`] leaves a text for whoever comes
 //! next. [`AzureMutex::break_lease`] frees a lock whose holder is known to be gone, and
-//! [`break_lease_if_last`](AzureMutex::break_lease_if_last) does so only if it is still that holder's.
+//! [`break_lease_if_last`](AzureMutex::break_lease_if_last) does so only if it is still that holder's: see the
+//! [guide](guide::who_has_it).
 //!
 //! # The `_` pitfall
 //!
-//! `let _ = locker.lock()?;` unlocks at once, because `_` keeps nothing. Write `let _guard = locker.lock()?;`.
+//! `let _ = locker.lock()?;` unlocks at once, because `_` keeps nothing. Write `let _guard = locker.lock()?;`, or
+//! [`locker.with(|guard| ..)`](Locker::with), which also tells what became of the unlock.
 //!
 //! # Errors
 //!
@@ -81,9 +84,9 @@
 //! text, [`Container::builder`] from a [`Credential`](credential::Credential). [`Container::development`] is the
 //! emulator on this machine.
 //!
-//! For accounts that refuse keys there is Entra ID, with the feature `entra`: managed and workload identities, service
-//! principals and the Azure CLI; see [`Credential::from_env`](credential::Credential::from_env) for the order in which
-//! the environment is searched.
+//! For accounts that refuse keys there is Entra ID, with the feature `entra`: managed and workload identities, jobs of
+//! GitHub Actions, service principals with a secret or a client certificate, and the Azure CLI; see
+//! [`Credential::from_env`](credential::Credential::from_env) for the order in which the environment is searched.
 //!
 //! [`Locker::preflight`] says whether one can lock, and if not, what is in the way: for a program's own self-test.
 //!
@@ -96,21 +99,32 @@
 //! | --- | --- |
 //! | for https | `https_proxy`, `HTTPS_PROXY`, `all_proxy`, `ALL_PROXY` |
 //! | for http | `http_proxy`, `HTTP_PROXY`, `all_proxy`, `ALL_PROXY` |
-//! | directly | `no_proxy`, `NO_PROXY`, and always this machine's own addresses and `localhost` |
+//! | directly | `no_proxy`, `NO_PROXY`, and always `localhost` and loopback addresses |
 //!
 //! A proxy is `http://user:password@proxy:3128`, of which only the host is needed; the user and the password are
-//! percent-encoded, and without a port it is 1080, as for curl. One that is spoken to with TLS is `https://proxy`. It is
-//! asked to `CONNECT` to the service, so it sees names and no content of https. The list of what is reached directly
-//! has domains, which stand for all that is below them, addresses, and nets such as `10.0.0.0/8`, between commas or
-//! spaces; a dot or `*.` in front of a domain changes nothing, and `*` stands for everything.
+//! percent-encoded, and without a port it is 1080, as for curl. One that is spoken to with TLS is `https://proxy`, at 443
+//! without a port. It is asked to `CONNECT` to the service, so it sees names and no content of https. The list of what
+//! is reached directly has domains, which stand for all that is below them, with a dot in front or without; addresses;
+//! and nets such as `10.0.0.0/8`; between commas or spaces. `*` stands for everything.
 //!
-//! Two things are other than for curl: `HTTP_PROXY` counts in upper case, too, and an entry of the list may have a port
-//! (`storage.example:8443`), and then stands for that port alone.
+//! Some things are other than for curl:
+//!
+//! - `HTTP_PROXY` counts in upper case, too.
+//! - An empty variable counts as absent, and the next one is looked at.
+//! - A proxy is asked to `CONNECT` for plain http as well, so it must allow that to the service's port.
+//! - `localhost` and loopback addresses are always reached directly; so is what gives out managed identities, which is
+//!   next to the machine.
+//! - An entry of the list may have a port (`storage.example:8443`), and then stands for that port alone.
+//! - `*` stands for everything beside other entries, too, and `*.storage.example` is what `storage.example` is.
 //!
 //! What cannot be used, such as a SOCKS proxy, is an error of the kind [`ErrorKind::InvalidInput`] where that proxy
 //! would be used, and not ignored. What a proxy refuses is told with the proxy's name, and never with its password. A
 //! connection is used for 5 min at most, so that a name that the proxy looks up is looked up again; one without a proxy
 //! is given up 2 min after its address has ceased to be the name's. [`Locker::preflight`] says which proxy is used.
+//!
+//! Whatever is in between must pass the header `x-ms-client-request-id` on as it is, both ways: an answer with another id
+//! may belong to another request, and does not count. Where it lets no `HEAD` through, a wait tries to take the lock
+//! instead of looking at it, which works, and costs more.
 //!
 //! # Numbers
 //!
@@ -148,6 +162,12 @@
 //! - Taking and releasing it can fail, which drop tells only to
 //!   [`on_event`](locker::Builder::on_event).
 //! - The guard may be sent to another thread.
+//!
+//! # How to
+//!
+//! The [guide] has whole programs: [fencing](guide::fencing), by which a file, a database or a blob refuses
+//! who comes too late; [leaders](guide::leaders); a [migration](guide::migration) that Ctrl-C ends; [who has
+//! it](guide::who_has_it), for operators; and [runtimes](guide::runtimes), for programs that are asynchronous.
 //!
 //! # Features
 //!
@@ -196,6 +216,7 @@ mod error;
 pub mod event;
 mod fencing;
 mod guard;
+pub mod guide;
 mod hold;
 mod kept;
 pub mod lease;
@@ -222,6 +243,7 @@ mod sync;
 mod testing;
 mod transport;
 mod watchdog;
+mod with;
 
 pub use cancel::Cancel;
 pub use container::Container;

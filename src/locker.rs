@@ -23,6 +23,7 @@ use crate::rest::{self, Exchange, Operation, Outcome};
 use crate::retry;
 use crate::sync::channel::{Receiver, after, never, select};
 use crate::watchdog::{self, Watch};
+pub use crate::with::WithError;
 
 /// The defaults.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -227,6 +228,40 @@ impl Locker {
         self.obtain(Wait::Until(clock::now().after(timeout)), timeout, Some(cancel))
     }
 
+    /// Waits until the lock is ours, as [`lock`](Locker::lock) does, works, and unlocks. Gives what the work came to; where
+    /// that is a `Result`, a second `?` has its error, as it is. A panic of the work's releases the lock.
+    ///
+    /// ```
+    /// use std::fs;
+    ///
+    /// # let emulator = azmutex::emulator::Emulator::start()?;
+    /// # let container = azmutex::Container::from_connection_string(&emulator.connection_string(), "locks")?;
+    /// # let path = std::env::temp_dir().join(format!("azmutex-with-{}", std::process::id()));
+    /// let length = container.locker("nightly-report")?.with(|guard| {
+    ///     let report = "all is well";
+    ///     guard.ensure_held().map_err(std::io::Error::from)?;
+    ///     fs::write(&path, report)?;
+    ///     Ok::<_, std::io::Error>(report.len())
+    /// })??;
+    /// # fs::remove_file(&path)?;
+    /// # assert_eq!(length, 11);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`WithError::NotObtained`]: with the errors of [`lock`](Locker::lock). The work was not begun.
+    /// - [`WithError::NotReleased`]: with those of [`unlock`](LockGuard::unlock), such as a lock that was lost, and with what
+    ///   the work came to.
+    pub fn with<R>(&self, work: impl FnOnce(&LockGuard) -> R) -> Result<R, WithError<R>> {
+        let guard = self.lock().map_err(WithError::NotObtained)?;
+        let result = work(&guard);
+        match guard.unlock() {
+            Ok(()) => Ok(result),
+            Err(error) => Err(WithError::NotReleased { error, result }),
+        }
+    }
+
     fn obtain(&self, wait: Wait, waited: Duration, cancel: Option<&Cancel>) -> Result<LockGuard> {
         if cancel.is_some_and(Cancel::is_cancelled) {
             return Err(Error::cancelled(self.0.mutex.lock_name(), None, None));
@@ -266,7 +301,7 @@ impl Locker {
             match waiter.hear(clock::now(), heard, || watch.check()) {
                 Turn::Listen => {}
                 Turn::Take(holder) => {
-                    let limits = Limits::new(settings.policy.attempt_limit, *drop_limit);
+                    let limits = Limits::new(settings.policy.attempt_limit, *drop_limit, settings.term);
                     return Ok(LockGuard::new(id, watch, worker, limits, holder, notes));
                 }
                 Turn::Leave => {
@@ -285,7 +320,7 @@ fn lock(notes: &Mutex<Notes>) -> MutexGuard<'_, Notes> {
 
 fn not_obtained(lock: &Arc<str>, missed: Missed<Error>, waited: Duration) -> Error {
     match missed {
-        Missed::NotObtained { why: Why::Busy, card, .. } => Error::busy(lock, card),
+        Missed::NotObtained { why: Why::Busy, .. } => Error::busy(lock),
         Missed::NotObtained { why: Why::TimedOut, failure, card } => Error::timed_out(lock, waited, card, failure),
         Missed::NotObtained { why: Why::GivenUp, failure, card } => Error::cancelled(lock, card, failure),
         Missed::NotObtained { why: Why::Failed, failure, .. } => failure.unwrap_or_else(|| renewal::unexplained(lock)),
@@ -366,14 +401,16 @@ impl Builder {
     /// [`LockGuard::fencing_token`]. Without one the lock is not held. Defaults to `false`.
     ///
     /// The token stands in the metadata of the lock's blob. It takes one request more where the blob is as a look or the
-    /// last hold of this locker left it, and two otherwise; and, where the blob was changed in this very second by
-    /// somebody who left no token (its first use, say), a second's wait. The credential needs the rights to read and to
-    /// write the blob.
+    /// last hold of this locker left it, and two otherwise; and, where the blob was changed in this very second by a write
+    /// that brought no token (at its first use, or after a card without one, or a mark), a second's wait. The credential
+    /// needs the rights to read and to write the blob.
     ///
     /// With blob versioning each token makes a version of the blob, which is stored and costs, until a lifecycle rule
     /// deletes it (`"actions": {"version": {"delete": {"daysAfterCreationGreaterThan": 1}}}`). With an immutability
     /// policy it is refused. Deleting the blob, its container, or restoring an old copy does not set the tokens back: they
-    /// contain the service's time, of which is assumed only that it does not go back. What others left in the metadata is
+    /// contain the service's time, of which is assumed that it does not go back, and that the `Date` of an answer and the
+    /// `Last-Modified` of a blob are by clocks that agree to a part of a second. So a proxy must pass on the service's
+    /// `Date`. What others left in the metadata is
     /// not overwritten: see [`lower_case_metadata`](crate::container::Builder::lower_case_metadata).
     ///
     /// # Errors

@@ -9,12 +9,12 @@ use crate::card::{Card, ENCODED, decoded};
 use crate::error::{Error, Result};
 use crate::fencing::{Blob, Content, FencingToken, Second, Stored, WriteId};
 
-/// Ours all begin like that.
-const OURS: &str = "azmutex_";
-const TOKEN: &str = "azmutex_token";
-const WRITE: &str = "azmutex_write";
-const CARD: &str = "azmutex_card";
-const MARK: &str = "azmutex_mark";
+/// Ours all begin like that. They have no `_`, since some proxies drop headers whose names have one.
+const OURS: &str = "azmutex";
+const TOKEN: &str = "azmutextoken";
+const WRITE: &str = "azmutexwrite";
+const CARD: &str = "azmutexcard";
+const MARK: &str = "azmutexmark";
 /// Bytes of a mark. All of a blob's metadata are 8 KiB at most.
 const LONGEST_MARK: usize = 1024;
 
@@ -58,11 +58,9 @@ impl Metadata {
     }
 
     pub(crate) fn content(&self) -> Content {
-        let token = self.get(TOKEN).map_or(Stored::Nothing, |text| {
-            let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-            let number = text.parse().ok().filter(|_| is_number);
-            number.map_or(Stored::Unreadable, |number| Stored::Token(FencingToken::new(number)))
-        });
+        let token = self
+            .get(TOKEN)
+            .map_or(Stored::Nothing, |text| FencingToken::read(text).map_or(Stored::Unreadable, Stored::Token));
         Content {
             token,
             written_by: self.get(WRITE).and_then(WriteId::parse),
@@ -144,7 +142,7 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_back_and_all_else_stays() {
-        let before = of(&[("azmutex_later", "x"), ("buildid", "7")]);
+        let before = of(&[("azmutexlater", "x"), ("buildid", "7")]);
         let card = Card::new("the north");
         let entry =
             Entry { token: Some(token(5)), card: Some((&card, Second(9), Some(token(5)))), mark: Some("done, 1 é\n") };
@@ -160,7 +158,7 @@ mod tests {
         assert_eq!(read.crate_version(), env!("CARGO_PKG_VERSION"));
         assert_eq!(after.mark().as_deref(), Some("done, 1 é\n"));
         let sent: Vec<_> = after.pairs().collect();
-        assert!(sent.contains(&("azmutex_later", "x")) && sent.contains(&("buildid", "7")), "{sent:?}");
+        assert!(sent.contains(&("azmutexlater", "x")) && sent.contains(&("buildid", "7")), "{sent:?}");
         assert!(sent.iter().all(|(_, value)| value.bytes().all(|byte| byte.is_ascii_graphic())), "{sent:?}");
 
         // The next one writes a card and nothing else.
@@ -173,16 +171,17 @@ mod tests {
 
     #[test]
     fn what_is_no_number_is_no_token_and_not_zero() {
-        for text in ["", "x", "-1", "+1", "1.0", " 1", "18446744073709551616"] {
-            assert_eq!(of(&[("azmutex_token", text)]).content().token, Stored::Unreadable, "{text:?}");
+        for text in ["", "x", "-1", "+1", "1.0", " 1", "9223372036854775808", "18446744073709551616"] {
+            assert_eq!(of(&[("azmutextoken", text)]).content().token, Stored::Unreadable, "{text:?}");
         }
-        assert_eq!(of(&[("azmutex_token", "18446744073709551615")]).content().token, Stored::Token(token(u64::MAX)));
+        let greatest = Stored::Token(token(i64::MAX.unsigned_abs()));
+        assert_eq!(of(&[("azmutextoken", "9223372036854775807")]).content().token, greatest);
         assert_eq!(of(&[]).content(), Content::NOTHING);
     }
 
     #[test]
     fn what_cannot_be_sent_back_as_it_came_is_noticed() {
-        assert!(!of(&[("azmutex_x", "1"), ("b", "2")]).content().is_garbled);
+        assert!(!of(&[("azmutexx", "1"), ("b", "2")]).content().is_garbled);
         assert!(of(&[("b", "1"), ("B", "2")]).content().is_garbled);
         assert!(Metadata::new([("b", None)]).content().is_garbled);
     }

@@ -18,6 +18,7 @@ use crate::question::{Question, Task};
 use crate::random::Jitter;
 use crate::rest::{Contact, Exchange, Operation, Outcome};
 
+const LOOKS_BEFORE_BREAK: u32 = 3;
 const WRITING: &str = "write to the lock's metadata";
 
 /// One named lock: the lease of one blob. Each method talks to the service, and nothing runs behind it.
@@ -155,7 +156,8 @@ impl AzureMutex {
     ///   longer than the 15 s that the lease counts as, and it is to be resumed again.
     /// - The kinds of [`acquire`](AzureMutex::acquire) for a failure or a refusal. The lease is as it was, or was renewed.
     pub fn resume(&self, id: LeaseId) -> Result<Lease> {
-        let mut call = Call::resume(self.settings(Term::SHORTEST), id);
+        // For how long it counts the call says.
+        let mut call = Call::resume(self.settings(Term::DEFAULT), id);
         self.carry_out(&mut call)?;
         let left = call.kept().left(clock::now());
         if left.is_zero() {
@@ -221,15 +223,18 @@ impl AzureMutex {
     /// have been broken, and somebody else may have the lock already: it is not repeated, since that would hit them.
     /// [`inspect`](AzureMutex::inspect) before you break again.
     pub fn break_lease(&self, how: Break) -> Result<Duration> {
-        self.break_only(how, None)
+        self.break_only(how, None)?.ok_or_else(|| self.failure(None))
     }
 
-    /// As [`break_lease`](AzureMutex::break_lease), but only if the last holder is still the one that was `seen`: by its
-    /// fencing token, or, where none is in use, by its card. For operators, whose screen may be old. A look, and a break
-    /// of the very version of the blob that it showed.
+    /// As [`break_lease`](AzureMutex::break_lease), but only if the last fencing token and the last card are still those
+    /// that were `seen`. For operators, whose screen may be old. A look, and a break of the very version of the blob that
+    /// it showed; so the credential needs the right to read, too.
     ///
-    /// Between the grant of a lock and the write of its token or card the old ones are still the last, so **a holder who
-    /// gets the lock in that moment is hit**, as it is by [`break_lease`](AzureMutex::break_lease) at any time.
+    /// It tells holders apart by what they leave. **A holder who leaves nothing is hit**, as it is by
+    /// [`break_lease`](AzureMutex::break_lease): one without [`fencing`](crate::locker::Builder::fencing) and a
+    /// [`card`](crate::locker::Builder::card), one whose card could not be left, and each holder in the moment between its
+    /// grant and the write of its token or card. Without tokens, two holds of one process within one second leave the same
+    /// card.
     ///
     /// ```no_run
     /// use azmutex::lease::Break;
@@ -255,25 +260,29 @@ impl AzureMutex {
                 "neither a fencing token nor a card was seen, so nothing tells that holder from the next one",
             ));
         }
-        let notes = Mutex::default();
-        match self.ask_noting(&notes, Operation::Look)? {
-            (Outcome::Seen(state), _) => {
-                let notes = notes.into_inner().unwrap_or_else(PoisonError::into_inner);
-                let known = notes.known().ok_or_else(|| self.failure(None))?;
-                if !LockStatus::new(state, Some(&known.metadata)).is_of_holder(seen) {
-                    return Err(Error::outdated(&self.place.lock));
-                }
-                self.break_only(how, Some(known.blob.version.etag))
+        // A mark makes another version, and no other holder: so it is looked at again, but not for ever.
+        for _ in 0..LOOKS_BEFORE_BREAK {
+            let notes = Mutex::default();
+            let (outcome, error) = self.ask_noting(&notes, Operation::Look)?;
+            let Outcome::Seen(state) = outcome else { return Err(self.failure(error)) };
+            let notes = notes.into_inner().unwrap_or_else(PoisonError::into_inner);
+            let known = notes.known().ok_or_else(|| self.failure(None))?;
+            if !LockStatus::new(state, Some(&known.metadata)).is_of_holder(seen) {
+                break;
             }
-            (_, error) => Err(self.failure(error)),
+            if let Some(left) = self.break_only(how, Some(known.blob.version.etag))? {
+                return Ok(left);
+            }
         }
+        Err(Error::outdated(&self.place.lock))
     }
 
-    fn break_only(&self, how: Break, only: Option<ETag>) -> Result<Duration> {
+    /// `None` if the blob is not of that version any more.
+    fn break_only(&self, how: Break, only: Option<ETag>) -> Result<Option<Duration>> {
         match self.ask(Operation::Break { period: how.period()?, only })? {
-            (Outcome::Breaking(left), _) => Ok(left),
-            (Outcome::NoLease, _) => Ok(Duration::ZERO),
-            (Outcome::Changed, _) => Err(Error::outdated(&self.place.lock)),
+            (Outcome::Breaking(left), _) => Ok(Some(left)),
+            (Outcome::NoLease, _) => Ok(Some(Duration::ZERO)),
+            (Outcome::Changed, _) => Ok(None),
             (_, error) => Err(self.failure(error)),
         }
     }
@@ -334,7 +343,8 @@ impl AzureMutex {
         self.check_lock(lease)?;
         let known = lease.known.take();
         let blob = known.as_ref().map(|known| known.blob);
-        let mut call = Call::write(self.settings(lease.term), lease.id, &lease.kept, wish, blob)
+        let seed = LeaseId::random()?;
+        let mut call = Call::write(self.settings(lease.term), lease.id, &lease.kept, wish, blob, seed)
             .map_err(|lost| Error::lost(&self.place.lock, lost))?;
         let notes = Mutex::new(Notes::new(card, mark, known));
         let written = self.carry_out_by(&mut call, |operation, limit| self.attempt_noting(&notes, operation, limit));
@@ -413,7 +423,7 @@ impl AzureMutex {
         let lock = &self.place.lock;
         match call.verdict() {
             Verdict::Done => Ok(()),
-            Verdict::Busy => Err(Error::busy(lock, None)),
+            Verdict::Busy => Err(Error::busy(lock)),
             Verdict::Written(_) => Ok(()),
             Verdict::NotWritten { why, failure } => Err(unwritten(lock, *why, failure.clone())),
             Verdict::Lost(lost) => Err(Error::lost(lock, *lost)),
@@ -491,7 +501,7 @@ pub(crate) fn unwritten(lock: &Arc<str>, why: Unwritten, failure: Option<Error>)
         Unwritten::Failed => return failure.unwrap_or_else(|| Error::unfitting(lock, WRITING)),
         Unwritten::Lost(lost) => return Error::lost(lock, lost),
         Unwritten::UnreadableToken => {
-            "the fencing token in the metadata of its blob (`azmutex_token`) is no number, or the last that there is; \
+            "the fencing token in the metadata of its blob (`azmutextoken`) is no number, or the last that there is; \
              tokens must only grow, so set it right by hand"
         }
         Unwritten::OthersMetadata => {
@@ -501,7 +511,10 @@ pub(crate) fn unwritten(lock: &Arc<str>, why: Unwritten, failure: Option<Error>)
         Unwritten::GarbledMetadata => "its blob has metadata of others that could not be written back as they are",
         Unwritten::NoVersion => "the service's answer does not say of which version its blob is",
         Unwritten::Clock => "the service's clock is behind the last change of its blob",
-        Unwritten::KeepsChanging => "somebody keeps changing its blob without the lease",
+        Unwritten::KeepsChanging => {
+            "its blob is another one each time that it is written to: somebody writes to it without the lease, or a cache in \
+             between shows what it was"
+        }
     };
     let kind = if why == Unwritten::OthersMetadata { ErrorKind::InvalidInput } else { ErrorKind::Unexpected };
     Error::no_answer(lock, kind, WRITING, because, None)

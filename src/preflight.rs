@@ -14,9 +14,10 @@ pub use report::{Check, Preflight, Status, Subject};
 use judge::Context;
 
 impl Locker {
-    /// Finds out whether this program can lock here: whether the service can be reached, and through which proxy, the clock is right, the
-    /// credential is accepted and has the rights that a lock needs, the account is of a fitting kind, and the way to it
-    /// is short enough for the lease.
+    /// Finds out whether this program can lock here: whether the service can be reached, and through which proxy, the
+    /// clock is right, the credential is accepted and has the rights that a lock needs, the account is of a fitting kind,
+    /// the way to it is short enough for the lease, and, for a locker with
+    /// [`fencing`](crate::locker::Builder::fencing) or a [`card`](crate::locker::Builder::card), whether these can be left.
     ///
     /// It makes about a dozen requests, each bounded as the container's [`Policy`](crate::retry::Policy) says, and
     /// stops at the first that has no answer. **It takes the lock for a moment** if nobody has it, with a lease of 15 s,
@@ -41,7 +42,7 @@ impl Locker {
     pub fn preflight(&self) -> Preflight {
         let (mutex, settings) = (self.mutex(), self.settings());
         let container = mutex.container();
-        let findings = probe::run(mutex);
+        let findings = probe::run(mutex, settings.leaves);
         judge::judge(
             &findings,
             &Context {
@@ -52,6 +53,8 @@ impl Locker {
                 is_dated: container.credential().is_dated(),
                 held_for: settings.term.valid_until(Moment::PAST).since(Moment::PAST),
                 renew_every: settings.renew_every,
+                lock: mutex.lock_name(),
+                leaves: settings.leaves,
             },
         )
     }

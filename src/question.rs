@@ -55,7 +55,7 @@ impl<F> Question<F> {
     fn pause(&self, outcome: Outcome, jitter: u32) -> Option<Duration> {
         let (applied, retry_after) = match outcome {
             Outcome::Failed { applied, retry_after } => (applied, retry_after),
-            Outcome::Void => (Applied::Perhaps, None),
+            Outcome::Void | Outcome::Filtered => (Applied::Perhaps, None),
             _ => return None,
         };
         let pause = self.policy.pause(self.failures, retry_after, jitter);

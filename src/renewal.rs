@@ -185,6 +185,7 @@ mod tests {
     use crate::sync::channel::bounded;
 
     const SECOND: Duration = Duration::from_secs(1);
+    const TERM: Term = Term::SHORTEST;
     /// For what comes at once, however busy the machine is.
     const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -198,7 +199,7 @@ mod tests {
         answer: impl Fn(Operation) -> Outcome + Send + 'static,
     ) -> (Worker, Arc<Watch>) {
         let settings = Settings {
-            term: Term::Seconds(15),
+            term: TERM,
             renew_every,
             first_pause: Duration::from_millis(1),
             longest_pause: Duration::from_millis(1),
@@ -327,7 +328,7 @@ mod tests {
             LeaseId::random().unwrap(),
             watch,
             worker,
-            Limits::new(SECOND, SECOND),
+            Limits::new(SECOND, SECOND, TERM),
             Holder::default(),
             Arc::default(),
         );
@@ -364,7 +365,7 @@ mod tests {
             LeaseId::random().unwrap(),
             watch,
             worker,
-            Limits::new(attempt, SECOND),
+            Limits::new(attempt, SECOND, TERM),
             Holder::default(),
             Arc::default(),
         );

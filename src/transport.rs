@@ -18,12 +18,15 @@ use ureq::{Agent, RequestBuilder, Timeout};
 use zeroize::{Zeroize, Zeroizing};
 
 mod dial;
+pub(crate) mod name;
 pub(crate) mod proxy;
 mod resolver;
 mod unversioned;
 pub(crate) mod url;
 
 use self::proxy::{Proxy, Trouble};
+#[cfg(test)]
+pub(crate) use self::resolver::CachingResolver;
 use self::unversioned::NoTunnel;
 
 /// A connection's buffers. An answer's head must fit: at most 8 KiB of it is metadata.
@@ -141,9 +144,12 @@ impl Reply {
         self.headers.get(name)?.to_str().ok()
     }
 
-    /// Whether a header has no other value than this one, if it is there at all.
+    /// Whether a header has no other value than this one, if it is there at all: not in a list either, as which
+    /// something in between may join what it adds.
     pub(crate) fn has_no_other(&self, name: &str, value: &str) -> bool {
-        self.headers.get_all(name).iter().all(|other| other.as_bytes() == value.as_bytes())
+        let mut values =
+            self.headers.get_all(name).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+        values.all(|other| other.trim_ascii() == value.as_bytes())
     }
 
     /// The headers whose names begin like that, without that beginning; `None` for a value that is no text.
@@ -174,6 +180,8 @@ pub(crate) struct NoAnswer {
     pub(crate) because: Because,
     /// The request never left, so it cannot have been carried out.
     pub(crate) unsent: bool,
+    /// How long was waited, if that was the whole limit, and not what was left before some deadline.
+    limit: Option<Duration>,
     /// What the way led through, or would have.
     pub(crate) proxy: Option<Arc<Proxy>>,
     pub(crate) source: Option<Box<dyn std::error::Error + Send + Sync>>,
@@ -196,10 +204,20 @@ pub(crate) enum Because {
 }
 
 impl NoAnswer {
-    /// In words, for a request to `origin` that had this `limit`.
-    pub(crate) fn hint(&self, origin: &str, limit: Duration) -> String {
+    /// Time was up.
+    pub(crate) fn is_late(&self) -> bool {
+        matches!(self.because, Because::TimedOut | Because::Proxy(Trouble::TimedOut))
+    }
+
+    /// Whoever was to be spoken to has a certificate, or TLS, that is not acceptable.
+    pub(crate) fn is_untrusted(&self) -> bool {
+        matches!(self.because, Because::Tls | Because::Proxy(Trouble::Tls))
+    }
+
+    /// In words, for a request to `origin`.
+    pub(crate) fn hint(&self, origin: &str) -> String {
         let hint = match self.because {
-            Because::TimedOut => format!("no answer from {origin} {}", within(limit)),
+            Because::TimedOut => format!("no answer from {origin} {}", self.within()),
             Because::NoSuchHost => format!("the name of {origin} cannot be resolved"),
             Because::ConnectionRefused => format!("nothing listens at {origin}; is it running, and the port right?"),
             Because::Connection if is_plain(origin) && self.is_closed() => format!(
@@ -211,7 +229,7 @@ impl NoAnswer {
                 "no trusted TLS connection to {origin}: its certificate is an authority's own (CA), which no server may \
                  show; give the server one that the authority has signed"
             ),
-            Because::Proxy(trouble) => return self.troubled(trouble, limit),
+            Because::Proxy(trouble) => return self.troubled(trouble),
             Because::Tls if cfg!(feature = "platform-verifier") => {
                 format!("no trusted TLS connection to {origin}; is its authority in this system's trust store?")
             }
@@ -244,14 +262,18 @@ impl NoAnswer {
     }
 
     /// Of the proxy alone: nobody else has been asked.
-    fn troubled(&self, trouble: Trouble, limit: Duration) -> String {
+    fn troubled(&self, trouble: Trouble) -> String {
         let proxy = self.proxy.as_ref().map_or_else(|| "on the way".to_owned(), |proxy| proxy.to_string());
         match trouble {
             Trouble::NoSuchHost => format!("the name of the proxy {proxy} cannot be resolved"),
             Trouble::Refused => format!("nothing listens at the proxy {proxy}; is it running, and the port right?"),
             Trouble::Connection => format!("the connection to the proxy {proxy} failed"),
-            Trouble::TimedOut => format!("the proxy {proxy} opened no connection {}", within(limit)),
+            Trouble::TimedOut => format!("the proxy {proxy} opened no connection {}", self.within()),
             Trouble::Tls => format!("no trusted TLS connection to the proxy {proxy}"),
+            Trouble::NoTls => format!(
+                "what answers at the proxy {proxy} speaks no TLS; a proxy that is spoken to without has a URL that begins \
+                 with http://"
+            ),
             Trouble::NotAProxy => format!("the proxy {proxy} does not answer as a proxy does"),
             Trouble::Answered(407) => format!(
                 "the proxy {proxy} asks for a name and password, or does not accept those that it was given (407); \
@@ -264,6 +286,11 @@ impl NoAnswer {
 }
 
 impl NoAnswer {
+    /// The stub of a limit that is left before a deadline is nothing that anybody has set.
+    fn within(&self) -> String {
+        self.limit.map_or_else(|| "in the time that was left".to_owned(), |limit| format!("within {limit:.1?}"))
+    }
+
     fn says(&self, word: &str) -> bool {
         self.source.as_ref().is_some_and(|source| source.to_string().contains(word))
     }
@@ -279,16 +306,12 @@ fn is_plain(origin: &str) -> bool {
     origin.starts_with("http://")
 }
 
-/// The stub of a limit that is left before a deadline is nothing that anybody has set.
-fn within(limit: Duration) -> String {
-    if limit < Duration::from_secs(1) { "in the time that was left".to_owned() } else { format!("within {limit:.1?}") }
-}
-
 /// Agents and their pools. Cheap to share, not to make.
 pub(crate) struct Transport {
     pub(crate) agent: Agent,
-    /// The agent's own limit. A request with just this limit needs no settings of its own; ureq would otherwise build
-    /// the TLS configuration anew for each connection that it opens before its first request without any.
+    /// The agent's own limit, which is the whole that a request can have. One with just this limit needs no settings of
+    /// its own; ureq would otherwise build the TLS configuration anew for each connection that it opens before its first
+    /// request without any.
     pub(crate) limit: Duration,
     pub(crate) proxy: Option<Arc<Proxy>>,
 }
@@ -311,6 +334,12 @@ impl Transport {
         Transport { agent, limit, proxy }
     }
 
+    /// Without a proxy, to whatever `names` stand for.
+    #[cfg(test)]
+    pub(crate) fn that_knows(names: &CachingResolver, limit: Duration) -> Transport {
+        Transport { agent: unversioned::agent_that_knows(names.clone(), config(limit), None), limit, proxy: None }
+    }
+
     /// The proxy on the way, if there is one.
     pub(crate) fn proxy(&self) -> Option<&Proxy> {
         self.proxy.as_deref()
@@ -331,7 +360,11 @@ impl Transport {
             #[cfg(feature = "entra")]
             Method::Post => self.prepare(self.agent.post(&*url), request, limit).send(&request.body),
         };
-        let (head, mut body) = answer.map_err(|error| no_answer(error, self.proxy.as_ref()))?.into_parts();
+        let missing = |error| {
+            let limit = Some(limit).filter(|limit| *limit >= self.limit);
+            NoAnswer { limit, ..no_answer(error, self.proxy.as_ref()) }
+        };
+        let (head, mut body) = answer.map_err(missing)?.into_parts();
         let connection = unversioned::sent_on();
         // Read even where it is not needed: an unread body costs the connection. Whatever goes wrong with it, the
         // head has told what there is to know.
@@ -392,11 +425,22 @@ fn no_answer(error: ureq::Error, proxy: Option<&Arc<Proxy>>) -> NoAnswer {
         error => (Some(error), None),
     };
     let (because, unsent) = match (&error, trouble) {
+        (Some(error), Some(Trouble::Tls)) => (Because::Proxy(of_handshake(error)), true),
         (_, Some(trouble)) => (Because::Proxy(trouble), true),
         (Some(error), None) => because(error),
         (None, None) => (Because::NotHttp, false),
     };
-    NoAnswer { because, unsent, proxy: proxy.cloned(), source: error.and_then(source) }
+    NoAnswer { because, unsent, limit: None, proxy: proxy.cloned(), source: error.and_then(source) }
+}
+
+/// What was wrong with the TLS of a proxy. A connection that breaks in the handshake says nothing of whom is to be
+/// trusted.
+fn of_handshake(error: &ureq::Error) -> Trouble {
+    match because(error).0 {
+        Because::Tls => Trouble::Tls,
+        Because::NoTls => Trouble::NoTls,
+        _ => Trouble::Connection,
+    }
 }
 
 /// Why there was no answer, and whether nothing was sent.
@@ -488,11 +532,44 @@ mod tests {
             let io = io::Error::new(io::ErrorKind::InvalidData, text.to_owned());
             let no_answer = no_answer(ureq::Error::Io(io), None);
             assert_eq!((no_answer.because, no_answer.unsent), (Because::Tls, true));
-            no_answer.hint("https://me.example", Duration::from_secs(5))
+            no_answer.hint("https://me.example")
         };
         let authority = hint("invalid peer certificate: Other(OtherError(CaUsedAsEndEntity))");
         assert!(authority.contains("(CA)") && authority.contains("no trusted TLS"), "{authority}");
         assert!(!hint("invalid peer certificate: UnknownIssuer").contains("(CA)"));
+    }
+
+    #[test]
+    fn only_a_whole_limit_is_told() {
+        let hangs = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let origin = format!("http://{}", hangs.local_addr().unwrap());
+        let transport = Transport::new(Duration::from_millis(100), None);
+        let hint = |limit| {
+            let request = Request::new(Method::Head, &origin, "/", "", Vec::new());
+            let no_answer = transport.send(&request, Duration::from_millis(limit)).err().unwrap();
+            assert!(no_answer.is_late());
+            no_answer.hint(&origin)
+        };
+        assert_eq!(hint(100), format!("no answer from {origin} within 100.0ms"));
+        assert_eq!(hint(99), format!("no answer from {origin} in the time that was left"));
+    }
+
+    #[test]
+    fn whoever_answers_at_the_proxy_with_a_refused_certificate_is_asked_once() {
+        let no_answer = |error| no_answer(ureq::Error::Other(Box::new(NoTunnel::of_tls(error))), None);
+        let broken = |kind, text: &str| ureq::Error::Io(io::Error::new(kind, text.to_owned()));
+        let refused = no_answer(broken(io::ErrorKind::InvalidData, "invalid peer certificate: UnknownIssuer"));
+        assert!(refused.is_untrusted() && refused.unsent);
+        assert!(refused.hint("https://me.example").contains("no trusted TLS connection to the proxy"));
+        for (error, trouble) in [
+            (broken(io::ErrorKind::InvalidData, "received corrupt message of type InvalidContentType"), Trouble::NoTls),
+            (broken(io::ErrorKind::ConnectionReset, "reset"), Trouble::Connection),
+            (ureq::Error::Timeout(Timeout::Connect), Trouble::TimedOut),
+        ] {
+            let no_answer = no_answer(error);
+            assert_eq!(no_answer.because, Because::Proxy(trouble));
+            assert!(!no_answer.is_untrusted());
+        }
     }
 
     #[test]

@@ -2,18 +2,23 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
 
 use super::{Container, Inner, endpoint};
 use crate::connection_string::{self, Parts};
 use crate::credential::{Credential, Reach};
-use crate::environment::{ACCOUNT, CONNECTION_STRING, Environment, Location, SAS_TOKEN, SERVICE_ENDPOINT};
+use crate::environment::{
+    ACCOUNT, CONNECTION_STRING, Environment, Location, SAS_TOKEN, SERVICE_ENDPOINT, SERVICE_VERSION,
+};
 use crate::error::{Error, Result};
 use crate::names;
 use crate::redact::quoted;
 use crate::rest::request::{OLDEST_VERSION, VERSION};
 use crate::retry::Policy;
+#[cfg(test)]
+use crate::transport::CachingResolver;
 use crate::transport::Transport;
 use crate::transport::url::{self, Url};
 
@@ -55,6 +60,8 @@ impl Container {
     /// [`from_connection_string`](Container::from_connection_string); or else `AZURE_STORAGE_ACCOUNT`, in the public
     /// cloud. With the credential of [`Credential::from_env`]. An empty variable counts as absent. If there are both, the
     /// account must be that of the endpoint, and an endpoint of your own host may have it for a path.
+    /// `AZMUTEX_SERVICE_VERSION` is the version of the service's interface, for an Azure Stack Hub: see
+    /// [`Builder::service_version`].
     ///
     /// # Errors
     ///
@@ -178,6 +185,13 @@ impl Builder {
     }
 
     pub(crate) fn from_variables(environment: &Environment<'_>, container: &str) -> Result<Builder> {
+        let builder = Builder::from_location(environment, container)?;
+        let Some(version) = environment.service_version()? else { return Ok(builder) };
+        check_version(&version).map_err(|error| error.of_variable(SERVICE_VERSION))?;
+        Ok(builder.service_version(&version))
+    }
+
+    fn from_location(environment: &Environment<'_>, container: &str) -> Result<Builder> {
         let (url, account, variable) = match environment.location()? {
             Location::ConnectionString(text) => {
                 let builder = Builder::from_connection_string(text.reveal(), container);
@@ -220,7 +234,8 @@ impl Builder {
     ///
     /// A fencing token, a card and a mark are metadata of the lock's blob, and the service takes all of them at once; but
     /// HTTP libraries tell names in lower case only. So where there are names of others, nothing is written, and the error
-    /// says so, unless this was called. It changes `BuildId` to `buildid`, and no value.
+    /// says so, unless this was called. It changes `BuildId` to `buildid`, and no value. Some proxies (nginx, unless it is
+    /// told otherwise) drop headers whose names have a `_`, so names like that may be lost behind one.
     pub fn lower_case_metadata(mut self) -> Self {
         self.lower_cases = true;
         self
@@ -228,7 +243,8 @@ impl Builder {
 
     /// The [version](https://learn.microsoft.com/rest/api/storageservices/versioning-for-the-azure-storage-services) of
     /// the service's interface, a date from `2017-11-09` on: for an Azure Stack Hub, which does not know newer ones than
-    /// its own. Defaults to `2021-12-02`.
+    /// its own. Defaults to what `AZMUTEX_SERVICE_VERSION` says, if the container comes
+    /// [from the environment](Builder::from_env), and otherwise to `2021-12-02`.
     pub fn service_version(mut self, version: &str) -> Self {
         version.clone_into(&mut self.version);
         self
@@ -242,6 +258,19 @@ impl Builder {
     /// if the URL is plain http to another machine, without [`allow_http`](Builder::allow_http); if it is https and
     /// the crate was built without a TLS feature; or if the environment names a proxy for it that cannot be used.
     pub fn build(self) -> Result<Container> {
+        self.build_on(|url, limit| {
+            let proxy = Environment::of_process().proxies().on_the_way_to(url)?;
+            Ok(Transport::new(limit, proxy))
+        })
+    }
+
+    /// With connections to whatever `names` stand for.
+    #[cfg(test)]
+    pub(crate) fn build_that_knows(self, names: &CachingResolver) -> Result<Container> {
+        self.build_on(|_, limit| Ok(Transport::that_knows(names, limit)))
+    }
+
+    fn build_on(self, transport: impl FnOnce(&Url, Duration) -> Result<Transport>) -> Result<Container> {
         self.policy.check()?;
         check_version(&self.version)?;
         if let Some(below) = &self.below {
@@ -253,8 +282,7 @@ impl Builder {
             None => error,
         })?;
         url.check_tls()?;
-        let proxy = Environment::of_process().proxies().on_the_way_to(&url)?;
-        let transport = Transport::new(self.policy.attempt_limit, proxy);
+        let transport = transport(&url, self.policy.attempt_limit)?;
         Ok(Container(Arc::new(Inner {
             origin: url.origin,
             name,
@@ -604,6 +632,15 @@ mod tests {
             ("http://azurite.blob.svc.cluster.local/me/", "/me", KEYED),
             ("http://azurite.web/me", "/me", KEYED),
             ("https://storage.example/me", "/me", "AccountName=me;SharedAccessSignature=sv=1&sig=abc"),
+            // Hosts of somebody's own, whatever they are called.
+            ("http://x.web.internal", "", KEYED),
+            ("https://x.file.contoso.com", "", SIGNED),
+            ("https://x.file.contoso.com/me", "/me", KEYED),
+            ("https://me.queue.east.contoso.com", "", KEYED),
+            ("https://locks.blob.contoso.com", "", KEYED),
+            ("https://locks.blob.contoso.com/me", "/me", KEYED),
+            ("https://locks-secondary.blob.contoso.com", "", KEYED),
+            ("https://x.dfs.storage.azure.example.com", "", KEYED),
         ];
         let mut wrong = Vec::new();
         for (endpoint, base, who) in good {
@@ -692,6 +729,24 @@ mod tests {
         assert!(wrong.is_empty(), "{wrong:#?}");
     }
 
+    #[test]
+    fn the_environment_may_say_the_service_version() {
+        let string = (CONNECTION_STRING, "BlobEndpoint=http://127.0.0.1:1/me;AccountName=me;AccountKey=AAAA");
+        let (account, key) = ((ACCOUNT, "me"), (KEY, "AAAA"));
+        for from in [string, (SERVICE_ENDPOINT, "http://127.0.0.1:1/me")] {
+            assert_eq!(from_variables(&[from, key, account]).unwrap().0.version, VERSION);
+            let said = |said| {
+                from_variables(&[from, key, account, (SERVICE_VERSION, said)])
+                    .map(|container| container.0.version.clone())
+            };
+            assert_eq!(said("2017-11-09\n").unwrap(), "2017-11-09");
+            assert_eq!(said("").unwrap(), VERSION);
+            let error = said("2016-05-31").unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidInput);
+            assert!(error.to_string().starts_with("AZMUTEX_SERVICE_VERSION in the environment: "), "{error}");
+        }
+    }
+
     // Scenario 36: nor are there locks on what is no Blob endpoint.
     #[cfg(any(feature = "rustls", feature = "platform-verifier"))]
     #[test]
@@ -711,6 +766,8 @@ mod tests {
             ("https://me-secondary.z07.blob.storage.azure.net", "https://me.z07.blob.storage.azure.net"),
             ("https://me.table.local.azurestack.external", "https://me.blob.local.azurestack.external"),
             ("https://me.dfs.core.chinacloudapi.cn", "https://me.blob.core.chinacloudapi.cn"),
+            ("https://me.queue.core.usgovcloudapi.net", "https://me.blob.core.usgovcloudapi.net"),
+            ("https://me.z6.dfs.storage.azure.us", "https://me.z6.blob.storage.azure.us"),
             ("http://127.0.0.1:10000/me-secondary", "http://127.0.0.1:10000/me"),
         ];
         let mut wrong = Vec::new();

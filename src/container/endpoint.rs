@@ -22,40 +22,78 @@ const OTHERS: [(&str, &str); 5] =
     [("dfs", "Data Lake Storage"), ("file", "File"), ("queue", "Queue"), ("table", "Table"), ("web", "static website")];
 const SECONDARY: &str = "-secondary";
 
-/// A host's labels, and which of them names the service, if one does: of `account.blob.core.windows.net`, with a DNS
-/// zone or `privatelink` in between,
-/// [storage account endpoints](https://learn.microsoft.com/azure/storage/common/storage-account-overview#storage-account-endpoints),
-/// and with other names to the right in other clouds and on Azure Stack Hub.
-fn labels(host: &str) -> (Vec<&str>, Option<usize>) {
-    let labels: Vec<&str> = host.trim_end_matches('.').split('.').collect();
-    let is_zone = |label: &str| {
-        label.strip_prefix('z').is_some_and(|zone| !zone.is_empty() && zone.bytes().all(|byte| byte.is_ascii_digit()))
-    };
-    let service = if labels.get(1).is_some_and(|label| *label == "privatelink" || is_zone(label)) { 2 } else { 1 };
-    let is_service = |label: &&str| *label == "blob" || OTHERS.iter().any(|(name, _)| name == label);
-    // In a Kubernetes cluster the second label is a namespace, whose name means nothing.
-    let is_cluster = labels.get(2) == Some(&"svc");
-    let has_service = labels.get(service).is_some_and(is_service) && labels.len() > service + 1 && !is_cluster;
-    (labels, has_service.then_some(service))
+/// What follows the service's name in the hosts of the vendor's clouds: the public one, those of the USA, China and
+/// Germany, those of France and Germany that others run, and those of the USA that the internet does not reach.
+const CLOUDS: [&str; 8] = [
+    "core.windows.net",
+    "core.usgovcloudapi.net",
+    "core.chinacloudapi.cn",
+    "core.cloudapi.de",
+    "core.sovcloud-api.fr",
+    "core.sovcloud-api.de",
+    "core.eaglex.ic.gov",
+    "core.microsoft.scloud",
+];
+/// The same with a DNS zone in front, in each cloud with an end of its own.
+const ZONED: &str = "storage.azure.";
+/// Of an Azure Stack Hub whose operator gave it no name of its own. Where that was done, it may be any domain, and then
+/// nothing tells `acct.queue.region.contoso.com` from a host of somebody's own that happens to be called so.
+const STACK_HUB: &str = ".azurestack.external";
+
+/// A host's name, taken apart.
+struct Host<'a> {
+    labels: Vec<&'a str>,
+    /// Which of the labels names the service, if one does: of `account.blob.core.windows.net`, with a DNS zone or
+    /// `privatelink` in between,
+    /// [storage account endpoints](https://learn.microsoft.com/azure/storage/common/storage-account-overview#storage-account-endpoints).
+    service: Option<usize>,
+    /// It can be nobody's but a storage account's. Any other host with `blob` in that place may be one, on an Azure Stack
+    /// Hub, and may be a domain of the user's own.
+    is_azure: bool,
 }
 
-fn style(url: &Url) -> Style {
-    match labels(url.host()) {
-        _ if url.is_path_style() => Style::Path,
-        (_, Some(_)) => Style::Host,
-        (_, None) => Style::Custom,
+impl Host<'_> {
+    fn of(url: &Url) -> Host<'_> {
+        let labels: Vec<&str> = url.host().trim_end_matches('.').split('.').collect();
+        let is_zone = |label: &str| {
+            let zone = label.strip_prefix('z');
+            zone.is_some_and(|zone| !zone.is_empty() && zone.bytes().all(|byte| byte.is_ascii_digit()))
+        };
+        let service = if labels.get(1).is_some_and(|label| *label == "privatelink" || is_zone(label)) { 2 } else { 1 };
+        let cloud = labels.get(service + 1..).unwrap_or_default().join(".");
+        let is_zoned = || service == 2 && cloud.strip_prefix(ZONED).is_some_and(|end| !end.contains('.'));
+        let is_cloud = CLOUDS.contains(&&*cloud) || is_zoned() || cloud.ends_with(STACK_HUB);
+        // In a Kubernetes cluster the second label is a namespace, whose name means nothing.
+        let is_cluster = labels.get(2) == Some(&"svc");
+        let (is_azure, is_service) = match labels.get(service) {
+            Some(&"blob") => (is_cloud, !cloud.is_empty() && !is_cluster),
+            Some(label) => (is_cloud, is_cloud && OTHERS.iter().any(|(name, _)| name == label)),
+            None => (false, false),
+        };
+        Host { labels, service: is_service.then_some(service), is_azure }
+    }
+
+    /// Whether it begins with that account's name.
+    fn is_of_account(&self, account: &str) -> bool {
+        let first = self.labels.first().map(|first| first.strip_suffix(SECONDARY).unwrap_or(first));
+        first.is_some_and(|first| first.eq_ignore_ascii_case(account))
     }
 }
 
-/// Whether a host that begins with an account's name begins with this one's.
-fn is_of_account(url: &Url, account: &str) -> bool {
-    let (labels, _) = labels(url.host());
-    labels.first().is_some_and(|first| first.strip_suffix(SECONDARY).unwrap_or(first).eq_ignore_ascii_case(account))
+/// `account`: its name, if that is said besides.
+fn style(url: &Url, account: Option<&str>) -> Style {
+    let host = Host::of(url);
+    let may_be = host.is_azure || account.is_none_or(|account| host.is_of_account(account));
+    match host.service {
+        _ if url.is_path_style() => Style::Path,
+        Some(_) if may_be => Style::Host,
+        _ => Style::Custom,
+    }
 }
 
 /// Refuses hosts on which there are no locks, with the one on which there are.
 pub(super) fn check_host(url: &Url) -> Result<()> {
-    let (mut labels, Some(service)) = labels(url.host()) else { return Ok(()) };
+    let Host { mut labels, service: Some(service), is_azure: true } = Host::of(url) else { return Ok(()) };
     let other = OTHERS.iter().find(|(name, _)| *name == labels[service]);
     let secondary = labels[0].strip_suffix(SECONDARY);
     let what = match (other, secondary) {
@@ -79,8 +117,8 @@ pub(super) fn base_of_endpoint<'a>(url: &'a Url, account: Option<&str>, containe
     let segments: Vec<&str> = base.split('/').skip(1).collect();
     let is_account = |segment: &str| account.is_none_or(|account| account == segment);
     let origin = &url.origin;
-    let wrong = match (style(url), &segments[..]) {
-        (Style::Host, []) if account.is_some_and(|account| !is_of_account(url, account)) => {
+    let wrong = match (style(url, account), &segments[..]) {
+        (Style::Host, []) if account.is_some_and(|account| !Host::of(url).is_of_account(account)) => {
             return Err(Error::input(format!(
                 "the endpoint {origin} is not of the account that is named beside it; leave one of them out"
             )));
@@ -106,7 +144,7 @@ pub(super) fn base_of_endpoint<'a>(url: &'a Url, account: Option<&str>, containe
         }
         (Style::Custom, _) => "has another path than the account's name",
     };
-    let like = match style(url) {
+    let like = match style(url, account) {
         // What was given for a name may be anything.
         Style::Path => {
             let account = account.filter(|account| names::check_account(account).is_ok());
@@ -123,7 +161,7 @@ pub(super) fn base_of_container(url: &Url) -> Result<(&str, &str)> {
     let (base, name) = path.rsplit_once('/').unwrap_or(("", path));
     let segments: Vec<&str> = base.split('/').skip(1).collect();
     let origin = &url.origin;
-    let wrong = match (style(url), &segments[..]) {
+    let wrong = match (style(url, None), &segments[..]) {
         (_, _) if name.is_empty() => format!("names no container; it is like {origin}/locks"),
         (Style::Path | Style::Custom, [segment]) if segment.ends_with(SECONDARY) => {
             return Err(secondary_account(url, segment));

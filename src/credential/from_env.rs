@@ -77,11 +77,7 @@ impl Credential {
             Chosen::GitHubActions { application, job } => GitHubActions::of(&application, job).build(),
             #[cfg(feature = "entra")]
             Chosen::ManagedIdentity { platform, client_id } => {
-                let identity = ManagedIdentity::of(platform);
-                match client_id {
-                    Some(client_id) => identity.client_id(&client_id).build(),
-                    None => identity.build(),
-                }
+                ManagedIdentity::of(platform, client_id.as_deref()).build()
             }
             #[cfg(feature = "entra")]
             Chosen::AzureCli => AzureCli::new().build_in(environment),
@@ -167,6 +163,57 @@ mod tests {
         let virtual_machine = chosen(&[(TOKEN_CREDENTIALS, "prod")]).unwrap();
         assert!(virtual_machine.contains("the managed identity at http://169.254.169.254"), "{virtual_machine}");
         assert_eq!(with(none, Some("Nonsense")).unwrap_err().kind(), ErrorKind::InvalidInput);
+    }
+
+    #[cfg(feature = "entra")]
+    #[test]
+    fn what_cannot_be_used_is_named_by_its_variable() {
+        let right = [(TENANT, "t"), (CLIENT, "c"), (AUTHORITY, "http://127.0.0.1:9")];
+        let app = [(IDENTITY_ENDPOINT, "http://127.0.0.1:8/msi"), (IDENTITY_HEADER, "h")];
+        let job = [(GITHUB_URL, "http://127.0.0.1:7/token"), (GITHUB_TOKEN, "t")];
+        let sources: [&[(&str, &str)]; 3] = [&[(CLIENT_SECRET, "s")], &[(TOKEN_FILE, "/token")], &job];
+        for (name, wrong) in [
+            (TENANT, "a tenant"),
+            (CLIENT, "a client"),
+            (AUTHORITY, "https://login.example/tenant"),
+            (AUTHORITY, "http://login.example"),
+        ] {
+            for source in sources {
+                let mut variables = [&right[..], source].concat();
+                assert!(chosen(&variables).is_ok(), "{source:?}");
+                variables.retain(|(other, _)| *other != name);
+                variables.push((name, wrong));
+                let error = chosen(&variables).unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::InvalidInput);
+                assert!(error.to_string().starts_with(&format!("{name} in the environment: ")), "{error}");
+            }
+        }
+        let host = (METADATA_HOST, "http://login.example");
+        let cases: [(&[(&str, &str)], &str); 3] = [
+            (&[app[0], app[1], (CLIENT, "a client")], CLIENT),
+            (&[(IDENTITY_ENDPOINT, "nowhere"), app[1]], IDENTITY_ENDPOINT),
+            (&[host], METADATA_HOST),
+        ];
+        for (variables, name) in cases {
+            let error = chosen(variables).unwrap_err();
+            assert!(error.to_string().starts_with(&format!("{name} in the environment: ")), "{error}");
+        }
+    }
+
+    /// Whoever set the variables need not be the one who wrote the program.
+    #[cfg(feature = "entra")]
+    #[test]
+    fn no_error_of_the_environment_speaks_of_the_api() {
+        let cases: [&[(&str, &str)]; 4] = [
+            &[],
+            &[(IDENTITY_ENDPOINT, "http://localhost:40342/x")],
+            &[(OLD_IDENTITY_ENDPOINT, "http://localhost:40342/x"), (TOKEN_CREDENTIALS, "ManagedIdentityCredential")],
+            &[(IDENTITY_ENDPOINT, "http://localhost:40342/x"), (TOKEN_CREDENTIALS, "ManagedIdentityCredential")],
+        ];
+        for variables in cases {
+            let error = chosen(variables).unwrap_err().to_string();
+            assert!(!error.contains("::") && !error.contains("crate"), "{error}");
+        }
     }
 
     #[cfg(feature = "entra")]

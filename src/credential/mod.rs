@@ -73,16 +73,19 @@ pub(crate) struct NoProof {
     pub(crate) source: Option<Box<dyn std::error::Error + Send + Sync>>,
     /// It makes sense to try again, after this pause.
     pub(crate) retry_after: Option<Duration>,
+    /// Time was up.
+    pub(crate) is_late: bool,
 }
 
 #[cfg(feature = "entra")]
 impl NoProof {
     fn of(no_token: &NoToken, source: &str) -> NoProof {
-        let NoToken { error, retry_after } = no_token;
+        let NoToken { error, retry_after, is_late } = no_token;
         NoProof {
             hint: format!("no token from {source}: {error}"),
             retry_after: error.is_passing().then_some(*retry_after),
             source: error.beneath(),
+            is_late: *is_late,
         }
     }
 }

@@ -73,7 +73,7 @@ pub(crate) fn string_to_sign(account: &str, request: &Request) -> String {
     let named = request.headers.iter().map(|(name, value)| (*name, value));
     let metadata = request.metadata.iter().map(|(name, value)| (&**name, value));
     let mut own: Vec<_> = named.chain(metadata).filter(|(name, _)| name.starts_with("x-ms-")).collect();
-    own.sort_unstable();
+    own.sort_unstable_by(|(one, _), (other, _)| as_signed(one).cmp(&as_signed(other)).then_with(|| one.cmp(other)));
     for (name, value) in own {
         text.push_str(name);
         text.push(':');
@@ -94,6 +94,13 @@ pub(crate) fn string_to_sign(account: &str, request: &Request) -> String {
         text.push_str(&percent_decode_str(value).decode_utf8_lossy());
     }
     text
+}
+
+/// By what the service puts the names in order: as in a language, hyphens do not count at first, and `_` comes before
+/// digits.
+fn as_signed(name: &str) -> Vec<u8> {
+    let letters = name.bytes().filter(|byte| *byte != b'-');
+    letters.map(|byte| if byte == b'_' { 0 } else { byte }).collect()
 }
 
 #[cfg(test)]

@@ -37,7 +37,7 @@ impl<F: Clone> Call<F> {
     }
 
     /// To take up a lease that another process took under `id`, if it still can be renewed. How long it was granted for
-    /// nobody tells, so it counts as the shortest there is until [`seen`](Call::seen).
+    /// nobody tells, so whatever the settings say it counts as the shortest there is until [`seen`](Call::seen).
     pub(crate) fn resume(settings: Settings, id: LeaseId) -> Call<F> {
         let settings = Settings { term: Term::SHORTEST, ..settings };
         let unknown = Kept::new(Moment::NEVER, Moment::NEVER);
@@ -79,17 +79,18 @@ impl<F: Clone> Call<F> {
     }
 
     /// To write to the lock's blob under a lease that is kept like this; or why there is no way to. `blob` is what that is
-    /// known to be.
+    /// known to be, and `seed` new and random.
     pub(crate) fn write(
         settings: Settings,
         id: LeaseId,
         kept: &Kept,
         wish: Wish,
         blob: Option<Blob>,
+        seed: LeaseId,
     ) -> Result<Call<F>, Lost> {
         match kept.gone() {
             Some(lost) => Err(lost),
-            None => Ok(Call::new(Hold::to_write(settings, id, kept.valid_until, kept.ends, wish, blob), *kept)),
+            None => Ok(Call::new(Hold::to_write(settings, id, kept, wish, blob, seed), *kept)),
         }
     }
 
@@ -117,6 +118,7 @@ impl<F: Clone> Call<F> {
         match &act {
             Act::Grant { valid_until, ends } | Act::Extend { valid_until, ends } => {
                 (self.kept.valid_until, self.kept.ends) = (*valid_until, *ends);
+                self.kept.since = self.carrier.hold().since().or(self.kept.since);
                 self.verdict = Verdict::Done;
             }
             Act::Lose(lost) => self.lose(*lost),

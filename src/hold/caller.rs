@@ -9,7 +9,7 @@ use super::{Holder, Wait, Why};
 use crate::card::Card;
 use crate::clock::Moment;
 use crate::fencing::FencingToken;
-use crate::lease::Lost;
+use crate::lease::{Lost, Term};
 
 /// How long a wait that has ended without the lock lets its thread undo what it began, before it returns. With what
 /// it takes to wake up, that is the quarter of a second which is promised.
@@ -170,6 +170,7 @@ pub(crate) struct Limits {
     unlock: Duration,
     drop: Duration,
     mark: Duration,
+    term: Term,
 }
 
 /// How a holder lets go.
@@ -180,11 +181,11 @@ pub(crate) enum Way {
 }
 
 impl Limits {
-    pub(crate) fn new(attempt: Duration, drop: Duration) -> Limits {
+    pub(crate) fn new(attempt: Duration, drop: Duration, term: Term) -> Limits {
         // A renewal that is under way, and the release with its retries.
         let unlock = attempt * 3 + SLACK;
         // A renewal that is under way, a look, and the write with one repetition.
-        Limits { unlock, drop, mark: attempt * 4 + SLACK }
+        Limits { unlock, drop, mark: attempt * 4 + SLACK, term }
     }
 
     fn of(&self, way: Way) -> Duration {
@@ -200,6 +201,8 @@ impl Limits {
 pub(crate) struct Farewell {
     /// What the standing said last: when the lease ends by itself.
     standing: Result<Moment, Lost>,
+    /// When it does if a renewal was under way of which the standing never heard. No later one is sent.
+    ends: Moment,
     /// Until when to listen for what came of the release.
     until: Moment,
     /// All that is left of the time for the observer is over then.
@@ -216,7 +219,7 @@ impl Farewell {
             // Nothing is left to lose, so the thread gets a moment to send its release, and no more.
             Err(_) => now.after(limit.min(limits.drop)),
         };
-        Farewell { standing, until, over: now.after(limit) }
+        Farewell { standing, ends: limits.term.ends(now), until, over: now.after(limit) }
     }
 
     pub(crate) fn until(&self) -> Moment {
@@ -230,7 +233,7 @@ impl Farewell {
             Heard::End => Err(Unreleased::Lost(Lost::RenewalStopped)),
             _ if now < self.until => return None,
             _ => {
-                let left = self.standing.map_or(Duration::ZERO, |ends| ends.left(now));
+                let left = self.standing.map_or(Duration::ZERO, |ends| ends.max(self.ends).left(now));
                 Err(Unreleased::Failed { left, failure: None })
             }
         };

@@ -97,6 +97,10 @@ pub(crate) struct Carrier<F> {
     left: bool,
     /// What went wrong with the last request.
     error: Option<F>,
+    /// That request had only the rest of the wait's time, and that was too short for an answer.
+    cut_off: bool,
+    /// The service has said something.
+    heard: bool,
     /// The failure that was told last, unless the service has answered since.
     failing: Option<Option<F>>,
     /// Why there is no token, if a failure is why.
@@ -116,6 +120,8 @@ impl<F: Clone> Carrier<F> {
             input: Input::Go,
             left: false,
             error: None,
+            cut_off: false,
+            heard: false,
             failing: None,
             no_token: None,
             waits: false,
@@ -149,7 +155,8 @@ impl<F: Clone> Carrier<F> {
         let card = exchange.metadata.as_ref().and_then(|metadata| metadata.card());
         self.see(card.filter(|_| matches!(exchange.outcome, Outcome::Seen(state) if state.is_locked())));
         self.input = Input::Answer { sent: exchange.sent, outcome: exchange.outcome, blob: exchange.blob };
-        self.error = exchange.error;
+        (self.error, self.cut_off) = (exchange.error, exchange.cut_off);
+        self.heard |= self.error.is_none();
         if self.error.is_none() && self.failing.take().is_some() {
             self.due.push_back(Act::Report(Report::Recovered));
         }
@@ -202,8 +209,11 @@ impl<F: Clone> Carrier<F> {
             }
             Told::Retrying => {
                 let failure = self.error.clone();
-                self.failing = Some(failure.clone());
-                self.due.push_back(Act::Report(Report::Failing(failure.clone())));
+                // That a wait's end cut a request short tells less than what came before it, failure or answer.
+                if !self.cut_off || self.failing.is_none() && !self.heard {
+                    self.failing = Some(failure.clone());
+                    self.due.push_back(Act::Report(Report::Failing(failure.clone())));
+                }
                 self.due.push_back(Act::Notify(Notice::Retrying(failure)));
             }
             // Whoever hears of the grant finds that the lock is held.

@@ -15,6 +15,8 @@ use crate::rest::{Applied, Operation, Outcome, Write};
 
 /// The version changed under our lease so often: somebody writes without it.
 const CHANGES: u32 = 4;
+/// So many looks that something in between answers are enough to know that it will go on.
+const FILTERED: u32 = 3;
 /// By how much at most the blob's last change may be ahead of the service's clock: its servers are not one.
 const LONGEST_REST: u64 = 5;
 /// What our clock may be too fast by, in parts of what it counts.
@@ -85,6 +87,8 @@ pub(crate) enum Progress {
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Writer {
     lease: LeaseId,
+    /// What the ids of its writes are made from: with their numbers, it is nobody else's.
+    seed: LeaseId,
     wish: Wish,
     /// Others' metadata may come back with their names in lower case.
     lower_cases: bool,
@@ -93,9 +97,11 @@ pub(crate) struct Writer {
     /// What it is made from, once that has been read.
     known: Option<Blob>,
     plan: Option<Plan>,
-    /// How many plans there were under this lease.
+    /// How many plans there were with that seed.
     plans: u32,
     changes: u32,
+    /// How many looks something in between has answered.
+    filtered: u32,
 }
 
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
@@ -107,9 +113,9 @@ struct Plan {
 }
 
 impl Writer {
-    /// `known`: what the blob is, as far as that is known; `plans`: how many there were under this lease before.
+    /// `known`: what the blob is, as far as that is known; `plans`: how many there were with this seed before.
     pub(crate) fn new(
-        lease: LeaseId,
+        (lease, seed): (LeaseId, LeaseId),
         wish: Wish,
         lower_cases: bool,
         since: Option<Second>,
@@ -117,7 +123,7 @@ impl Writer {
         plans: u32,
     ) -> Writer {
         let known = known.filter(|blob| blob.content.is_some());
-        Writer { lease, wish, lower_cases, since, known, plan: None, plans, changes: 0 }
+        Writer { lease, seed, wish, lower_cases, since, known, plan: None, plans, changes: 0, filtered: 0 }
     }
 
     pub(crate) fn plans(&self) -> u32 {
@@ -167,7 +173,7 @@ impl Writer {
         let write = Write {
             lease: self.lease,
             only: version.etag,
-            id: write_id(self.lease, self.plans),
+            id: write_id(self.seed, self.plans),
             token,
             card: self.wish.card.map(|before| (self.since.unwrap_or(version.date), token.or(before))),
             mark: self.wish.mark,
@@ -190,17 +196,25 @@ impl Writer {
                 Progress::Stumbled { retry_after }
             }
             Outcome::Void => Progress::Stumbled { retry_after: None },
+            Outcome::Filtered => {
+                self.filtered += 1;
+                if self.filtered < FILTERED {
+                    Progress::Stumbled { retry_after: None }
+                } else {
+                    Progress::Unwritten(Unwritten::Failed)
+                }
+            }
             _ => Progress::Unwritten(Unwritten::Failed),
         }
     }
 
     fn seen(&mut self, blob: Option<Blob>) -> Progress {
-        let Some(Blob { content: Some(content), .. }) = blob else {
+        let Some(Blob { version, content: Some(content) }) = blob else {
             return Progress::Unwritten(Unwritten::NoVersion);
         };
         self.known = blob;
         match self.plan.take() {
-            Some(Plan { write, .. }) if content.written_by == Some(write.id) => {
+            Some(Plan { write, .. }) if is_made_by(&write, &version, &content) => {
                 Progress::Done(Written { token: write.token, blob })
             }
             // It was not carried out, and never will be: the blob is of another version now.
@@ -232,11 +246,17 @@ impl Writer {
     }
 }
 
-/// Nobody can tell the lease's id from it.
-fn write_id(lease: LeaseId, number: u32) -> WriteId {
+/// Whether that version of the blob is this write's.
+fn is_made_by(write: &Write, version: &fencing::Version, content: &Content) -> bool {
+    let has_token = write.token.is_none_or(|token| content.token == Stored::Token(token));
+    content.written_by == Some(write.id) && version.etag != write.only && has_token
+}
+
+/// Nobody can tell the seed from it.
+fn write_id(seed: LeaseId, number: u32) -> WriteId {
     let mut hash = Sha256::new();
     hash.update(b"azmutex write");
-    hash.update(lease.to_bytes());
+    hash.update(seed.to_bytes());
     hash.update(number.to_be_bytes());
     let mut id = [0; 16];
     id.copy_from_slice(&hash.finalize()[..16]);

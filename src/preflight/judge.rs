@@ -1,10 +1,13 @@
 //! What a preflight's answers mean.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::probe::{Finding, Findings, is_of_account};
 use super::report::{Check, Preflight, Status, Subject};
 use crate::error::{Error, ErrorKind};
+use crate::hold::Leaves;
+use crate::mutex;
 use crate::rest::{AccountInfo, Contact, Heard, Outcome, ROLE, SKEW_REFUSED};
 use crate::transport::proxy::Proxy;
 
@@ -24,6 +27,8 @@ pub(super) struct Context<'a> {
     /// How long a lease counts as ours.
     pub(super) held_for: Duration,
     pub(super) renew_every: Duration,
+    pub(super) lock: &'a Arc<str>,
+    pub(super) leaves: Leaves,
 }
 
 pub(super) fn judge(findings: &Findings, context: &Context<'_>) -> Preflight {
@@ -39,6 +44,7 @@ pub(super) fn judge(findings: &Findings, context: &Context<'_>) -> Preflight {
         renew(findings),
         release(findings),
         read(findings),
+        metadata(findings, context),
         round_trip(findings, context),
     ];
     let makes_container = findings.create_container.is_some();
@@ -161,7 +167,7 @@ fn credential(findings: &Findings, context: &Context<'_>) -> Check {
         return Check { sentence: text, ..failed(subject, error) };
     }
     let is_accepted = |answer: &Finding| {
-        let tells_nothing = matches!(answer.outcome, Outcome::Refused | Outcome::Void | Outcome::Failed { .. });
+        let tells_nothing = tells_nothing(answer.outcome) || matches!(answer.outcome, Outcome::Failed { .. });
         let is_denied = answer.outcome == Outcome::Denied && !answer.is_denied_with("AuthorizationPermissionMismatch");
         answer.heard().is_some() && !tells_nothing && !is_denied
     };
@@ -169,6 +175,10 @@ fn credential(findings: &Findings, context: &Context<'_>) -> Check {
         return ok(subject, format!("{sort}, which the service accepts"));
     }
     not_tried(subject, format!("{sort}; whether the service accepts it is not known"))
+}
+
+fn tells_nothing(outcome: Outcome) -> bool {
+    matches!(outcome, Outcome::Refused | Outcome::Void | Outcome::Filtered)
 }
 
 fn account(findings: &Findings) -> Check {
@@ -253,6 +263,8 @@ fn acquire(findings: &Findings) -> Check {
         Some((Outcome::Leased(_), _)) if findings.renew.is_some() => ok(subject, "the lock was taken for a moment"),
         Some((Outcome::Busy, _)) => ok(subject, "allowed; somebody has the lock now"),
         Some((Outcome::NoBlob | Outcome::NoContainer, _)) | None => not_tried(subject, BEFORE),
+        // Not even a look was: that is told of the endpoint.
+        Some((Outcome::Failed { .. }, _)) if !findings.is_reached() => not_tried(subject, BEFORE),
         Some((_, Some(error))) => failed(subject, error),
         Some((_, None)) => failed_since(subject, "the service's answer does not fit the request"),
     }
@@ -280,9 +292,11 @@ fn while_held(subject: Subject, done: &str, answer: &Option<Finding>, findings: 
 fn read(findings: &Findings) -> Check {
     let subject = Subject::Read;
     let Some(look) = &findings.look else { return not_tried(subject, BEFORE) };
-    match (look.outcome, &look.error) {
-        (Outcome::Seen(_) | Outcome::NoBlob | Outcome::NoContainer, _) => ok(subject, "a wait looks at the lock"),
-        (Outcome::Denied, Some(error)) if findings.acquire.is_some() => {
+    if let Outcome::Seen(_) | Outcome::NoBlob | Outcome::NoContainer = look.outcome {
+        return ok(subject, "a wait looks at the lock");
+    }
+    match unread(findings) {
+        Some(error) => {
             let text = format!(
                 "{}; a wait tries to take the lock instead, which costs ten times as much and fills the account's \
                  metrics with 409s",
@@ -290,9 +304,58 @@ fn read(findings: &Findings) -> Check {
             );
             Check { status: Status::Warning, sentence: text, ..failed(subject, error) }
         }
+        None => not_tried(subject, BEFORE),
+    }
+}
+
+/// Why the lock cannot be looked at, where that is all that stands in the way.
+fn unread(findings: &Findings) -> Option<&Error> {
+    let look = findings.look.as_ref()?;
+    let acquired = findings.acquire.as_ref().map(|answer| answer.outcome);
+    let is_had = matches!(acquired, Some(Outcome::Leased(_) | Outcome::Busy));
+    let is_it = look.outcome == Outcome::Denied && acquired.is_some() || tells_nothing(look.outcome) && is_had;
+    look.error.as_ref().filter(|_| is_it)
+}
+
+fn metadata(findings: &Findings, context: &Context<'_>) -> Check {
+    let subject = Subject::Metadata;
+    let is = |kept: fn(&Heard) -> bool| findings.heard().any(kept);
+    let (versions, is_immutable) = (is(|heard| heard.keeping.versions), is(|heard| heard.keeping.is_immutable));
+    let what = match (context.leaves.token, context.leaves.card) {
+        (true, true) => "a fencing token and a card",
+        (true, false) => "a fencing token",
+        (false, true) => "a card",
+        (false, false) if is_immutable => return not_tried(subject, format!("nothing to leave there; {IMMUTABLE}")),
+        (false, false) if versions => return not_tried(subject, format!("nothing to leave there; {VERSIONS}")),
+        (false, false) => return not_tried(subject, "nothing to leave there: neither a fencing token nor a card"),
+    };
+    // Without a card the lock is held.
+    let missing = if context.leaves.token { Status::Failed } else { Status::Warning };
+    if let Some(error) = unread(findings) {
+        let text = format!("{what} cannot be left by who cannot read what is there: {}", error.sentence());
+        return Check { status: missing, sentence: text, ..failed(subject, error) };
+    }
+    if let Some(why) = findings.unwritable {
+        return Check { status: missing, ..failed(subject, &mutex::unwritten(context.lock, why, None)) };
+    }
+    if is_immutable {
+        let text = format!("{what} cannot be left; {IMMUTABLE}");
+        return Check { status: missing, ..failed_since(subject, text) };
+    }
+    match &findings.acquire {
+        Some(Finding { outcome: Outcome::Leased(_) | Outcome::Busy, .. }) if versions => {
+            let text = format!("{what} can be left; {VERSIONS}");
+            Check { status: Status::Warning, ..ok(subject, text) }
+        }
+        Some(Finding { outcome: Outcome::Leased(_) | Outcome::Busy, .. }) => ok(subject, format!("{what} can be left")),
         _ => not_tried(subject, BEFORE),
     }
 }
+
+const VERSIONS: &str = "the account keeps versions, so each token, card or mark makes one more of the lock's blob, which \
+                        costs until a lifecycle rule deletes it";
+const IMMUTABLE: &str = "an immutability policy or a legal hold on the lock's blob refuses each token, card or mark: take a \
+                         container without";
 
 fn round_trip(findings: &Findings, context: &Context<'_>) -> Check {
     let subject = Subject::RoundTrip;
@@ -349,6 +412,8 @@ mod tests {
             is_dated: true,
             held_for: Duration::from_secs(lease - 3),
             renew_every: Duration::from_secs(lease / 3),
+            lock: &"job".into(),
+            leaves: Leaves::default(),
         };
         round_trip(&findings, &context)
     }

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
+use crate::clock;
 use crate::error::{Error, ErrorKind};
+use crate::fencing::Blob;
+use crate::hold::Leaves;
+use crate::hold::write::{Unwritten, Wish, Writer};
 use crate::lease::{LeaseId, Term};
 use crate::mutex::AzureMutex;
 use crate::rest::{AccountInfo, Applied, Contact, Heard, Operation, Outcome};
@@ -25,6 +29,8 @@ pub(super) struct Findings {
     pub(super) account: Option<AccountInfo>,
     /// How long more looks took.
     pub(super) trips: Vec<Duration>,
+    /// Why no token or card could be written beside what is in the blob's metadata.
+    pub(super) unwritable: Option<Unwritten>,
     /// There was no randomness for a lease's id, without which nothing can be asked for.
     pub(super) no_id: Option<Error>,
 }
@@ -35,6 +41,7 @@ pub(super) struct Finding {
     /// Unless it did what was asked.
     pub(super) error: Option<Error>,
     pub(super) contact: Contact,
+    pub(super) blob: Option<Blob>,
 }
 
 impl Finding {
@@ -58,6 +65,12 @@ impl Finding {
         };
         self.heard().is_none() || self.error.as_ref().is_some_and(is_general)
     }
+
+    /// Whether it is a look alone that failed so: something in between answered it, or its answer could not be read.
+    fn is_of_looks_alone(&self) -> bool {
+        let is_unreadable = self.error.as_ref().is_some_and(|error| error.kind() == ErrorKind::Unexpected);
+        self.outcome == Outcome::Filtered || self.outcome == Outcome::Refused && is_unreadable
+    }
 }
 
 /// The codes of refusals that have nothing to do with what was asked for.
@@ -73,18 +86,21 @@ pub(super) fn is_of_account(code: &str) -> bool {
 }
 
 /// Asks for all that a lock needs.
-pub(super) fn run(mutex: &AzureMutex) -> Findings {
+pub(super) fn run(mutex: &AzureMutex, leaves: Leaves) -> Findings {
     let mut findings = Findings::default();
     match LeaseId::random() {
-        Ok(id) => ask_all(mutex, id, &mut findings),
+        Ok(id) => ask_all(mutex, id, leaves, &mut findings),
         Err(error) => findings.no_id = Some(error),
     }
     findings
 }
 
-fn ask_all(mutex: &AzureMutex, id: LeaseId, findings: &mut Findings) {
+fn ask_all(mutex: &AzureMutex, id: LeaseId, leaves: Leaves, findings: &mut Findings) {
     let look = findings.look.insert(ask(mutex, Operation::Look));
-    if look.is_end() {
+    if let Outcome::Seen(_) = look.outcome {
+        findings.unwritable = unwritable(id, leaves, look.blob);
+    }
+    if look.is_end() && !look.is_of_looks_alone() {
         return;
     }
     if take(mutex, id, findings) {
@@ -98,6 +114,16 @@ fn ask_all(mutex: &AzureMutex, id: LeaseId, findings: &mut Findings) {
             None => return,
         }
     }
+}
+
+/// What whoever got the lock now would find out before it writes.
+fn unwritable(id: LeaseId, leaves: Leaves, blob: Option<Blob>) -> Option<Unwritten> {
+    let Leaves { token, card, lower_cases } = leaves;
+    let wish = Wish { token, card: card.then_some(None), mark: false };
+    if blob.is_none() {
+        return Some(Unwritten::NoVersion);
+    }
+    Writer::new((id, id), wish, lower_cases, None, blob, 0).next(clock::now()).err()
 }
 
 /// Takes the lock and gives it back, with what has to be made before. Whether to end there.
@@ -138,7 +164,7 @@ fn ask(mutex: &AzureMutex, operation: Operation) -> Finding {
     let limit = mutex.container().policy().attempt_limit;
     let once = || {
         let (exchange, contact) = mutex.container().attempt_and_listen(mutex.place(), operation, limit);
-        Finding { outcome: exchange.outcome, error: exchange.error, contact }
+        Finding { outcome: exchange.outcome, error: exchange.error, contact, blob: exchange.blob }
     };
     let answer = once();
     let was_refused = answer.error.as_ref().is_some_and(|error| error.kind() == ErrorKind::Credential);

@@ -48,8 +48,15 @@ pub enum Subject {
     /// The right to release it.
     Release,
     /// The right to look at it. Without it a wait works, by trying to take the lock: that costs ten times as much, and
-    /// each try is a 409 in the account's metrics. So it is a [`Status::Warning`] if it is missing.
+    /// each try is a 409 in the account's metrics. So it is a [`Status::Warning`] if it is missing, or if something in
+    /// between lets no look through.
     Read,
+    /// Whether a fencing token or a card can be left in the metadata of the lock's blob, as far as that can be seen without
+    /// doing so: the blob can be read, has no metadata of others and no unreadable token, and neither an immutability policy
+    /// nor a legal hold is on it. For a locker that leaves a card and no token, what stands in its way is a
+    /// [`Status::Warning`]; and so it is for both that each of them makes a version of the blob, which costs, on an account
+    /// with versioning. For one that leaves neither it is [`Status::NotTried`].
+    Metadata,
     /// The time that a request takes, against the lease and how often it is renewed.
     RoundTrip,
 }
@@ -60,7 +67,8 @@ pub enum Subject {
 pub enum Status {
     /// As it should be.
     Ok,
-    /// One can lock, but not as well as with it: without [`Subject::Read`], a wait is dearer.
+    /// One can lock, but not as well as with it: without [`Subject::Read`], a wait is dearer; see also
+    /// [`Subject::Metadata`].
     Warning,
     /// It stands in the way.
     Failed,
@@ -173,6 +181,7 @@ impl fmt::Display for Subject {
             Subject::Renew => "renew",
             Subject::Release => "release",
             Subject::Read => "read",
+            Subject::Metadata => "metadata",
             Subject::RoundTrip => "round trip",
         })
     }

@@ -44,6 +44,8 @@ pub(crate) enum Outcome {
     Changed,
     /// A look or a list that was answered with what belongs to another request, and so tells nothing.
     Void,
+    /// A look that was answered without a word on the lock: by something in between, as a rule. That may pass.
+    Filtered,
     /// No answer, or a passing failure. `applied`: the service may have carried the operation out all the same.
     Failed {
         applied: Applied,
@@ -78,6 +80,9 @@ pub(crate) fn outcome(operation: Operation, id: Option<&RequestId>, reply: &Repl
     if is_service(reply) && is_for_good(operation, reply.status, code) {
         return Outcome::Refused;
     }
+    if operation == Operation::Look && !is_passing(reply.status) {
+        return Outcome::Filtered;
+    }
     // Carried out for all we know, unless the service says that it was too busy to.
     let too_busy = is_service(reply) && matches!((reply.status, code), (429, _) | (503, Some("ServerBusy")));
     let applied = if too_busy { Applied::No } else { Applied::Perhaps };
@@ -88,6 +93,12 @@ pub(crate) fn outcome(operation: Operation, id: Option<&RequestId>, reply: &Repl
 /// every server repeats the id.
 pub(super) fn belongs(id: Option<&RequestId>, reply: &Reply) -> bool {
     id.is_none_or(|RequestId(id)| reply.has_no_other(REQUEST_ID, id))
+}
+
+/// Whether its connection can be used again: if this is no answer of the service's to that request, the next one may not be
+/// either, and a connection that is one answer behind stays so.
+pub(crate) fn is_trusted(id: Option<&RequestId>, reply: &Reply) -> bool {
+    is_service(reply) && belongs(id, reply)
 }
 
 /// Whether it says itself that it is the answer to that request.
@@ -127,6 +138,25 @@ fn version(reply: &Reply) -> Option<Version> {
 /// What the service's clock shows.
 pub(super) fn date_of(reply: &Reply) -> Option<SystemTime> {
     httpdate::parse_http_date(reply.header("date")?).ok()
+}
+
+/// What the account keeps of the blob whatever is done to it, as far as an answer tells: by the headers of
+/// [Get Blob Properties](https://learn.microsoft.com/rest/api/storageservices/get-blob-properties).
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Keeping {
+    /// Each write leaves a version.
+    pub(crate) versions: bool,
+    /// There is an immutability policy or a legal hold, which refuse each write.
+    pub(crate) is_immutable: bool,
+}
+
+pub(super) fn keeping(reply: &Reply) -> Keeping {
+    let has_policy = ["mode", "until-date"].map(|part| format!("x-ms-immutability-policy-{part}"));
+    let is_held = reply.header("x-ms-legal-hold").is_some_and(|value| value.eq_ignore_ascii_case("true"));
+    Keeping {
+        versions: reply.header("x-ms-version-id").is_some(),
+        is_immutable: is_held || has_policy.iter().any(|name| reply.header(name).is_some()),
+    }
 }
 
 /// The service's own code of an error: from the header, or, as old versions and Azure Stack Hub have none there, from
@@ -170,8 +200,14 @@ fn success(operation: Operation, reply: &Reply) -> Option<Outcome> {
             let id = reply.header("x-ms-lease-id").filter(|id| reply.has_no_other("x-ms-lease-id", id))?;
             LeaseId::parse(id).map(Outcome::Leased)
         }
-        (Operation::Release { .. } | Operation::Write(_), 200)
-        | (Operation::CreateBlob | Operation::CreateContainer, 201) => Some(Outcome::Done),
+        // A write makes another version, so an answer that names the old one, as one to a look would, is no answer to it.
+        (Operation::Write(write), 200) => {
+            let etag = reply.header("etag").filter(|etag| reply.has_no_other("etag", etag)).and_then(ETag::parse)?;
+            (etag != write.only).then_some(Outcome::Done)
+        }
+        (Operation::Release { .. }, 200) | (Operation::CreateBlob | Operation::CreateContainer, 201) => {
+            Some(Outcome::Done)
+        }
         (Operation::Break { .. }, 202) => {
             let seconds: u32 = reply.header("x-ms-lease-time")?.parse().ok()?;
             Some(Outcome::Breaking(Duration::from_secs(seconds.into())))
@@ -220,7 +256,14 @@ fn listed(operation: Operation, status: u16, code: &str) -> Option<Outcome> {
         }
         (401 | 403, _) | (409, "PublicAccessNotPermitted") | (400, "InvalidAuthenticationInfo") => Outcome::Denied,
         (404, "ResourceNotFound")
-        | (409, "BlobImmutableDueToPolicy" | "InvalidBlobType")
+        | (
+            409,
+            "BlobArchived"
+            | "BlobBeingRehydrated"
+            | "BlobImmutableDueToPolicy"
+            | "BlobUsesCustomerSpecifiedEncryption"
+            | "InvalidBlobType",
+        )
         | (412, "ConditionNotMet" | "LeaseIdMissing")
         | (
             400,
@@ -252,10 +295,15 @@ fn is_for_good(operation: Operation, status: u16, code: Option<&str>) -> bool {
     matches!(status, 405 | 501) || unexplained && matches!(status, 400..=499) && !matches!(status, 408 | 429)
 }
 
+/// A status that says that it would be otherwise another time, whoever says so.
+fn is_passing(status: u16) -> bool {
+    matches!(status, 408 | 429 | 500 | 502..)
+}
+
 /// What follows from the want of an answer.
 pub(super) fn unanswered(operation: Operation, no_answer: &NoAnswer) -> Outcome {
     match no_answer.because {
-        Because::Tls => Outcome::Refused,
+        _ if no_answer.is_untrusted() => Outcome::Refused,
         // The answer to a look has all of the blob's metadata, which may be more headers than can be read.
         Because::NotHttp if operation == Operation::Look => Outcome::Refused,
         _ => {
@@ -268,6 +316,114 @@ pub(super) fn unanswered(operation: Operation, no_answer: &NoAnswer) -> Outcome 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lease::Term;
+    use crate::rest::Write;
+
+    const FAILED: Outcome = Outcome::Failed { applied: Applied::Perhaps, retry_after: None };
+
+    /// What the service means by that.
+    fn of(operation: Operation, status: u16, headers: &[(&'static str, &str)], body: &str) -> Outcome {
+        let mut reply = Reply::new(status, &[&[("x-ms-request-id", "1")], headers].concat());
+        reply.body = body.into();
+        outcome(operation, None, &reply, SystemTime::UNIX_EPOCH)
+    }
+
+    #[test]
+    fn two_different_lease_ids_are_no_answer() {
+        let [ours, theirs] = ["01234567-89ab-4def-8123-456789abcdef", "fedcba98-7654-4210-8edc-ba9876543210"]
+            .map(|id| ("x-ms-lease-id", id));
+        let id = LeaseId::parse(ours.1).unwrap();
+        for (operation, status) in
+            [(Operation::Acquire { id, term: Term::DEFAULT }, 201), (Operation::Renew { id }, 200)]
+        {
+            for twice in [&[ours][..], &[ours, ours]] {
+                assert_eq!(of(operation, status, twice, ""), Outcome::Leased(id), "{twice:?}");
+            }
+            for different in [[ours, theirs], [theirs, ours]] {
+                assert_eq!(of(operation, status, &different, ""), FAILED, "{different:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_code_may_stand_in_the_body() {
+        let renew = Operation::Renew { id: LeaseId::parse("01234567-89ab-4def-8123-456789abcdef").unwrap() };
+        for (body, expected) in [
+            ("<?xml version=\"1.0\"?><Error><Code>LeaseIsBrokenAndCannotBeRenewed</Code></Error>", Outcome::Broken),
+            (r#"{"odata.error": {"code": "LeaseIsBrokenAndCannotBeRenewed"}}"#, Outcome::Broken),
+            (r#"{"error":{"code" : "LeaseIsBrokenAndCannotBeRenewed"}}"#, Outcome::Broken),
+            (r#"{"error":{"code":409}}"#, FAILED),
+            ("<Error><Code></Code></Error>", FAILED),
+            ("LeaseIsBrokenAndCannotBeRenewed", FAILED),
+        ] {
+            assert_eq!(of(renew, 409, &[], body), expected, "{body}");
+        }
+        // What the header says counts.
+        let body = "<Error><Code>LeaseIsBrokenAndCannotBeRenewed</Code></Error>";
+        assert_eq!(of(renew, 409, &[("x-ms-error-code", "LeaseAlreadyPresent")], body), Outcome::Busy);
+    }
+
+    #[test]
+    fn what_no_code_explains_is_told_by_its_status() {
+        let create = Operation::CreateBlob;
+        for (operation, status, expected) in [
+            (Operation::Look, 404, Outcome::NoBlob),
+            (Operation::Look, 400, Outcome::Refused),
+            (Operation::Look, 409, Outcome::Refused),
+            (Operation::Look, 405, Outcome::Refused),
+            (Operation::Look, 501, Outcome::Refused),
+            (Operation::Look, 408, FAILED),
+            (Operation::Look, 500, FAILED),
+            (create, 405, Outcome::Refused),
+            (create, 501, Outcome::Refused),
+            (create, 404, FAILED),
+            (create, 400, FAILED),
+        ] {
+            assert_eq!(of(operation, status, &[], ""), expected, "{operation:?}, {status}");
+        }
+        for code in ["InvalidInput", "UnsupportedHeader", "UnsupportedHttpVerb"] {
+            assert_eq!(of(create, 400, &[("x-ms-error-code", code)], ""), Outcome::Refused, "{code}");
+        }
+        assert_eq!(of(create, 501, &[("x-ms-error-code", "NotImplemented")], ""), Outcome::Refused);
+    }
+
+    #[test]
+    fn a_look_that_is_answered_without_a_word_on_the_lock_is_no_failure_of_the_service() {
+        const NOW: SystemTime = SystemTime::UNIX_EPOCH;
+        let service = [("x-ms-request-id", "1"), ("x-ms-error-code", "SomethingNew")];
+        for (status, headers) in [(200, &[][..]), (200, &service[..1]), (302, &[]), (403, &[]), (405, &[]), (501, &[])]
+            .into_iter()
+            .chain([(400, &service[..]), (404, &[])])
+        {
+            let reply = Reply::new(status, headers);
+            assert_eq!(outcome(Operation::Look, None, &reply, NOW), Outcome::Filtered, "{status}, {headers:?}");
+            let created = outcome(Operation::CreateBlob, None, &reply, NOW);
+            assert!(matches!(created, Outcome::Failed { .. }) || !headers.is_empty(), "{status}: {created:?}");
+        }
+        for status in [408, 429, 500, 502, 503, 504] {
+            let outcome = outcome(Operation::Look, None, &Reply::new(status, &[]), NOW);
+            assert!(matches!(outcome, Outcome::Failed { .. }), "{status}: {outcome:?}");
+        }
+    }
+
+    #[test]
+    fn a_write_is_carried_out_where_the_answer_names_another_version() {
+        use crate::fencing::WriteId;
+        let lease = LeaseId::parse("01234567-89ab-4def-8123-456789abcdef").unwrap();
+        let only = ETag::parse("\"1\"").unwrap();
+        let write = Operation::Write(Write { lease, only, id: WriteId([0; 16]), token: None, card: None, mark: true });
+        for (etags, expected) in [
+            (&["\"2\""][..], Outcome::Done),
+            (&["\"1\""], Outcome::Failed { applied: Applied::Perhaps, retry_after: None }),
+            (&[], Outcome::Failed { applied: Applied::Perhaps, retry_after: None }),
+            (&["W/\"2\""], Outcome::Failed { applied: Applied::Perhaps, retry_after: None }),
+        ] {
+            let etags = etags.iter().map(|etag| ("etag", *etag));
+            let headers: Vec<_> = std::iter::once(("x-ms-request-id", "1")).chain(etags).collect();
+            let reply = Reply::new(200, &headers);
+            assert_eq!(outcome(write, None, &reply, SystemTime::UNIX_EPOCH), expected, "{headers:?}");
+        }
+    }
 
     #[test]
     fn only_a_refusal_of_the_service_says_that_nothing_was_done() {

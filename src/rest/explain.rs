@@ -1,5 +1,6 @@
 //! Answers, and the want of one, in words for a person.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -27,7 +28,6 @@ pub(crate) struct Asked<'a> {
     pub(crate) proof: Proof,
     pub(crate) date: SystemTime,
     pub(crate) id: Option<RequestId>,
-    pub(crate) limit: Duration,
 }
 
 /// The request could not be made, for want of a proof.
@@ -41,7 +41,7 @@ pub(crate) fn not_renewed(lock: &Arc<str>, no_proof: NoProof) -> Error {
 }
 
 fn without_proof(about: &About, doing: &'static str, no_proof: NoProof) -> Error {
-    let NoProof { hint, source, retry_after } = no_proof;
+    let NoProof { hint, source, retry_after, .. } = no_proof;
     let kind = if retry_after.is_some() { ErrorKind::Unavailable } else { ErrorKind::Credential };
     Error::no_answer(about.clone(), kind, doing, hint, source)
 }
@@ -58,6 +58,17 @@ fn doing(operation: Operation) -> &'static str {
         Operation::Write(_) => "write to the lock's metadata",
         #[cfg(feature = "list")]
         Operation::List => "list the locks",
+    }
+}
+
+/// A line of what the service would have signed, without a lease's id, with which anybody could end that lease, and
+/// without what others left in the metadata.
+fn without_values(line: &str) -> Cow<'_, str> {
+    match line.split_once(':') {
+        Some((name, _)) if name.ends_with("lease-id") || name.starts_with("x-ms-meta-") => {
+            Cow::Owned(format!("{name}:<redacted>"))
+        }
+        _ => Cow::Borrowed(line),
     }
 }
 
@@ -91,9 +102,11 @@ impl Asked<'_> {
         let (kind, hint) = if belongs(self.id.as_ref(), reply) {
             self.explain(reply, service_code(reply).as_deref())
         } else {
+            let origin = self.address.origin;
             let hint = format!(
-                "an answer came that belongs to another request; a proxy or a cache before {} repeats old ones",
-                self.address.origin
+                "the answer has another request id (`x-ms-client-request-id`) than the request, so it does not count: \
+                 something in between replaces the request id, or is a cache that repeats old answers; whatever is \
+                 before {origin} must pass that header on unchanged, and cache nothing"
             );
             (ErrorKind::Unexpected, hint)
         };
@@ -121,11 +134,11 @@ impl Asked<'_> {
         let origin = self.address.origin;
         let hint = match no_answer.because {
             Because::NoSuchHost => format!("the name of {origin} cannot be resolved; check the account's name"),
-            _ => no_answer.hint(origin, self.limit),
+            _ => no_answer.hint(origin),
         };
         let kind = match no_answer.because {
             Because::NotHttp => ErrorKind::Unexpected,
-            Because::Tls => ErrorKind::Untrusted,
+            _ if no_answer.is_untrusted() => ErrorKind::Untrusted,
             _ => ErrorKind::Unavailable,
         };
         Error::no_answer(self.address.about.clone(), kind, doing(self.operation), hint, no_answer.source)
@@ -308,7 +321,10 @@ impl Asked<'_> {
             .split_once("<AuthenticationErrorDetail>")
             .and_then(|(_, rest)| rest.split_once("</AuthenticationErrorDetail>"));
         match detail {
-            Some((detail, _)) => format!("{hint}; it says: {}", self.tidy(detail)),
+            Some((detail, _)) => {
+                let lines: Vec<_> = detail.split('\n').map(without_values).collect();
+                format!("{hint}; it says: {}", self.tidy(&lines.join("\n")))
+            }
             None => hint.to_owned(),
         }
     }

@@ -22,7 +22,7 @@ pub(crate) mod request;
 pub(crate) use account::{AccountInfo, account_info};
 pub(crate) use answer::{Applied, Outcome};
 #[cfg(test)]
-pub(crate) use answer::{blob, outcome};
+pub(crate) use answer::{blob, is_trusted, outcome};
 pub(crate) use explain::{ROLE, SKEW_REFUSED, not_renewed};
 #[cfg(all(feature = "list", any(test, fuzzing)))]
 pub(crate) use listing::read as read_page;
@@ -45,11 +45,14 @@ pub(crate) struct Exchange<F = Error> {
     pub(crate) blob: Option<Blob>,
     /// All of the blob's metadata, if they are in the answer.
     pub(crate) metadata: Option<Arc<Metadata>>,
+    /// It ended because time was up, and had less of it than a request has otherwise: what came of it tells of some
+    /// deadline, and little of the service.
+    pub(crate) cut_off: bool,
 }
 
 impl<F> Exchange<F> {
     pub(crate) fn new(sent: Moment, outcome: Outcome, error: Option<F>) -> Exchange<F> {
-        Exchange { sent, outcome, error, blob: None, metadata: None }
+        Exchange { sent, outcome, error, blob: None, metadata: None, cut_off: false }
     }
 }
 
@@ -76,6 +79,7 @@ pub(crate) struct Heard {
     pub(crate) is_service: bool,
     /// It repeated the request's id, so nothing in between answered with what it kept.
     pub(crate) is_echoed: bool,
+    pub(crate) keeping: answer::Keeping,
 }
 
 /// Less than this is no time to be taken off a limit: a proof that was at hand.
@@ -139,23 +143,26 @@ fn exchange(
     read: impl FnOnce(&Asked<'_>, &Reply) -> (Outcome, Option<Error>),
 ) -> (Exchange, Contact) {
     let begun = clock::now();
+    let is_rest = limit < transport.limit;
     let date = clock::wall();
     let id = RequestId::random();
     let mut request = make(date, id.as_ref());
     let proof = match credential.authorize(&mut request, request::for_proof(limit)) {
         Ok(proof) => proof,
         Err(no_proof) => {
+            let cut_off = is_rest && no_proof.is_late;
             let (outcome, error) = unsent(operation, address, no_proof);
-            return (Exchange::new(clock::now(), outcome, Some(error)), Contact::Unsent);
+            let exchange = Exchange { cut_off, ..Exchange::new(clock::now(), outcome, Some(error)) };
+            return (exchange, Contact::Unsent);
         }
     };
     let sent = clock::now();
     let waited = sent.since(begun);
     let limit = if waited < AT_HAND { limit } else { limit.saturating_sub(waited) };
-    let asked = Asked { operation, address, credential, proof, date, id, limit };
+    let asked = Asked { operation, address, credential, proof, date, id };
     let reply = transport.send(&request, limit);
     if let Ok(reply) = &reply
-        && !answer::is_service(reply)
+        && !answer::is_trusted(asked.id.as_ref(), reply)
     {
         reply.distrust();
     }
@@ -166,6 +173,7 @@ fn exchange(
             theirs: answer::date_of(reply),
             is_service: answer::is_service(reply),
             is_echoed: answer::echoes(asked.id.as_ref(), reply),
+            keeping: answer::keeping(reply),
         }),
         Err(no_answer) if matches!(no_answer.because, Because::Proxy(_)) => Contact::Blocked,
         Err(_) => Contact::Unanswered,
@@ -174,11 +182,12 @@ fn exchange(
         Ok(reply) => {
             let (outcome, error) = read(&asked, &reply);
             let (blob, metadata) = answer::blob(operation, asked.id.as_ref(), outcome, &reply);
-            Exchange { sent, outcome, error, blob, metadata: metadata.map(Arc::new) }
+            Exchange { blob, metadata: metadata.map(Arc::new), ..Exchange::new(sent, outcome, error) }
         }
         Err(no_answer) => {
+            let cut_off = is_rest && no_answer.is_late();
             let (outcome, error) = missing(&asked, no_answer);
-            Exchange::new(sent, outcome, error)
+            Exchange { cut_off, ..Exchange::new(sent, outcome, error) }
         }
     };
     (exchange, contact)
@@ -194,10 +203,6 @@ fn unsent(operation: Operation, address: &Address<'_>, no_proof: NoProof) -> (Ou
 }
 
 pub(crate) fn read(asked: &Asked<'_>, reply: &Reply) -> (Outcome, Option<Error>) {
-    if !answer::belongs(asked.id.as_ref(), reply) {
-        // It would stay one answer behind.
-        reply.distrust();
-    }
     let outcome = match answer::outcome(asked.operation, asked.id.as_ref(), reply, asked.date) {
         // Not the last word, if the next attempt has another proof.
         Outcome::Denied if answer::is_unauthenticated(reply) && asked.credential.rejected(&asked.proof) => {

@@ -229,10 +229,60 @@ pub(super) fn for_proof(limit: Duration) -> Duration {
     limit - limit / 4
 }
 
-#[cfg(all(test, feature = "list"))]
+#[cfg(test)]
 mod tests {
     use super::*;
 
+    fn id() -> LeaseId {
+        LeaseId::parse("01234567-89ab-4def-8123-456789abcdef").unwrap()
+    }
+
+    fn address() -> Address<'static> {
+        Address {
+            origin: "http://127.0.0.1:1",
+            container: "locks",
+            container_path: "/me/locks",
+            blob_path: "/me/locks/job",
+            about: About::Lock("job".into()),
+            version: OLDEST_VERSION,
+        }
+    }
+
+    #[test]
+    fn what_is_conditional_says_on_what() {
+        let only = ETag::parse("\"1\"").unwrap();
+        let write = Write { lease: id(), only, id: WriteId([0; 16]), token: None, card: None, mark: true };
+        for (operation, is_conditional) in [
+            (Operation::Write(write), true),
+            (Operation::Break { period: Some(0), only: Some(only) }, true),
+            (Operation::Break { period: Some(0), only: None }, false),
+            (Operation::Renew { id: id() }, false),
+        ] {
+            let request = of(operation, &address(), SystemTime::UNIX_EPOCH, None);
+            let condition = request.headers.iter().find(|(name, _)| *name == "if-match").map(|(_, value)| &**value);
+            assert_eq!(condition, is_conditional.then_some("\"1\""), "{operation:?}");
+        }
+    }
+
+    #[test]
+    fn every_request_is_in_the_version_that_is_set() {
+        let (id, address) = (id(), address());
+        let of = |operation| super::of(operation, &address, SystemTime::UNIX_EPOCH, None);
+        for request in [
+            of(Operation::Acquire { id, term: Term::DEFAULT }),
+            of(Operation::Renew { id }),
+            of(Operation::Release { id }),
+            of(Operation::Break { period: None, only: None }),
+            of(Operation::Look),
+            of(Operation::CreateBlob),
+            of(Operation::CreateContainer),
+            of_account(&address, SystemTime::UNIX_EPOCH),
+        ] {
+            assert!(request.headers.contains(&("x-ms-version", OLDEST_VERSION.to_owned())));
+        }
+    }
+
+    #[cfg(feature = "list")]
     #[test]
     fn what_is_asked_for_is_encoded() {
         let query = |prefix, marker| {

@@ -130,7 +130,10 @@ pub(crate) enum Trouble {
     Refused,
     Connection,
     TimedOut,
+    /// Its certificate or its TLS is not acceptable.
     Tls,
+    /// What answers speaks no TLS.
+    NoTls,
     NotAProxy,
     Answered(u16),
 }

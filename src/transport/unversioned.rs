@@ -20,7 +20,7 @@ use ureq::{Agent, Error, Timeout};
 
 use super::dial::dial;
 use super::proxy::{self, Proxy, Trouble};
-use super::resolver::{CachingResolver, NoAddress, OLDEST};
+use super::resolver::{CachingResolver, NoAddress};
 use crate::clock::{self, Moment};
 
 /// As many as ureq takes.
@@ -40,7 +40,7 @@ pub(super) fn agent(config: Config, proxy: Option<Arc<Proxy>>) -> Agent {
     agent_that_knows(CachingResolver::default(), config, proxy)
 }
 
-fn agent_that_knows(names: CachingResolver, config: Config, proxy: Option<Arc<Proxy>>) -> Agent {
+pub(super) fn agent_that_knows(names: CachingResolver, config: Config, proxy: Option<Arc<Proxy>>) -> Agent {
     let way = Way { names, proxy, tls: Tls::default() };
     Agent::with_parts(config, way.clone(), way)
 }
@@ -175,7 +175,8 @@ pub(super) struct NoTunnel {
 }
 
 impl NoTunnel {
-    fn of_tls(error: Error) -> NoTunnel {
+    /// Of the handshake.
+    pub(super) fn of_tls(error: Error) -> NoTunnel {
         match NoTunnel::from(error) {
             NoTunnel { trouble: Trouble::TimedOut, cause } => NoTunnel { trouble: Trouble::TimedOut, cause },
             NoTunnel { cause, .. } => NoTunnel { trouble: Trouble::Tls, cause },
@@ -293,8 +294,8 @@ impl Transport for Connection {
 
     /// Whether it may be used for another request.
     fn is_open(&mut self) -> bool {
-        let is_young = clock::now().since(self.since) < OLDEST;
-        is_young && self.names.is_of(&self.name, self.peer) && self.is_quiet()
+        let is_quiet = self.is_quiet();
+        self.names.serves(&self.name, self.peer, self.since, is_quiet)
     }
 }
 
@@ -378,7 +379,8 @@ mod tests {
 
     use super::*;
     use crate::testing::settable::SettableClock;
-    use crate::transport::{Method, Reply, Request, Transport as Client, config};
+    use crate::transport::name::OLDEST;
+    use crate::transport::{Method, Reply, Request, Transport as Client};
 
     const NAME: &str = "storage.test:80";
     const LIMIT: Duration = Duration::from_secs(10);
@@ -423,12 +425,6 @@ mod tests {
         }
     }
 
-    /// To whatever the name stands for.
-    fn transport(names: &CachingResolver, limit: Duration) -> Client {
-        let agent = agent_that_knows(names.clone(), config(limit), None);
-        Client { agent, limit, proxy: None }
-    }
-
     fn ask(transport: &Client) -> Reply {
         let request = Request::new(Method::Put, "http://storage.test", "/locks/job", "", Vec::new());
         transport.send(&request, transport.limit).unwrap()
@@ -442,7 +438,7 @@ mod tests {
         let connections = || (old.connections(), new.connections());
         let names = CachingResolver::default();
         names.set(NAME, &[old.address], clock::now());
-        let transport = transport(&names, LIMIT);
+        let transport = Client::that_knows(&names, LIMIT);
         ask(&transport);
         ask(&transport);
         assert_eq!(connections(), (1, 0));
@@ -467,7 +463,7 @@ mod tests {
         let server = Server::saying(WELL);
         let names = CachingResolver::default();
         names.set(NAME, &[server.address], clock::now());
-        let transport = transport(&names, LIMIT);
+        let transport = Client::that_knows(&names, LIMIT);
         ask(&transport);
         clock.suspend(OLDEST - SECOND);
         ask(&transport);
@@ -483,7 +479,7 @@ mod tests {
         let server = Server::saying(WELL);
         let names = CachingResolver::default();
         names.set(NAME, &[server.address], clock::now());
-        let transport = transport(&names, LIMIT);
+        let transport = Client::that_knows(&names, LIMIT);
         let first = ask(&transport);
         ask(&transport);
         assert_eq!(server.connections(), 1);
@@ -502,7 +498,7 @@ mod tests {
         let server = Server::saying(COPIED);
         let names = CachingResolver::default();
         names.set(NAME, &[server.address], clock::now());
-        let transport = transport(&names, LIMIT);
+        let transport = Client::that_knows(&names, LIMIT);
         for requests in 1..4 {
             ask(&transport);
             assert_eq!(server.connections(), requests);
@@ -553,7 +549,7 @@ mod tests {
         let names = CachingResolver::default();
         names.set(NAME, &[dead, live.address], clock::now());
         let limit = 4 * SECOND;
-        let first = transport(&names, limit);
+        let first = Client::that_knows(&names, limit);
         let start = clock::now();
         ask(&first);
         let took = clock::now().since(start);
@@ -561,7 +557,7 @@ mod tests {
         // Of other connections, it is not the first any more.
         names.set(NAME, &[dead, live.address], clock::now());
         let start = clock::now();
-        ask(&transport(&names, limit));
+        ask(&Client::that_knows(&names, limit));
         let took = clock::now().since(start);
         assert!(took < SECOND, "{took:?}");
         assert_eq!(live.connections(), 2);

@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -22,6 +22,7 @@ const JOURNAL: &str = "AZMUTEX_CHAOS_JOURNAL";
 const LOCK: &str = "AZMUTEX_CHAOS_LOCK";
 const NUMBER: &str = "AZMUTEX_CHAOS_NUMBER";
 const DICE: &str = "AZMUTEX_CHAOS_DICE";
+const PATIENT: &str = "AZMUTEX_CHAOS_PATIENT";
 
 /// The name of the number in the blob's metadata, and of its header.
 pub(crate) const NUMBER_NAME: &str = "number";
@@ -47,10 +48,12 @@ pub(crate) struct Orders {
     pub(crate) lock: String,
     pub(crate) resource: Resource,
     pub(crate) seed: u64,
+    /// It waits for the lock for as long as it takes.
+    pub(crate) patient: bool,
 }
 
 impl Orders {
-    pub(crate) fn environment(&self) -> [(&'static str, String); 4] {
+    pub(crate) fn environment(&self) -> [(&'static str, String); 5] {
         let resource = match &self.resource {
             Resource::File(path) => path.display().to_string(),
             Resource::Blob(port) => port.to_string(),
@@ -60,6 +63,7 @@ impl Orders {
             (LOCK, self.lock.clone()),
             (NUMBER, resource),
             (DICE, self.seed.to_string()),
+            (PATIENT, self.patient.to_string()),
         ]
     }
 
@@ -71,18 +75,19 @@ impl Orders {
             lock: given(LOCK),
             resource: number.parse().map_or_else(|_| Resource::File(number.into()), Resource::Blob),
             seed: given(DICE).parse().unwrap(),
+            patient: given(PATIENT).parse().unwrap(),
         }
     }
 }
 
-/// Until stdin is closed. A line there has the lock that is held just now held for a whole lease more, or until it is
+/// Until stdin is closed. A number there has the lock that is held just now held for so many leases more, or until it is
 /// lost.
 pub(crate) fn contend(container: &Container, container_name: &str, orders: &Orders) {
-    let (cancel, stay) = (Cancel::new(), Arc::new(AtomicBool::new(false)));
+    let (cancel, stay) = (Cancel::new(), Arc::new(AtomicU32::new(0)));
     let (stop, told) = (cancel.clone(), Arc::clone(&stay));
     thread::spawn(move || {
-        while io::stdin().read_line(&mut String::new()).is_ok_and(|read| read > 0) {
-            told.store(true, Ordering::SeqCst);
+        for line in io::stdin().lines().map_while(Result::ok) {
+            told.store(line.parse().unwrap(), Ordering::SeqCst);
         }
         stop.cancel();
     });
@@ -93,6 +98,7 @@ pub(crate) fn contend(container: &Container, container_name: &str, orders: &Orde
         journal: Journal::open(&orders.journal),
         cancel,
         stay,
+        patient: orders.patient,
         hold: 0,
     };
     while !contender.cancel.is_cancelled() {
@@ -108,14 +114,16 @@ struct Contender {
     dice: Dice,
     journal: Journal,
     cancel: Cancel,
-    stay: Arc<AtomicBool>,
+    /// For how many leases.
+    stay: Arc<AtomicU32>,
+    patient: bool,
     hold: u64,
 }
 
 impl Contender {
     fn turn(&mut self) {
         let lease = Duration::from_secs(self.dice.pick(&LEASES));
-        let held = if self.dice.one_in(4) { self.take_by_hand(lease) } else { self.take(lease) };
+        let held = if !self.patient && self.dice.one_in(4) { self.take_by_hand(lease) } else { self.take(lease) };
         let Some(mut held) = held else { return };
         self.note(Event::Granted { lease_id: held.lease_id(), lease });
         if self.work(&mut held, lease) {
@@ -132,7 +140,7 @@ impl Contender {
         let locker = Locker::builder(self.mutex.clone()).lease(lease).renew_every(renew_every).build().unwrap();
         while !self.cancel.is_cancelled() {
             self.note(Event::Asks { at: Time::now() });
-            let taken = if self.dice.one_in(4) {
+            let taken = if !self.patient && self.dice.one_in(4) {
                 locker.lock_timeout(self.dice.millis(300, 5_000))
             } else {
                 locker.lock_or_cancel(&self.cancel)
@@ -178,7 +186,7 @@ impl Contender {
             _ => self.dice.millis(50, 1_200),
         };
         let mut end = Instant::now() + time;
-        self.stay.store(false, Ordering::SeqCst);
+        self.stay.store(0, Ordering::SeqCst);
         loop {
             let before = Time::now();
             let yes = held.is_held();
@@ -192,8 +200,9 @@ impl Contender {
             if self.cancel.is_cancelled() || Instant::now() >= end {
                 return true;
             }
-            if self.stay.swap(false, Ordering::SeqCst) {
-                end = Instant::now() + lease;
+            match self.stay.swap(0, Ordering::SeqCst) {
+                0 => {}
+                leases => end = Instant::now() + lease * leases,
             }
             if self.dice.one_in(3) {
                 self.add(held);

@@ -70,6 +70,8 @@ fn found(tally: &Tally) -> Vec<(String, String)> {
         ("updates of a number in the locked blob's metadata", tally.written_to_blobs),
         ("writes of an earlier holder that the store refused", tally.refused_by_store),
         ("copies of answers that came where the next answer was due", tally.crossed),
+        ("answers to the request before, on connections that stay one behind", tally.behind),
+        ("locks of dead holders behind caches that go on calling them taken", tally.cached),
         ("holds", tally.holds),
         ("of those, after another process's", tally.hand_overs),
     ] {

@@ -85,6 +85,8 @@ pub(crate) struct Round<'a> {
     orphans: Orphans<'a>,
     /// From when on there is nothing to suffer from.
     calm: Option<Time>,
+    /// Since when there are no caches, either.
+    uncovered: Option<Time>,
     /// What was done when and to whom, for those who have to find out.
     diary: File,
     violations: Vec<String>,
@@ -112,6 +114,7 @@ impl<'a> Round<'a> {
             records: Vec::new(),
             orphans,
             calm: None,
+            uncovered: None,
             diary,
             violations: Vec::new(),
         }
@@ -171,7 +174,8 @@ impl<'a> Round<'a> {
         let record = self.records.len();
         let journal = self.files.join(format!("{record}.journal"));
         let seed = self.dice.next();
-        let orders = Orders { journal: journal.clone(), lock: name(lock), resource: self.resource(lock), seed };
+        let (resource, patient) = (self.resource(lock), is_cached(lock));
+        let orders = Orders { journal: journal.clone(), lock: name(lock), resource, seed, patient };
         let store = self.account.connection_string_via(port);
         let again = process::again(crate::child).container(&store, &self.container);
         let process = orders.environment().iter().fold(again, |again, (name, value)| again.env(name, value)).start();
@@ -216,21 +220,25 @@ impl<'a> Round<'a> {
             self.go_on(seat);
             self.reconnect(seat);
         }
+        self.leave_behind();
         let calm = Time::now().after(OVERHANG);
         self.calm = Some(calm);
-        let limit = OVERHANG + LATEST + LONGEST_LEASE + BEYOND_LEASE;
+        // Who waits behind a cache tries once a lease.
+        let limit = OVERHANG + LATEST + LONGEST_LEASE + BEYOND_LEASE + LONGEST_LEASE;
         let since = Instant::now();
         loop {
             self.tick();
             let waiting: Vec<usize> = (0..LOCKS).filter(|lock| !self.is_had_since(*lock, calm)).collect();
             if waiting.is_empty() {
-                return;
+                break;
             }
             if since.elapsed() > limit {
                 self.violation(format!("after {limit:?} without a fault nobody has got locks {waiting:?}"));
-                return;
+                break;
             }
         }
+        self.uncover();
+        self.uncovered = Some(Time::now());
     }
 
     fn is_had_since(&self, lock: usize, time: Time) -> bool {
@@ -382,10 +390,14 @@ impl<'a> Round<'a> {
                     found.push(format!("not obtained without a reason, lock {lock}: {why}"));
                 }
             }
+            // A hand-over behind a cache takes as long as a lease.
+            let calm = if is_cached(lock) { self.uncovered.unwrap_or(calm) } else { calm };
             self.tally().add(&records, calm);
         }
         let crossed: usize = self.seats.iter().map(|seat| seat.way.crossed()).sum();
         self.tally().crossed += crossed as u64;
+        let behind: usize = self.seats.iter().map(|seat| seat.way.answers_behind()).sum();
+        self.tally().behind += behind as u64;
         for words in found {
             self.violation(words);
         }
@@ -405,6 +417,11 @@ impl<'a> Round<'a> {
 fn memory() -> PathBuf {
     let memory = PathBuf::from("/dev/shm");
     if memory.is_dir() { memory } else { env::temp_dir() }
+}
+
+/// Whether the contenders of this lock wait for as long as it takes, and behind caches in the end.
+fn is_cached(lock: usize) -> bool {
+    lock % 4 == 3
 }
 
 pub(crate) fn name(lock: usize) -> String {

@@ -20,6 +20,7 @@ pub(crate) enum Deed {
     CutShort,
     CutLong,
     CutAfterAnswer,
+    ReplayLong,
     ErrorBurst,
     Portal,
     DelayRequest,
@@ -39,7 +40,7 @@ pub(crate) enum Deed {
 }
 
 /// In the order in which they are reported.
-pub(crate) const DEEDS: [(Deed, &str); 27] = [
+pub(crate) const DEEDS: [(Deed, &str); 28] = [
     (Deed::KillHolder, "a holder killed with `kill -9`"),
     (Deed::KillOther, "another process killed with `kill -9`"),
     (Deed::StopShort, "a holder stopped for less than half its lease"),
@@ -51,6 +52,7 @@ pub(crate) const DEEDS: [(Deed, &str); 27] = [
     (Deed::CutShort, "a process cut off from the store, for some seconds"),
     (Deed::CutLong, "a holder cut off from the store, for longer than its lease"),
     (Deed::CutAfterAnswer, "the same, after a last renewal whose answer took 3.6 s"),
+    (Deed::ReplayLong, "a holder's renewals answered with an old answer, for longer than its lease"),
     (Deed::ErrorBurst, "some seconds of 500 or 503 to all requests of a process"),
     (Deed::Portal, "some seconds of a bare 404 to all requests of a process"),
     (Deed::DelayRequest, "a request delayed by up to 4.5 s"),
@@ -88,6 +90,10 @@ pub(crate) struct Tally {
     pub(crate) refused_by_store: u64,
     /// Copies of answers that came where the answer to the next request was due.
     pub(crate) crossed: u64,
+    /// Answers to the request before, on connections on which something in between is one behind.
+    pub(crate) behind: u64,
+    /// Locks whose holders died behind caches that went on saying that they were taken.
+    pub(crate) cached: u64,
     /// From letting go to the next holder's first yes, with somebody waiting and no faults.
     pub(crate) longest_hand_over: Duration,
     /// From the death of the holder, with the faults that there are.
@@ -162,6 +168,8 @@ impl Tally {
             ("an update of a file", self.written_to_files > 0),
             ("an update of a blob", self.written_to_blobs > 0),
             ("a copy of an answer where the next was due", self.crossed > 0),
+            ("an answer to the request before, on a connection that stays behind", self.behind > 0),
+            ("a dead holder's lock behind caches", self.cached > 0),
             // No lease is renewed later than with two thirds of its time left.
             ("the lease of a dead holder, in force", self.longest_orphan > Duration::from_secs(5)),
         ];

@@ -78,6 +78,24 @@ fn what_stands_in_the_way_is_the_exit_code() {
 }
 
 #[test]
+fn an_older_service_is_asked_in_its_own_version() {
+    let emulator = Emulator::start().unwrap();
+    let doctor = |version| {
+        let mut command = azmutex();
+        command.env("AZURE_STORAGE_CONNECTION_STRING", emulator.connection_string());
+        command.env("AZMUTEX_SERVICE_VERSION", version).arg("doctor").output().unwrap()
+    };
+    assert_eq!(code(&doctor("2017-11-09")), 0);
+    // There was none on that day, and the service says so.
+    let output = doctor("2017-11-10");
+    assert_eq!(code(&output), 5);
+    assert!(told(&output).contains("x-ms-version"), "{}", told(&output));
+    let output = doctor("2017");
+    assert_eq!(code(&output), 2);
+    assert!(stderr(&output).contains("AZMUTEX_SERVICE_VERSION in the environment"), "{}", stderr(&output));
+}
+
+#[test]
 fn what_cannot_be_asked_with_is_told_as_of_a_run() {
     let emulator = Emulator::start().unwrap();
     for arguments in [&["a//b"][..], &["--lease", "5"], &["--container", "Not A Container"]] {

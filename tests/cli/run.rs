@@ -133,7 +133,9 @@ fn no_word_of_an_api_is_told() {
     let sas = ("AZURE_STORAGE_SAS_TOKEN", "sv=1&sig=x");
     let account = ("AZURE_STORAGE_ACCOUNT", "acct");
     let endpoint = |url| ("AZURE_STORAGE_SERVICE_ENDPOINT", url);
-    let environments: [&[(&str, &str)]; 8] = [
+    let identity =
+        [("AZURE_TOKEN_CREDENTIALS", "ManagedIdentityCredential"), ("IDENTITY_ENDPOINT", "http://localhost")];
+    let environments: [&[(&str, &str)]; 9] = [
         &[],
         &[endpoint("http://storage.invalid"), account, key],
         &[endpoint("http://storage.invalid"), sas],
@@ -142,6 +144,7 @@ fn no_word_of_an_api_is_told() {
         &[endpoint("https://acct.dfs.core.windows.net"), sas],
         &[endpoint("acct"), sas],
         &[account, ("AZURE_STORAGE_SAS_TOKEN", "https://acct.blob.core.windows.net/?sv=1&sig=x")],
+        &[account, identity[0], identity[1]],
     ];
     for environment in environments {
         let mut command = azmutex();
@@ -151,7 +154,7 @@ fn no_word_of_an_api_is_told() {
     let mut wrong = Vec::new();
     for output in outputs {
         let told = stderr(&output);
-        let words = ["::", "`lock`", "allow_http", "acquire_infinite", "builder", "Builder"];
+        let words = ["::", "`lock`", "allow_http", "acquire_infinite", "builder", "Builder", "crate"];
         if told.is_empty() || words.iter().any(|word| told.contains(word)) {
             wrong.push(format!("{:?} {told}", output.status));
         }

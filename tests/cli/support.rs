@@ -18,9 +18,10 @@ pub(crate) const SOON: Duration = Duration::from_secs(20);
 /// `azmutex`, in an environment without credentials.
 pub(crate) fn azmutex() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_azmutex"));
-    for name in ["CONNECTION_STRING", "ACCOUNT", "KEY", "SAS_TOKEN"] {
+    for name in ["CONNECTION_STRING", "ACCOUNT", "KEY", "SAS_TOKEN", "SERVICE_ENDPOINT"] {
         command.env_remove(format!("AZURE_STORAGE_{name}"));
     }
+    command.env_remove("AZMUTEX_SERVICE_VERSION");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }

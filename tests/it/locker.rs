@@ -1,11 +1,13 @@
 //! `Locker`, `LockGuard` and `Cancel`.
 
 use std::error::Error as _;
+use std::panic;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use azmutex::event::Event;
 use azmutex::lease::Break;
+use azmutex::locker::WithError;
 use azmutex::retry::Policy;
 use azmutex::{Cancel, Container, Error, ErrorKind, LockGuard, Locker, container, crossbeam_channel as channel};
 
@@ -26,6 +28,8 @@ on_both_servers!(
     a_wait_that_ends_without_the_lock_tells_the_last_failure,
     a_cancel_is_one_of_several_things_that_are_waited_for,
     a_dropped_guard_lets_go,
+    work_under_a_lock_hides_no_error,
+    work_that_panics_lets_go,
     what_happens_is_told_in_order,
     a_container_that_is_not_to_be_made_is_not_found,
 );
@@ -42,6 +46,52 @@ fn the_types_can_go_where_they_are_needed() {
     clones::<Container>();
     clones::<Locker>();
     clones::<Cancel>();
+}
+
+fn work_under_a_lock_hides_no_error(server: &Server) {
+    let name = unique("with");
+    let container = server.container(&name);
+    let locker = container.locker("job").unwrap();
+    let length = locker.with(|guard| guard.lock_name().len()).unwrap();
+    assert_eq!(length, 3);
+    // The work's own error comes as it is, and the lock is free.
+    let failed = locker.with(|_| "x".parse::<u8>()).unwrap();
+    assert_eq!(failed, "x".parse());
+    locker.try_lock().unwrap().unlock().unwrap();
+
+    // Both: in `main`, too.
+    let lost_and_failed = || {
+        locker.with(|guard| {
+            server.break_lease(&name, "job", Some(0));
+            // Of another, for a moment.
+            locker.try_lock().unwrap().unlock().unwrap();
+            assert!(guard.is_held(), "nobody has told it");
+            "y".parse::<u8>()
+        })
+    };
+    let error = lost_and_failed().unwrap_err();
+    assert_eq!(error.error().kind(), ErrorKind::LeaseLost, "{error}");
+    assert!(error.to_string().contains("lock \"job\": lost"), "{error}");
+    let printed = format!("{error:?}");
+    assert!(printed.contains("lock \"job\": lost") && printed.contains("InvalidDigit"), "{printed}");
+    let boxed = || -> Result<u8, Box<dyn std::error::Error>> { Ok(lost_and_failed()??) };
+    let printed = format!("{:?}", boxed().unwrap_err());
+    assert!(printed.contains("lost") && printed.contains("InvalidDigit"), "{printed}");
+    assert!(matches!(error, WithError::NotReleased { result: Err(_), .. }), "{error:?}");
+
+    let builder = container::Builder::from_connection_string(&server.connection_string(), &unique("with")).unwrap();
+    let refused = builder.never_create_container().build().unwrap().locker("job").unwrap();
+    let error = refused.with(|_| panic!("there is no lock")).map(|()| {}).unwrap_err();
+    assert!(matches!(&error, WithError::NotObtained(_)), "{error:?}");
+    assert_eq!(error.into_error().kind(), ErrorKind::NotFound);
+}
+
+fn work_that_panics_lets_go(server: &Server) {
+    let locker = server.container(&unique("with")).locker("job").unwrap();
+    let panicking = || locker.with(|_| panic::resume_unwind(Box::new("of the work")));
+    let panicked = panic::catch_unwind(panicking).map(|_: Result<(), _>| ()).unwrap_err();
+    assert_eq!(panicked.downcast_ref(), Some(&"of the work"));
+    locker.try_lock().unwrap().unlock().unwrap();
 }
 
 fn a_lock_is_one_holders_until_it_is_unlocked(server: &Server) {

@@ -27,17 +27,17 @@
 //! | 21 | of a process's threads one at a time asks the service | not yet: each asks for itself |
 //! | 22 | two hundred wait | tests/scale |
 //! | 23 | a thousand locks are held | tests/scale |
-//! | 24 | the lock's blob is somebody's data | tests/it/names.rs |
+//! | 24 | the lock's blob is somebody's data | tests/it/names.rs, tests/it/fencing.rs |
 //! | 25 | a credential that may do little | tests/it/names.rs, tests/it/sas.rs |
 //! | 26 | names of every kind | tests/it/names.rs, src/names.rs |
 //! | 27 | a token expires while the lock is held | tests/it/entra |
-//! | 28 | fencing tokens grow, whatever happens | tests/it/fencing.rs, src/testing/sim |
+//! | 28 | fencing tokens grow, whatever happens | tests/it/fencing.rs, tests/crowd, src/testing/sim |
 //! | 29 | the command line | tests/cli |
 //! | 30 | random faults on Azurite, for as long as is wished | tests/chaos |
 //! | 31 | one script for all servers | tests/it/conformance.rs |
-//! | 32 | an old answer comes again, or a copy of one comes late | tests/it/service/belonging.rs, tests/it/faults, src/testing/sim |
-//! | 33 | a cache goes on answering an old look | tests/it/service/belonging.rs, tests/it/faults, src/hold/tests, src/testing/sim |
-//! | 34 | the account's name moves, and the old address still answers | src/transport |
+//! | 32 | an old answer comes again, or a copy of one comes late | tests/it/service/belonging.rs, tests/it/faults, src/testing/sim, tests/chaos |
+//! | 33 | a cache goes on answering an old look | tests/it/service/belonging.rs, tests/it/faults, src/hold/tests, src/testing/sim, tests/chaos |
+//! | 34 | the account's name moves, and the old address still answers | src/transport, src/testing |
 //! | 35 | a proxy drips, hangs, refuses, or asks for a password | tests/it/proxies.rs |
 //! | 36 | an endpoint that is written differently | tests/it/names.rs, src/container/builder.rs |
 //! | 37 | a running machine is copied (what one held, each goes on holding: no lease can help that) | src/random.rs |
@@ -58,6 +58,7 @@ mod endurance;
 mod entra;
 mod faults;
 mod fencing;
+mod guide;
 mod hostile;
 mod listing;
 mod locker;

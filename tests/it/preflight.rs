@@ -1,14 +1,16 @@
 //! What a preflight finds, and what it leaves behind.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use azmutex::credential::Credential;
+use azmutex::lease::Card;
 use azmutex::preflight::{Preflight, Status, Subject};
-use azmutex::{AzureMutex, Container, ErrorKind, Locker};
+use azmutex::{AzureMutex, Container, ErrorKind, Locker, container, locker};
 
 use crate::on_both_servers;
 use crate::service::{always, key, mutex_with, policy, well, within};
-use crate::support::http::{Operation, http_date};
+use crate::support::http::{Operation, Response, http_date};
 use crate::support::peer::{Peer, Reply, answer, leased, response, service_error};
 use crate::support::sas::{self, ACCOUNT, FAR};
 use crate::support::server::Server;
@@ -20,6 +22,7 @@ on_both_servers!(
     on_a_fresh_account_all_is_well_and_the_lock_is_free_again,
     somebody_s_lock_stays_theirs,
     somebody_s_blob_stays_as_it_is,
+    what_a_token_or_a_card_needs_is_found_out,
     the_least_rights_are_enough,
     a_missing_right_stands_in_the_way,
     a_missing_container_stands_in_the_way,
@@ -49,6 +52,7 @@ fn on_a_fresh_account_all_is_well_and_the_lock_is_free_again(server: &Server) {
                 // The emulator does not say.
                 Subject::Account => server.as_emulator().is_some(),
                 Subject::Create => !is_fresh,
+                Subject::Metadata => true,
                 _ => false,
             };
             assert!(check.is_ok() || may_be_left_out && check.status() == Status::NotTried, "{report}");
@@ -81,6 +85,40 @@ fn somebody_s_blob_stays_as_it_is(server: &Server) {
     assert!(report.can_lock(), "{report}");
     assert_eq!(server.blob_body(&name, "data.csv"), b"1,2,3");
     assert_eq!(server.blob_headers(&name, "data.csv").header("etag"), before.header("etag"));
+}
+
+fn what_a_token_or_a_card_needs_is_found_out(server: &Server) {
+    let name = unique("preflight");
+    let mutex = || server.container(&name).mutex("job").unwrap();
+    let fenced = || Locker::builder(mutex()).fencing(true).build().unwrap();
+    let carded = || Locker::builder(mutex()).card(Card::new("me")).build().unwrap();
+    // On a fresh account, and on a blob that has a token.
+    for _ in 0..2 {
+        let report = fenced().preflight();
+        assert_eq!(status(&report, Subject::Metadata), Status::Ok, "{report}");
+        assert!(report.can_lock() && report.warnings().count() == 0, "{report}");
+        fenced().lock().unwrap().unlock().unwrap();
+    }
+    for (wrong, kind, text) in [
+        (("owner", "somebody"), ErrorKind::InvalidInput, "metadata of others"),
+        (("azmutextoken", "none"), ErrorKind::Unexpected, "azmutextoken"),
+    ] {
+        server.set_metadata(&name, "job", None, &[wrong]);
+        let before = server.blob_headers(&name, "job");
+        stands_in_the_way(&fenced().preflight(), Subject::Metadata, kind, text);
+        assert_eq!(fenced().lock().unwrap_err().kind(), kind, "as a lock says");
+        assert_eq!(server.blob_headers(&name, "job").header("etag"), before.header("etag"));
+    }
+    // A card minds no token; and without it the lock is held.
+    assert_eq!(status(&carded().preflight(), Subject::Metadata), Status::Ok);
+    server.set_metadata(&name, "job", None, &[("owner", "somebody")]);
+    let report = carded().preflight();
+    assert_eq!(status(&report, Subject::Metadata), Status::Warning, "{report}");
+    assert!(report.can_lock(), "{report}");
+    let text = server.connection_string();
+    let builder = container::Builder::from_connection_string(&text, &name).unwrap().lower_case_metadata();
+    let accepting = Locker::builder(builder.build().unwrap().mutex("job").unwrap()).fencing(true).build().unwrap();
+    assert_eq!(status(&accepting.preflight(), Subject::Metadata), Status::Ok);
 }
 
 /// The report of one who has these permissions for one blob.
@@ -148,6 +186,61 @@ fn a_missing_container_stands_in_the_way(server: &Server) {
     stands_in_the_way(&report, Subject::Container, ErrorKind::NotFound, "there is no container");
 }
 
+// Scenario 25.
+#[test]
+fn who_may_not_read_can_leave_no_token() {
+    let denied = || always(Operation::Look, service_error(403, "AuthorizationPermissionMismatch"));
+    let told = leaving(&denied(), |builder| builder.fencing(true));
+    stands_in_the_way(&told, Subject::Metadata, ErrorKind::PermissionDenied, "cannot read");
+    let told = leaving(&denied(), |builder| builder.card(Card::new("me")));
+    assert_eq!(status(&told, Subject::Metadata), Status::Warning, "{told}");
+    assert!(told.can_lock(), "{told}");
+}
+
+#[test]
+fn what_the_account_keeps_is_told_before_it_costs() {
+    const ALONE: (&str, &str) = ("x-ms-legal-hold", "false");
+    const VERSIONS: &str = "the account keeps versions";
+    for (header, fenced, carded, text) in [
+        (ALONE, Status::Ok, Status::Ok, ""),
+        (("x-ms-version-id", "2026-11-26T10:00:00.0000000Z"), Status::Warning, Status::Warning, VERSIONS),
+        (("x-ms-immutability-policy-until-date", "Thu, 26 Nov 2099 10:00:00 GMT"), Status::Failed, Status::Warning, ""),
+        (("x-ms-immutability-policy-mode", "unlocked"), Status::Failed, Status::Warning, "immutability policy"),
+        (("x-ms-legal-hold", "true"), Status::Failed, Status::Warning, "legal hold"),
+    ] {
+        let version = [("etag", "\"1\""), ("last-modified", "Thu, 26 Nov 2026 10:00:00 GMT")];
+        let look = answer(200, &[("x-ms-lease-state", "available"), version[0], version[1], header]);
+        let peer = || always(Operation::Look, look.clone());
+        let expect = |told: &Preflight, expected| {
+            let check = told.check(Subject::Metadata).unwrap();
+            assert_eq!(check.status(), expected, "{header:?}: {told}");
+            assert!(check.sentence().contains(text), "{header:?}: {told}");
+            assert_eq!(told.can_lock(), expected != Status::Failed, "{told}");
+        };
+        expect(&leaving(&peer(), |builder| builder.fencing(true)), fenced);
+        expect(&leaving(&peer(), |builder| builder.card(Card::new("me"))), carded);
+        expect(&leaving(&peer(), |builder| builder), Status::NotTried);
+    }
+    // Where there was no blob yet, the one that was made tells.
+    let made = AtomicBool::new(false);
+    let peer = Peer::start(move |received| match received.request.operation() {
+        Operation::CreateBlob => {
+            made.store(true, Ordering::SeqCst);
+            answer(201, &[("x-ms-version-id", "2026-11-26T10:00:00.0000000Z")])
+        }
+        _ if made.load(Ordering::SeqCst) => well(received),
+        _ => service_error(404, "BlobNotFound"),
+    });
+    let told = leaving(&peer, |builder| builder.fencing(true));
+    assert_eq!(status(&told, Subject::Metadata), Status::Warning, "{told}");
+}
+
+/// The report for a locker with these settings.
+fn leaving(peer: &Peer, settings: impl FnOnce(locker::Builder) -> locker::Builder) -> Preflight {
+    let locker = settings(Locker::builder(mutex_with(peer, key(), policy()))).build().unwrap();
+    within(SOON, "a preflight", move || locker.preflight())
+}
+
 /// What a service that answers so comes to, within bounds.
 fn report(peer: &Peer, credential: Credential) -> Preflight {
     let mutex = mutex_with(peer, credential, policy());
@@ -163,6 +256,48 @@ fn dated(reply: Reply, date: SystemTime) -> Reply {
         }
         other => other,
     }
+}
+
+/// Of a gateway that lets no HEAD through, and of one that answers it with what belongs to another request.
+#[test]
+fn a_look_that_is_filtered_is_a_warning_when_the_lock_can_be_taken() {
+    let filtered = |status| Reply::Answer(Response { status, headers: Vec::new(), body: Vec::new() });
+    let replaced = answer(200, &[("x-ms-lease-state", "available"), ("x-ms-client-request-id", "another")]);
+    let refused = answer(405, &[]);
+    let unreadable = Reply::Raw(b"SSH-2.0-OpenSSH_9.6\r\n".to_vec());
+    for look in [filtered(403), filtered(405), filtered(200), replaced, refused, unreadable] {
+        let told = report(&always(Operation::Look, look.clone()), key());
+        assert!(told.can_lock(), "{look:?}: {told}");
+        for subject in [Subject::Endpoint, Subject::Credential, Subject::Acquire, Subject::Renew, Subject::Release] {
+            assert_eq!(status(&told, subject), Status::Ok, "{look:?}: {told}");
+        }
+        let read = told.check(Subject::Read).unwrap();
+        assert_eq!(read.status(), Status::Warning, "{look:?}: {told}");
+        assert!(read.sentence().contains("a wait tries to take the lock instead"), "{told}");
+        assert_eq!(read.error().map(azmutex::Error::kind), Some(ErrorKind::Unexpected), "{told}");
+    }
+    // Nothing comes through.
+    let peer = Peer::start(move |_| filtered(403));
+    let told = report(&peer, key());
+    stands_in_the_way(&told, Subject::Endpoint, ErrorKind::Unexpected, "does not answer as the Blob service does");
+    for subject in [Subject::Acquire, Subject::Read] {
+        assert_eq!(status(&told, subject), Status::NotTried, "{told}");
+    }
+}
+
+#[test]
+fn a_gateway_that_replaces_the_request_id_is_told() {
+    let peer = Peer::start(|received| match well(received) {
+        Reply::Answer(mut response) => {
+            response.headers.push(("x-ms-client-request-id".to_owned(), "another".to_owned()));
+            Reply::Answer(response)
+        }
+        other => other,
+    });
+    let told = report(&peer, key());
+    let text = "something in between replaces the request id";
+    stands_in_the_way(&told, Subject::Acquire, ErrorKind::Unexpected, text);
+    assert_eq!(status(&told, Subject::Read), Status::NotTried, "{told}");
 }
 
 #[test]

@@ -301,8 +301,13 @@ fn a_preflight_says_which_proxy_is_used() {
 fn a_proxy_that_is_spoken_to_with_tls_has_to_be_trusted() {
     if let Some(url) = process::variable(PART) {
         let patient = container(policy().attempt_limit(Duration::from_secs(10))).unwrap().mutex("job").unwrap();
-        let error = within(Duration::from_secs(30), "a proxy with TLS", move || patient.inspect()).unwrap_err();
+        let (tell, told) = azmutex::crossbeam_channel::unbounded();
+        let locker = Locker::builder(patient).on_event(move |event| drop(tell.send(event.to_string())));
+        let locker = locker.build().unwrap();
+        let error = within(Duration::from_secs(30), "a proxy with TLS", move || locker.try_lock()).unwrap_err();
+        assert_eq!(told.iter().collect::<Vec<_>>(), [""; 0], "nothing is tried again");
         let text = prints(&error);
+        assert_eq!(error.kind(), ErrorKind::Untrusted, "{text}");
         assert!(text.contains(&format!("no trusted TLS connection to the proxy {url}")), "{text}");
         assert!(text.contains("certificate") && !text.contains(PASSWORD), "{text}");
         return;

@@ -1,9 +1,13 @@
-//! The vendor's Python client against the emulator in the box.
+//! The vendor's Python client against the emulator in the box, and the guide's SQL.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::disallowed_methods)]
 
 use std::env;
 use std::process::Command;
+use std::time::Duration;
+
+use azmutex::emulator::Emulator;
+use azmutex::{Container, Locker};
 
 #[path = "../it/support/mod.rs"]
 mod support;
@@ -15,12 +19,34 @@ use support::{in_ci, script};
 const PYTHON: &str = "AZMUTEX_TEST_PYTHON";
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python/lease_life_cycle.py");
 
-#[test]
-fn the_vendors_client_finds_the_service_it_knows() {
-    let Some(python) = env::var_os(PYTHON) else {
+const TABLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python/fenced_table.py");
+const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/fencing.md");
+
+fn python() -> Option<Command> {
+    let python = env::var_os(PYTHON);
+    if python.is_none() {
         assert!(!in_ci(), "{PYTHON} names no interpreter");
         skip(&format!("{PYTHON} names no interpreter"));
-        return;
-    };
-    script::passes(Command::new(python).arg(SCRIPT));
+    }
+    python.map(Command::new)
+}
+
+#[test]
+fn the_vendors_client_finds_the_service_it_knows() {
+    let Some(mut python) = python() else { return };
+    script::passes(python.arg(SCRIPT));
+}
+
+#[test]
+fn the_guides_statement_refuses_who_comes_too_late() {
+    let Some(mut python) = python() else { return };
+    let emulator = Emulator::start().unwrap();
+    let container = Container::from_connection_string(&emulator.connection_string(), "locks").unwrap();
+    let locker = Locker::builder(container.mutex("report").unwrap()).fencing(true).build().unwrap();
+    let first = locker.lock().unwrap();
+    // As if it were stopped for so long.
+    emulator.advance(Duration::from_secs(60));
+    let second = locker.lock().unwrap();
+    let tokens = [&first, &second].map(|guard| guard.fencing_token().unwrap().to_string());
+    assert!(python.args([TABLE, PAGE]).args(&tokens).status().unwrap().success());
 }

@@ -53,6 +53,8 @@ macro_rules! flaws {
     (@finder $test:literal) => { super::Finder::Test($test) };
 }
 
+mod answer;
+mod between;
 mod call;
 mod caller;
 mod carry;
@@ -62,6 +64,16 @@ mod threads;
 mod write;
 
 pub(crate) fn all() -> impl Iterator<Item = Flaw> {
-    let areas = [hold::FLAWS, carry::FLAWS, call::FLAWS, caller::FLAWS, standing::FLAWS, threads::FLAWS, write::FLAWS];
+    let areas = [
+        hold::FLAWS,
+        carry::FLAWS,
+        call::FLAWS,
+        caller::FLAWS,
+        standing::FLAWS,
+        threads::FLAWS,
+        write::FLAWS,
+        answer::FLAWS,
+        between::FLAWS,
+    ];
     areas.into_iter().flatten().copied()
 }

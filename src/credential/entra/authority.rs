@@ -3,10 +3,10 @@
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::endpoint::Endpoint;
+use super::endpoint::{self, Endpoint};
 use super::scope::{SCOPE, check_scope};
 use super::source::{AccessToken, TokenError};
-use crate::environment::Application;
+use crate::environment::{AUTHORITY, Application, CLIENT, TENANT};
 use crate::error::{Error, Result};
 use crate::transport::url::Url;
 
@@ -21,39 +21,59 @@ const LONGEST_ID: usize = 1024;
 /// Who logs in, where, for what.
 #[derive(Clone)]
 pub(super) struct Login {
-    pub(super) tenant: String,
-    pub(super) client_id: String,
-    pub(super) authority: String,
+    pub(super) tenant: Given,
+    pub(super) client_id: Given,
+    pub(super) authority: Given,
     pub(super) scope: String,
+}
+
+/// A setting, and the environment variable that it comes from, if it does.
+#[derive(Clone)]
+pub(super) struct Given {
+    pub(super) text: String,
+    variable: Option<&'static str>,
+}
+
+impl Given {
+    pub(super) fn by(variable: &'static str, text: &str) -> Given {
+        Given { text: text.to_owned(), variable: Some(variable) }
+    }
+
+    /// What is wrong with it, with the variable's name.
+    pub(super) fn wrong(&self, error: Error) -> Error {
+        match self.variable {
+            Some(variable) => error.of_variable(variable),
+            None => error,
+        }
+    }
+}
+
+impl From<&str> for Given {
+    fn from(text: &str) -> Given {
+        Given { text: text.to_owned(), variable: None }
+    }
 }
 
 impl Login {
     pub(super) fn new(tenant: &str, client_id: &str) -> Login {
+        Login { tenant: tenant.into(), client_id: client_id.into(), authority: PUBLIC.into(), scope: SCOPE.to_owned() }
+    }
+
+    pub(super) fn of(application: &Application) -> Login {
+        let authority = application.authority.as_deref().map(|authority| Given::by(AUTHORITY, authority));
         Login {
-            tenant: tenant.to_owned(),
-            client_id: client_id.to_owned(),
-            authority: PUBLIC.to_owned(),
+            tenant: Given::by(TENANT, &application.tenant),
+            client_id: Given::by(CLIENT, &application.client_id),
+            authority: authority.unwrap_or_else(|| PUBLIC.into()),
             scope: SCOPE.to_owned(),
         }
     }
 
-    pub(super) fn of(application: &Application) -> Login {
-        let login = Login::new(&application.tenant, &application.client_id);
-        match &application.authority {
-            Some(authority) => Login { authority: authority.clone(), ..login },
-            None => login,
-        }
-    }
-
     pub(super) fn build(self) -> Result<Authority> {
-        check_tenant(&self.tenant)?;
-        check_id(&self.client_id)?;
+        check_tenant(&self.tenant.text).map_err(|error| self.tenant.wrong(error))?;
+        check_id(&self.client_id.text).map_err(|error| self.client_id.wrong(error))?;
         check_scope(&self.scope)?;
-        let authority = self.authority.trim_end_matches('/');
-        // Some platforms give the bare host.
-        let url = if authority.contains("://") { authority.to_owned() } else { format!("https://{authority}") };
-        let url = Url::parse(&url).ok().filter(|url| url.path.is_empty());
-        let url = url.ok_or_else(|| Error::input(format!("the authority must be like {PUBLIC}, without a path")))?;
+        let url = authority_url(&self.authority.text).map_err(|error| self.authority.wrong(error))?;
         Ok(Authority { endpoint: Endpoint::remote(&url)?, login: self })
     }
 }
@@ -65,7 +85,7 @@ pub(super) struct Authority {
 
 impl Authority {
     pub(super) fn client_id(&self) -> &str {
-        &self.login.client_id
+        &self.login.client_id.text
     }
 
     pub(super) fn origin(&self) -> &str {
@@ -78,7 +98,7 @@ impl Authority {
     }
 
     fn path(&self) -> String {
-        format!("/{}/oauth2/v2.0/token", self.login.tenant)
+        format!("/{}/oauth2/v2.0/token", self.login.tenant.text)
     }
 
     /// A token for whoever knows this secret.
@@ -95,12 +115,23 @@ impl Authority {
 
     fn redeem(&self, proof: &[(&str, &str)], secret: &str) -> Result<AccessToken, TokenError> {
         let who = [
-            ("client_id", &*self.login.client_id),
+            ("client_id", &*self.login.client_id.text),
             ("grant_type", "client_credentials"),
             ("scope", &*self.login.scope),
         ];
         self.endpoint.post(&self.path(), form(who.iter().chain(proof)), &[secret])
     }
+}
+
+/// The authority's, which secrets may be told to.
+fn authority_url(authority: &str) -> Result<Url> {
+    let authority = authority.trim_end_matches('/');
+    // Some platforms give the bare host.
+    let url = if authority.contains("://") { authority.to_owned() } else { format!("https://{authority}") };
+    let url = Url::parse(&url).ok().filter(|url| url.path.is_empty());
+    let url = url.ok_or_else(|| Error::input(format!("the authority must be like {PUBLIC}, without a path")))?;
+    endpoint::check_remote(&url)?;
+    Ok(url)
 }
 
 fn form<'a>(fields: impl Iterator<Item = &'a (&'a str, &'a str)> + Clone) -> String {

@@ -41,6 +41,8 @@ pub(crate) struct NoToken {
     pub(crate) error: TokenError,
     /// When the source is asked again.
     pub(crate) retry_after: Duration,
+    /// Time was up before the source answered.
+    pub(crate) is_late: bool,
 }
 
 /// The token is not renewed, though the one at hand still serves.
@@ -83,12 +85,7 @@ impl TokenCache {
             match ledger.look_up(now) {
                 Lookup::Have(token) => return Ok(token),
                 Lookup::Failed(no_token) => return Err(no_token),
-                Lookup::Wait if now >= end => {
-                    let most =
-                        self.source().limit().map_or_else(String::new, |most| format!(", and may take {most:?}"));
-                    let error = TokenError::passing(format!("it has not answered within {limit:.1?}{most}"));
-                    return Err(NoToken { error, retry_after: Duration::ZERO });
-                }
+                Lookup::Wait if now >= end => return Err(ledger.late(self.source().limit())),
                 Lookup::Wait => {
                     let waited = self.0.ended.wait_timeout(ledger, end.left(now));
                     ledger = waited.unwrap_or_else(PoisonError::into_inner).0;
@@ -191,18 +188,28 @@ impl Ledger {
 
     fn failing(&self, now: Moment) -> Option<Failing> {
         let (token, failure) = (self.good(now)?, self.failure.as_ref()?);
-        let why = NoToken { error: failure.clone(), retry_after: self.not_before.left(now) };
+        let why = self.failed(failure, now);
         Some(Failing { row: self.rows, left: token.good_until.left(now), why })
     }
 
     fn look_up(&self, now: Moment) -> Lookup {
         match (self.good(now), &self.failure) {
             (Some(token), _) => Lookup::Have(token.clone()),
-            (None, Some(failure)) if !self.fetching => {
-                Lookup::Failed(NoToken { error: failure.clone(), retry_after: self.not_before.left(now) })
-            }
+            (None, Some(failure)) if !self.fetching => Lookup::Failed(self.failed(failure, now)),
             (None, _) => Lookup::Wait,
         }
+    }
+
+    fn failed(&self, failure: &TokenError, now: Moment) -> NoToken {
+        NoToken { error: failure.clone(), retry_after: self.not_before.left(now), is_late: false }
+    }
+
+    /// For whoever can wait no longer for a source that may take so long. What it said last tells more than its silence.
+    fn late(&self, limit: Option<Duration>) -> NoToken {
+        let limit = limit.map_or_else(String::new, |limit| format!(", and may take {limit:?}"));
+        let before = self.failure.as_ref().map_or_else(String::new, |failure| format!("; before that: {failure}"));
+        let error = TokenError::passing(format!("it has not answered in time{limit}{before}"));
+        NoToken { error, retry_after: Duration::ZERO, is_late: true }
     }
 
     fn fetched(&mut self, now: Moment, result: Result<AccessToken, TokenError>) {
@@ -346,6 +353,20 @@ mod tests {
         ledger.fetched(dead, Ok(token(dead, HOUR)));
         assert!(have(&ledger, dead).is_some());
         assert_eq!((ledger.failures, ledger.not_before), (0, Moment::PAST));
+    }
+
+    #[test]
+    fn whoever_can_wait_no_longer_is_told_what_the_source_said_last() {
+        let mut ledger = ledger();
+        assert!(ledger.begin(start()));
+        let late = ledger.late(None);
+        assert!(late.is_late && late.error.is_passing());
+        assert_eq!(late.error.to_string(), "it has not answered in time");
+        ledger.fetched(start(), Err(TokenError::passing("down")));
+        assert_eq!(
+            ledger.late(Some(10 * SECOND)).error.to_string(),
+            "it has not answered in time, and may take 10s; before that: down"
+        );
     }
 
     #[test]

@@ -84,7 +84,7 @@ impl Signer {
             return Err(if is_none { "has no private key" } else { "has two private keys" }.to_owned());
         };
         if key.is_encrypted {
-            return Err("has an encrypted key, which this crate cannot read; `openssl pkey` decrypts it".to_owned());
+            return Err("has an encrypted key, which azmutex cannot read; `openssl pkey` decrypts it".to_owned());
         }
         let pair = match &*key.label {
             "PRIVATE KEY" => RsaKeyPair::from_pkcs8(&key.der),

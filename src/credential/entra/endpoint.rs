@@ -13,7 +13,7 @@ use crate::redact::Secret;
 use crate::retry;
 use crate::transport::proxy::Proxy;
 use crate::transport::url::Url;
-use crate::transport::{Because, Method, Request, Transport};
+use crate::transport::{Method, Request, Transport};
 
 /// Nobody waits for the whole of it: see the token cache.
 const LIMIT: Duration = retry::ATTEMPT_LIMIT;
@@ -26,6 +26,14 @@ struct Unreached {
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
+/// Whether what is on the net there may be told secrets.
+pub(super) fn check_remote(url: &Url) -> Result<()> {
+    if !url.https && !url.is_loopback() {
+        return Err(Error::input(format!("{} would be told secrets without TLS; use https", url.origin)));
+    }
+    url.check_tls()
+}
+
 pub(super) struct Endpoint {
     origin: String,
     backoff: &'static Backoff,
@@ -36,11 +44,7 @@ impl Endpoint {
     /// One on the net, over https, and through the proxy that the environment names, if it names one. Plain http only
     /// on this machine.
     pub(super) fn remote(url: &Url) -> Result<Endpoint> {
-        let local = url.is_loopback();
-        if !url.https && !local {
-            return Err(Error::input(format!("{} would be told secrets without TLS; use https", url.origin)));
-        }
-        url.check_tls()?;
+        check_remote(url)?;
         let proxy = Environment::of_process().proxies().on_the_way_to(url)?;
         Ok(Endpoint::new(url, &Backoff::TOKENS, proxy))
     }
@@ -102,8 +106,8 @@ impl Endpoint {
         let reply = match self.transport.send(request, LIMIT) {
             Ok(reply) => reply,
             Err(no_answer) => {
-                let passing = no_answer.because != Because::Tls;
-                let unreached = Unreached { hint: no_answer.hint(&self.origin, LIMIT), source: no_answer.source };
+                let passing = !no_answer.is_untrusted();
+                let unreached = Unreached { hint: no_answer.hint(&self.origin), source: no_answer.source };
                 return Err(if passing { self.passing(unreached) } else { TokenError::definite(unreached) });
             }
         };

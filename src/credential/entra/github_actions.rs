@@ -104,7 +104,7 @@ impl GitHubActions {
     /// Where it logs in: `https://login.microsoftonline.us` or `https://login.chinacloudapi.cn`, for the other clouds.
     /// https, or http on this machine. Defaults to `https://login.microsoftonline.com`.
     pub fn authority(mut self, url: &str) -> Self {
-        self.login.authority = url.to_owned();
+        self.login.authority = url.into();
         self
     }
 
@@ -161,7 +161,7 @@ impl GitHubActions {
 
 impl fmt::Debug for GitHubActions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("GitHubActions").field("client_id", &self.login.client_id).finish_non_exhaustive()
+        f.debug_struct("GitHubActions").field("client_id", &self.login.client_id.text).finish_non_exhaustive()
     }
 }
 

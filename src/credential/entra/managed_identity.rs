@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use percent_encoding::utf8_percent_encode;
 
-use super::authority::{UNRESERVED, check_id};
+use super::authority::{Given, UNRESERVED, check_id};
 use super::backoff::Backoff;
 use super::endpoint::Endpoint;
 use super::scope::{self, SCOPE, check_scope};
 use super::source::{AccessToken, TokenError, TokenSource};
 use crate::credential::Credential;
-use crate::environment::{Environment, IDENTITY_ENDPOINT, METADATA_HOST, Platform};
+use crate::environment::{CLIENT, Environment, IDENTITY_ENDPOINT, METADATA_HOST, Platform};
 use crate::error::{Error, Result};
 use crate::transport::url::Url;
 
@@ -43,7 +43,7 @@ pub struct ManagedIdentity {
 
 enum Identity {
     Own,
-    Client(String),
+    Client(Given),
     Object(String),
     Resource(String),
 }
@@ -58,16 +58,18 @@ impl ManagedIdentity {
     /// [`Credential`](crate::ErrorKind::Credential) if the environment is one of Azure Arc or Service Fabric, whose
     /// identities this crate cannot use.
     pub fn from_env() -> Result<ManagedIdentity> {
-        Ok(ManagedIdentity::of(Environment::of_process().platform()?))
+        Ok(ManagedIdentity::of(Environment::of_process().platform()?, None))
     }
 
-    pub(in crate::credential) fn of(platform: Platform) -> ManagedIdentity {
-        ManagedIdentity { platform, identity: Identity::Own, scope: SCOPE.to_owned() }
+    /// With the `client_id` that the environment says.
+    pub(in crate::credential) fn of(platform: Platform, client_id: Option<&str>) -> ManagedIdentity {
+        let identity = client_id.map_or(Identity::Own, |id| Identity::Client(Given::by(CLIENT, id)));
+        ManagedIdentity { platform, identity, scope: SCOPE.to_owned() }
     }
 
     /// The user-assigned identity with this client id, also called application id.
     pub fn client_id(mut self, id: &str) -> Self {
-        self.identity = Identity::Client(id.to_owned());
+        self.identity = Identity::Client(id.into());
         self
     }
 
@@ -104,8 +106,8 @@ impl ManagedIdentity {
             }
         };
         let url = Url::parse(address).ok().filter(Url::has_good_path);
-        let url = url.ok_or_else(|| Error::input(format!("{name} in the environment is no URL of an endpoint")))?;
-        let endpoint = Endpoint::near(&url, backoff)?;
+        let url = url.ok_or_else(|| Error::input("it is no URL of an endpoint").of_variable(name))?;
+        let endpoint = Endpoint::near(&url, backoff).map_err(|error| error.of_variable(name))?;
         let source = Source {
             endpoint,
             path: self.path(&url),
@@ -132,7 +134,10 @@ impl ManagedIdentity {
         let mut query = format!("api-version={version}&resource={audience}");
         let (parameter, id) = match &self.identity {
             Identity::Own => return Ok(query),
-            Identity::Client(id) => ("client_id", id),
+            Identity::Client(id) => {
+                check_id(&id.text).map_err(|error| id.wrong(error))?;
+                ("client_id", &id.text)
+            }
             Identity::Object(id) => (object, id),
             Identity::Resource(id) => (resource, id),
         };
@@ -144,7 +149,7 @@ impl ManagedIdentity {
     fn name(&self) -> String {
         match &self.identity {
             Identity::Own => "the managed identity".to_owned(),
-            Identity::Client(id) | Identity::Object(id) | Identity::Resource(id) => {
+            Identity::Client(Given { text: id, .. }) | Identity::Object(id) | Identity::Resource(id) => {
                 format!("the managed identity {id}")
             }
         }
@@ -204,7 +209,7 @@ mod tests {
 
     fn identity(variables: &[(&str, &str)]) -> Result<ManagedIdentity> {
         let get = |name: &str| variables.iter().find(|(other, _)| *other == name).map(|(_, value)| value.into());
-        Ok(ManagedIdentity::of(Environment(&get).platform()?))
+        Ok(ManagedIdentity::of(Environment(&get).platform()?, None))
     }
 
     #[test]

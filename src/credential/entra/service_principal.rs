@@ -82,7 +82,7 @@ impl ServicePrincipal {
     /// Where it logs in: `https://login.microsoftonline.us` or `https://login.chinacloudapi.cn`, for the other clouds.
     /// https, or http on this machine. Defaults to `https://login.microsoftonline.com`.
     pub fn authority(mut self, url: &str) -> Self {
-        self.login.authority = url.to_owned();
+        self.login.authority = url.into();
         self
     }
 
@@ -117,7 +117,7 @@ impl ServicePrincipal {
 
 impl fmt::Debug for ServicePrincipal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ServicePrincipal").field("client_id", &self.login.client_id).finish_non_exhaustive()
+        f.debug_struct("ServicePrincipal").field("client_id", &self.login.client_id.text).finish_non_exhaustive()
     }
 }
 

@@ -61,7 +61,7 @@ impl WorkloadIdentity {
     /// Where it logs in: `https://login.microsoftonline.us` or `https://login.chinacloudapi.cn`, for the other clouds.
     /// https, or http on this machine. Defaults to `https://login.microsoftonline.com`.
     pub fn authority(mut self, url: &str) -> Self {
-        self.login.authority = url.to_owned();
+        self.login.authority = url.into();
         self
     }
 
@@ -86,7 +86,7 @@ impl WorkloadIdentity {
 impl fmt::Debug for WorkloadIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WorkloadIdentity")
-            .field("client_id", &self.login.client_id)
+            .field("client_id", &self.login.client_id.text)
             .field("token_file", &self.token_file)
             .finish_non_exhaustive()
     }

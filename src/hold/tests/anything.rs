@@ -210,6 +210,7 @@ impl Walk {
                 Outcome::Denied,
                 Outcome::Refused,
                 Outcome::Void,
+                Outcome::Filtered,
             ];
             return pick(&mut self.random, &any);
         }
@@ -219,7 +220,9 @@ impl Walk {
             }
             Operation::Renew { .. } => &[Outcome::Leased(ours()), Outcome::Leased(ours()), failed, Outcome::Denied],
             Operation::Release { .. } => &[Outcome::Done, failed, failed, Outcome::NotOurs],
-            Operation::Look => &[Outcome::Seen(status), Outcome::Seen(status), failed, Outcome::NoBlob],
+            Operation::Look => {
+                &[Outcome::Seen(status), Outcome::Seen(status), failed, Outcome::Filtered, Outcome::NoBlob]
+            }
             _ => &[Outcome::Done, Outcome::Done, Outcome::Exists, failed, Outcome::NoContainer],
         };
         pick(&mut self.random, likely)

@@ -148,7 +148,7 @@ fn who_is_not_to_have_it_waits_for_what_is_undone() {
 }
 
 fn limits() -> Limits {
-    Limits::new(5 * S, 2 * S)
+    Limits::new(5 * S, 2 * S, Term::Seconds(30))
 }
 
 fn released(result: Result<(), Unreleased<u32>>) -> Heard<u32> {
@@ -193,7 +193,19 @@ fn nothing_waits_past_the_end_of_the_lease() {
     for way in [Way::Unlock, Way::Drop] {
         let farewell = Farewell::new(start(), Ok(at(S)), &limits(), way);
         assert_eq!(farewell.until(), at(S));
-        assert_eq!(farewell.hear::<u32>(at(S), Heard::Silence), unreleased(Duration::ZERO));
+        assert!(matches!(farewell.hear::<u32>(at(S), Heard::Silence), Some(Err(Unreleased::Failed { .. }))));
+    }
+}
+
+#[test]
+fn a_renewal_that_nobody_heard_of_may_have_made_the_lease_last_anew() {
+    for (term, left) in [(Term::Seconds(30), 29 * S), (Term::SHORTEST, 14 * S), (Term::Infinite, Duration::MAX)] {
+        let limits = Limits::new(5 * S, 2 * S, term);
+        let farewell = Farewell::new(start(), Ok(at(S)), &limits, Way::Unlock);
+        assert_eq!(farewell.hear::<u32>(at(S), Heard::Silence), unreleased(left));
+        // The lock's thread knows.
+        let failed = Unreleased::Failed { left: 3 * S, failure: Some(7) };
+        assert_eq!(farewell.hear(at(S), released(Err(failed.clone()))), Some(Err(failed)));
     }
 }
 
@@ -208,7 +220,7 @@ fn a_lock_that_was_lost_is_lost_whatever_comes_of_its_release() {
         assert_eq!(farewell.hear::<u32>(at(S), Heard::Silence), None);
         assert_eq!(farewell.hear::<u32>(at(2 * S), Heard::Silence), lost(Lost::Broken));
     }
-    let hasty = Limits::new(100 * MS, 9 * S);
+    let hasty = Limits::new(100 * MS, 9 * S, Term::Seconds(30));
     let farewell = Farewell::new(start(), Err(Lost::Broken), &hasty, Way::Unlock);
     assert_eq!(farewell.until(), at(S + 300 * MS), "nor longer than an unlock that was held");
 }

@@ -43,6 +43,22 @@ fn a_wait_makes_a_last_try_a_quarter_of_a_second_before_its_end() {
 }
 
 #[test]
+fn a_wait_too_short_for_that_makes_a_last_try_as_well() {
+    for timeout in [40 * MS, 120 * MS, 200 * MS, 250 * MS, 251 * MS] {
+        let mut play = Play::queued(Wait::Until(at(timeout)));
+        play.sleeps();
+        play.exchange(acquire(), Outcome::Busy);
+        play.sleeps();
+        // Once, as in every other wait.
+        play.exchange(Operation::Look, Outcome::Seen(LockState::Leased));
+        play.sleeps();
+        play.exchange(Operation::Look, Outcome::Seen(LockState::Available));
+        let limit = play.sends(acquire());
+        assert!(limit <= timeout, "{limit:?} of {timeout:?}");
+    }
+}
+
+#[test]
 fn no_request_reaches_past_the_end_of_the_wait() {
     let mut play = Play::until(6 * S);
     assert_eq!(play.sends(acquire()), 5 * S);
@@ -82,6 +98,43 @@ fn a_wait_without_any_time_sends_nothing() {
     let mut play = Play::until(Duration::ZERO);
     play.tells(Told::NotObtained(Why::TimedOut));
     play.ends();
+}
+
+#[test]
+fn what_only_the_end_of_a_wait_cut_off_is_told_if_nothing_else_can_be() {
+    for telling in [true, false] {
+        let mut play = Play::until(S);
+        if telling {
+            play.exchange(acquire(), NOT_SENT);
+            play.tells(Told::Retrying);
+            play.sleeps();
+        }
+        play.sends(acquire());
+        play.passes(750 * MS);
+        play.is_cut_off();
+        play.tells(Told::Retrying);
+        play.now = at(S);
+        // The driver knows which failure was reported last.
+        play.tells(Told::NotObtained(Why::TimedOut));
+        assert_eq!(play.driver.failing, Some(Some(1)), "{telling}");
+    }
+    // Somebody else has the lock, which is no failure.
+    let mut play = Play::queued(Wait::Until(at(S)));
+    play.sleeps();
+    play.sends(Operation::Look);
+    play.now = at(S);
+    play.is_cut_off();
+    play.tells(Told::Retrying);
+    play.tells(Told::NotObtained(Why::TimedOut));
+    assert_eq!(play.driver.failing, None);
+
+    let mut play = Play::until(S);
+    for _ in 0..2 {
+        play.exchange(acquire(), NOT_SENT);
+        play.tells(Told::Retrying);
+        play.sleeps();
+    }
+    assert_eq!(play.driver.failing, Some(Some(2)), "of those that tell something the last");
 }
 
 #[test]

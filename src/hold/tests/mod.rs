@@ -108,15 +108,19 @@ impl Driver {
     }
 
     fn answered(&mut self, sent: Moment, outcome: Outcome) {
-        self.answered_of(sent, outcome, None);
+        self.came(sent, outcome, None, false);
     }
 
     fn answered_of(&mut self, sent: Moment, outcome: Outcome, blob: Option<Blob>) {
+        self.came(sent, outcome, blob, false);
+    }
+
+    fn came(&mut self, sent: Moment, outcome: Outcome, blob: Option<Blob>, cut_off: bool) {
         use Outcome::{Breaking, Busy, Done, Exists, Leased, Seen};
         self.requests += 1;
         let is_word = matches!(outcome, Leased(_) | Done | Breaking(_) | Seen(_) | Busy | Exists);
         self.error = Some(self.requests).filter(|_| !is_word);
-        self.carrier.answered(Exchange { blob, ..Exchange::new(sent, outcome, self.error) });
+        self.carrier.answered(Exchange { blob, cut_off, ..Exchange::new(sent, outcome, self.error) });
     }
 
     fn lapses(&mut self, now: Moment, lost: Lost) {
@@ -157,6 +161,12 @@ impl Driver {
         let mut next = || self.carrier.next(now, jitter);
         match act {
             Act::Notify(Notice::Waiting(None)) => Told::Waiting,
+            // Nothing new for the caller: what it knows tells more.
+            Act::Notify(Notice::Retrying(failure)) => {
+                assert_eq!(failure, self.error);
+                assert!(self.failing.is_some() || self.requests > 1);
+                Told::Retrying
+            }
             Act::Report(Report::Failing(failure)) => {
                 assert_eq!(failure, self.error);
                 assert_eq!(next(), Act::Notify(Notice::Retrying(failure)));
@@ -275,6 +285,11 @@ impl Play {
 
     fn answers(&mut self, outcome: Outcome) {
         self.driver.answered(self.sent, outcome);
+    }
+
+    /// By nothing, within a limit that was but the rest of the wait's time.
+    fn is_cut_off(&mut self) {
+        self.driver.came(self.sent, NO_ANSWER, None, true);
     }
 
     /// The next step is a write, which is answered like that.

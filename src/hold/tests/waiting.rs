@@ -193,6 +193,71 @@ fn a_look_that_fails_is_repeated_and_not_made_up_for_by_a_try() {
 }
 
 #[test]
+fn a_look_that_something_in_between_answers_is_repeated_and_then_made_up_for_by_tries() {
+    let mut play = Play::queued(Wait::Forever);
+    play.sleeps();
+    for _ in 0..2 {
+        play.exchange(Operation::Look, Outcome::Filtered);
+        play.tells(Told::Retrying);
+        play.sleeps();
+    }
+    play.exchange(Operation::Look, Outcome::Filtered);
+    // From now on it asks by trying, and looks once a lease, whether that has changed.
+    let mut looked = vec![play.now];
+    while looked.len() < 4 {
+        match play.step() {
+            Step::Send { operation: Operation::Look, .. } => {
+                looked.push(play.now);
+                play.answers(Outcome::Filtered);
+                play.exchange(acquire(), Outcome::Busy);
+            }
+            step => {
+                assert_eq!(step, Step::Send { operation: acquire(), limit: 5 * S });
+                play.answers(Outcome::Busy);
+            }
+        }
+        let pause = play.sleeps();
+        assert!(pause <= S, "{pause:?}");
+    }
+    for pair in looked.windows(2) {
+        let apart = pair[1].since(pair[0]);
+        assert!(apart >= 30 * S && apart <= 32 * S, "{apart:?}");
+    }
+    // It has.
+    while play.step() != (Step::Send { operation: Operation::Look, limit: 5 * S }) {
+        play.answers(Outcome::Busy);
+        play.sleeps();
+    }
+    play.answers(Outcome::Seen(LockState::Leased));
+    play.sleeps();
+    play.exchange(Operation::Look, Outcome::Filtered);
+    play.tells(Told::Retrying);
+    play.sleeps();
+    play.exchange(Operation::Look, Outcome::Seen(LockState::Leased));
+}
+
+#[test]
+fn what_answers_every_request_in_the_services_place_ends_a_wait_after_the_patience() {
+    let mut play = Play::queued(Wait::Forever);
+    play.sleeps();
+    let begun = play.now;
+    loop {
+        match play.step() {
+            Step::Send { operation: Operation::Look, .. } => play.answers(Outcome::Filtered),
+            Step::Send { .. } => play.answers(NO_ANSWER),
+            Step::Sleep { until } => play.now = until,
+            Step::Tell(Told::Retrying) => {}
+            step => {
+                assert_eq!(step, Step::Tell(Told::NotObtained(Why::Failed)));
+                break;
+            }
+        }
+    }
+    let took = play.now.since(begun);
+    assert!(took >= 30 * S && took <= 36 * S, "{took:?}");
+}
+
+#[test]
 fn what_is_being_made_goes_on_where_it_failed() {
     let mut play = Play::waiting(Wait::Never);
     play.exchange(acquire(), Outcome::NoContainer);

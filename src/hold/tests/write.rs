@@ -131,6 +131,34 @@ fn a_write_without_an_answer_is_repeated_as_it_was_and_known_again() {
 }
 
 #[test]
+fn no_write_is_taken_for_another_one() {
+    let seed = |last: u8| LeaseId::parse(&format!("01234567-89ab-4def-8123-4567890000{last:02x}")).unwrap();
+    let wish = Wish { mark: true, ..Wish::default() };
+    let kept = crate::kept::Kept::new(at(27 * S), at(30 * S));
+    let write_of = |seed, known| {
+        let hold = Hold::to_write(settings(), ours(), &kept, wish, Some(known), seed);
+        let mut play = Play::new(hold);
+        let write = play.writes(Outcome::Changed, None);
+        (play, write)
+    };
+    let (_, first) = write_of(seed(1), nothing_in(1));
+    // The next call knows of nothing newer, and finds what the first one left.
+    let (mut play, second) = write_of(seed(2), nothing_in(1));
+    assert_ne!(first.id, second.id);
+    play.exchange_of(Operation::Look, LOOK, written_by(2, &first));
+    assert_eq!(play.writes(Outcome::Done, None).only, version(2).etag);
+    // Nor is a version that has not changed a write's, or one with another token.
+    for (etag, has_token) in [(1, true), (2, false)] {
+        let mut play = acquired(Wait::Forever);
+        play.exchange_of(Operation::Look, LOOK, nothing_in(1));
+        let write = play.writes(Outcome::Changed, None);
+        let token = write.token.filter(|_| has_token);
+        play.exchange_of(Operation::Look, LOOK, written_by(etag, &Write { token, ..write }));
+        assert_ne!(play.writes(Outcome::Done, None).id, write.id);
+    }
+}
+
+#[test]
 fn a_token_is_computed_anew_from_each_version() {
     let mut play = acquired(Wait::Forever);
     play.exchange_of(Operation::Look, LOOK, nothing_in(1));
@@ -181,6 +209,26 @@ fn a_lock_without_its_token_is_released_before_its_caller_hears_of_it() {
     play.tells(Told::NotLeft(Unwritten::NoVersion));
     play.exchange(release(), Outcome::Done);
     play.tells(Told::NotObtained(Why::NoToken(Unwritten::NoVersion)));
+}
+
+#[test]
+fn who_waits_for_a_time_hears_of_it_before_the_release() {
+    let mut play = acquired(Wait::Until(at(9 * S)));
+    play.exchange(Operation::Look, REFUSED);
+    play.tells(Told::NotLeft(Unwritten::Failed));
+    is_undone(&mut play, Why::NoToken(Unwritten::Failed));
+}
+
+#[test]
+fn looks_that_something_in_between_answers_do_not_keep_others_from_the_lock() {
+    let mut play = acquired(Wait::Forever);
+    for _ in 0..2 {
+        play.exchange(Operation::Look, Outcome::Filtered);
+        play.tells(Told::Retrying);
+        play.sleeps();
+    }
+    play.exchange(Operation::Look, Outcome::Filtered);
+    play.tells(Told::NotLeft(Unwritten::Failed));
 }
 
 #[test]
@@ -240,6 +288,26 @@ fn a_token_is_tried_for_as_often_as_the_wait_bears() {
     }
     assert!(limit < 3 * S, "{limit:?}");
     is_undone(&mut play, Why::TimedOut);
+
+    // But nobody else is kept from the lock for longer than a lease.
+    let mut play = acquired(Wait::Until(at(300 * S)));
+    let mut told = Told::Retrying;
+    while told == Told::Retrying {
+        match play.step() {
+            Step::Sleep { until } => play.now = until,
+            Step::Send { operation, .. } if operation == renew() => {
+                play.sent = play.now;
+                play.answers(Outcome::Leased(ours()));
+            }
+            Step::Send { .. } => {
+                play.answers(NO_ANSWER);
+                told = play.told();
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(told, Told::NotLeft(Unwritten::Failed));
+    assert!(play.now < at(36 * S), "{:?}", play.now);
 
     // For as long as its patience lasts, and renewed meanwhile.
     let mut play = acquired(Wait::Forever);

@@ -64,7 +64,7 @@ fn any_answer(operation: Operation, credential: &Credential, bytes: &[u8]) {
     let bytes = replaced(&replaced(bytes, SIGNATURE, proof.secret()), ENCODED_SIGNATURE, &encoded);
 
     let answer = super::transport::answered(&request, &bytes);
-    let asked = Asked { operation, address: &address, credential, proof, date, id: None, limit: LIMIT };
+    let asked = Asked { operation, address: &address, credential, proof, date, id: None };
     let error = match answer {
         Ok(reply) => {
             let (outcome, error) = read(&asked, &reply);
@@ -112,6 +112,12 @@ fn is_the_services_word(operation: Operation, outcome: Outcome, reply: &Reply) {
     let is_explained = has("x-ms-error-code") || body.contains("<code>") || body.contains("\"code\"");
     match outcome {
         Outcome::Failed { applied: Applied::Perhaps, .. } => return,
+        // Nobody's word, on nothing.
+        Outcome::Filtered => {
+            assert_eq!(operation, Operation::Look);
+            assert!(!matches!(reply.status, 408 | 429 | 500 | 502..), "{}", reply.status);
+            return;
+        }
         Outcome::Leased(_) => assert!(matches!(operation, Operation::Acquire { .. } | Operation::Renew { .. })),
         Outcome::Breaking(_) => assert!(matches!(operation, Operation::Break { .. })),
         Outcome::Seen(_) => assert_eq!(operation, Operation::Look),

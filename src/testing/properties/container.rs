@@ -163,12 +163,13 @@ mod tests {
         });
     }
 
-    const VARIABLES: [&str; 22] = [
+    const VARIABLES: [&str; 23] = [
         "AZURE_STORAGE_CONNECTION_STRING",
         "AZURE_STORAGE_ACCOUNT",
         "AZURE_STORAGE_KEY",
         "AZURE_STORAGE_SAS_TOKEN",
         "AZURE_STORAGE_SERVICE_ENDPOINT",
+        "AZMUTEX_SERVICE_VERSION",
         "AZURE_TOKEN_CREDENTIALS",
         "AZURE_TENANT_ID",
         "AZURE_CLIENT_ID",

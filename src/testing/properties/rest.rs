@@ -37,7 +37,7 @@ pub(crate) fn any_lock(lock: &str, address: &Address<'_>, credential: &Credentia
         let mut request = request::of(operation, address, date, None);
         let proof = credential.authorize(&mut request, Duration::MAX).ok().unwrap();
         sent_as_written(&request.origin, &request.path, &request.query);
-        let asked = Asked { operation, address, credential, proof, date, id: None, limit: Duration::MAX };
+        let asked = Asked { operation, address, credential, proof, date, id: None };
         let (outcome, error) = match answered(&request, &line.answer(&request)) {
             Ok(reply) => read(&asked, &reply),
             Err(no_answer) => missing(&asked, no_answer),

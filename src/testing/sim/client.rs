@@ -21,6 +21,7 @@ use crate::standing::{News, Standing};
 use crate::watchdog::LOOK_EVERY;
 
 use super::conduct::Record;
+use super::link::Link;
 use super::network::{Answered, Packet};
 use super::random::Random;
 use super::rules::{Facts, TOLD_WITHIN};
@@ -54,6 +55,7 @@ pub(super) struct Client {
     pub(super) claim: Option<Claim>,
     /// What the service has answered it.
     pub(super) answers: Vec<Answered>,
+    pub(super) link: Link,
     /// What its last hold left in the blob's metadata.
     known: Option<Blob>,
 }
@@ -103,6 +105,8 @@ pub(super) struct Claim {
     releases: u32,
     /// It waits for what comes of its mark.
     pub(super) marks: bool,
+    /// What is known of the blob's metadata under this lease.
+    known: Option<Blob>,
 }
 
 /// What is being carried out.
@@ -118,7 +122,9 @@ pub(super) struct Run {
     /// The caller's leaving wakes it.
     wakes: bool,
     call: Option<(u64, Operation, Moment)>,
-    /// The last acquire or renewal that came to its end, and when it was sent.
+    /// The limit of that call, or of the last one, is but the rest of a longer time.
+    is_rest: bool,
+    /// The last call that was answered with a lease, and when it was sent.
     pub(super) last_call: u64,
     pub(super) last_sent: Moment,
     /// An answer that has come in.
@@ -181,6 +187,7 @@ impl Client {
             estate: None,
             claim: None,
             answers: Vec::new(),
+            link: Link::new(),
             known: None,
         }
     }
@@ -239,6 +246,7 @@ impl Client {
         self.known = None;
         self.estate = self.claim.take().filter(|_| leaves).and_then(Claim::estate);
         self.still_until = Duration::ZERO;
+        self.link = Link::new();
     }
 }
 
@@ -298,6 +306,7 @@ impl Run {
             token: 0,
             wakes: false,
             call: None,
+            is_rest: false,
             last_call: 0,
             last_sent: Moment::PAST,
             heard: None,
@@ -448,6 +457,7 @@ impl World {
             held_at_last: None,
             releases: 0,
             marks: false,
+            known: None,
         });
     }
 
@@ -597,7 +607,7 @@ impl World {
         let local = self.clock(who);
         let claim = self.clients[who].claim_mut();
         let standing = claim.standing.close(local);
-        let limits = Limits::new(claim.settings.policy.attempt_limit, DROP_LIMIT);
+        let limits = Limits::new(claim.settings.policy.attempt_limit, DROP_LIMIT, claim.settings.term);
         claim.held_at_last = Some(standing.is_ok());
         claim.farewell = Some(Farewell::new(local, standing, &limits, claim.way));
         self.deliver(who);
@@ -666,7 +676,9 @@ impl World {
             return;
         }
         claim.marks = true;
-        if let Some(Run { carried: Carried::Thread(carrier), wakes, .. }) = &mut claim.run {
+        if let Some(Run { carried: Carried::Thread(carrier), wakes, record, .. }) = &mut claim.run {
+            // Somebody wants something new.
+            record.not_before = None;
             carrier.write(Wish { mark: true, ..Wish::default() });
             if *wakes {
                 self.go(who);
@@ -675,10 +687,12 @@ impl World {
     }
 
     fn fence(&mut self, who: usize) {
-        let wish = Wish { token: true, card: self.random.one_in(2).then_some(None), mark: self.random.one_in(2) };
+        let (token, mark) = (self.random.one_in(2), self.random.one_in(2));
+        let wish = Wish { token, card: self.random.one_in(2).then_some(None), mark };
+        let (seed, _) = self.new_id();
         let claim = self.clients[who].claim_mut();
-        let (number, Some(kept)) = (claim.number, claim.kept) else { return };
-        match Call::write(claim.settings.clone(), claim.id, &kept, wish, None) {
+        let (number, known, Some(kept)) = (claim.number, claim.known.take(), claim.kept) else { return };
+        match Call::write(claim.settings.clone(), claim.id, &kept, wish, known, seed) {
             Ok(call) => {
                 claim.run = Some(Run::new(Carried::Call(call), Purpose::Fence, claim.id));
                 self.go(who);
@@ -831,6 +845,7 @@ impl World {
         let claim = client.claim_mut();
         let run = claim.run.as_mut().expect("it calls");
         run.call = Some((number, operation, sent));
+        run.is_rest = limit < claim.settings.policy.attempt_limit;
         let (claim, purpose) = (claim.number, run.purpose);
         match operation {
             Operation::Acquire { id, .. } => {
@@ -856,35 +871,51 @@ impl World {
     fn called(&mut self, who: usize, call: u64) -> Option<(Operation, Moment)> {
         let run = self.clients[who].claim.as_mut()?.run.as_mut()?;
         let (_, operation, sent) = run.call.take_if(|(number, ..)| *number == call)?;
-        if matches!(operation, Operation::Acquire { .. } | Operation::Renew { .. }) {
-            (run.last_call, run.last_sent) = (call, sent);
-        }
         Some((operation, sent))
     }
 
-    pub(super) fn answered(&mut self, who: usize, call: u64, (answer, blob): (Answer, Option<Blob>), of: Option<u64>) {
+    pub(super) fn answered(
+        &mut self,
+        who: usize,
+        call: u64,
+        (answer, blob): (Answer, Option<Blob>),
+        of: Option<u64>,
+        on: u64,
+    ) {
         if let Some((operation, sent)) = self.called(who, call) {
+            let is_trusted = answer.is_trusted(operation, call, of);
+            let is_own = of.is_none_or(|of| of == call) && !matches!(answer, Answer::Foreign(_));
+            self.clients[who].link.read(on, is_trusted, is_own);
             let (outcome, blob) = answer.read(blob, operation, call, of);
-            self.came(who, call, sent, outcome, blob);
+            self.came(who, call, sent, outcome, blob, false);
         }
     }
 
     pub(super) fn refused(&mut self, who: usize, call: u64) {
+        let local = self.clock(who);
         if let Some((_, sent)) = self.called(who, call) {
-            self.came(who, call, sent, Outcome::Failed { applied: Applied::No, retry_after: None }, None);
+            self.clients[who].link.refused(local);
+            self.came(who, call, sent, Outcome::Failed { applied: Applied::No, retry_after: None }, None, false);
         }
     }
 
     pub(super) fn gives_up(&mut self, who: usize, call: u64) {
         if let Some((_, sent)) = self.called(who, call) {
-            self.came(who, call, sent, Outcome::Failed { applied: Applied::Perhaps, retry_after: None }, None);
+            self.clients[who].link.close();
+            let cut_off = self.clients[who].claim().run().is_rest;
+            let failed = Outcome::Failed { applied: Applied::Perhaps, retry_after: None };
+            self.came(who, call, sent, failed, None, cut_off);
         }
     }
 
     /// Something came of a call.
-    fn came(&mut self, who: usize, call: u64, sent: Moment, outcome: Outcome, blob: Option<Blob>) {
+    fn came(&mut self, who: usize, call: u64, sent: Moment, outcome: Outcome, blob: Option<Blob>, cut_off: bool) {
         let error = Some(call).filter(|_| !is_word(outcome));
-        let exchange = Exchange { blob, ..Exchange::new(sent, outcome, error) };
+        if matches!(outcome, Outcome::Leased(_)) {
+            let run = self.clients[who].claim_mut().run_mut();
+            (run.last_call, run.last_sent) = (call, sent);
+        }
+        let exchange = Exchange { blob, cut_off, ..Exchange::new(sent, outcome, error) };
         self.clients[who].claim_mut().run_mut().heard = Some(exchange);
         self.go(who);
     }
@@ -1035,7 +1066,9 @@ impl World {
                     Verdict::Written(token) => Some(*token),
                     _ => None,
                 };
-                self.clients[who].claim_mut().kept = kept;
+                let known = call.carrier().hold().blob();
+                let claim = self.clients[who].claim_mut();
+                (claim.kept, claim.known) = (kept, known);
                 self.check_verdict(who);
             }
             Carried::Look(_, resumed) => {

@@ -7,14 +7,15 @@ use std::time::Duration;
 
 use crate::clock::Moment;
 use crate::hold::call::Verdict;
-use crate::hold::caller::{Missed, Way};
+use crate::hold::caller::{GRACE, Missed, Way};
 use crate::hold::carry::{Act, Notice, Report, Unreleased};
-use crate::hold::{Leaves, Wait, Why};
+use crate::hold::{Holder, Leaves, Wait, Why};
 use crate::lease::{Lost, Term};
 use crate::rest::{Applied, Exchange, Operation, Outcome};
 
 use super::client::{Claim, Failure, Purpose};
 use super::rules::is_locked;
+use super::tally::Count;
 use super::world::World;
 
 const MS: Duration = Duration::from_millis(1);
@@ -27,6 +28,8 @@ const COUNTS_AS: Duration = Duration::from_millis(12_700);
 const LONGEST_SLEEP: Duration = Duration::from_secs(2);
 /// No service is heeded for longer when it asks to be left alone.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60);
+/// Who is told nothing by so many looks in a row tries, and looks again a lease later.
+const MOST_FILTERED: u32 = 3;
 
 /// What was asked and heard while a hold was carried out, by the client's own clock.
 #[derive(Debug, Default)]
@@ -36,21 +39,29 @@ pub(super) struct Record {
     heard: Option<Outcome>,
     /// An acquire may have been carried out, or may still be.
     pub(super) unsure: bool,
+    /// Until then it is not to look: looks are refused, or something in between answers them.
+    blind_until: Option<Moment>,
     /// The lease is ours, and its holder will know when what it leaves is written.
     pub(super) writes: bool,
-    /// A look was refused.
+    /// It was blind when it heard last who has the lock.
     blind: bool,
+    /// How many looks in a row something in between has answered.
+    filtered: u32,
     /// When an acquire was decided on last.
     tried: Option<Moment>,
     /// How many failures were borne.
     setbacks: u32,
     failing_since: Option<Moment>,
     /// Before that the same is not to be asked again.
-    not_before: Option<Moment>,
+    pub(super) not_before: Option<Moment>,
     /// Since when it sleeps, if its last sleep was cut short: none is longer than two seconds.
     sleeps_since: Option<Moment>,
     /// The call that went wrong last, if the last one did.
     error: Option<Failure>,
+    /// By the end of its wait alone.
+    cut_off: bool,
+    /// The service has said something.
+    reached: bool,
     /// The failure that is in the way, as far as it was told.
     failing: Option<Failure>,
     /// By which it was told that it does not get the lock, or did not renew it.
@@ -67,6 +78,19 @@ impl Record {
         let busy = self.heard == Some(Outcome::Busy) && !self.blind;
         !self.writes && (busy || self.heard.is_some_and(is_locked))
     }
+
+    /// What a look came to.
+    fn saw(&mut self, local: Moment, term: Term, outcome: Outcome) {
+        match outcome {
+            Outcome::Denied | Outcome::Refused | Outcome::Void => self.blind_until = Some(Moment::NEVER),
+            Outcome::Filtered => {
+                self.filtered += 1;
+                self.blind_until = Some(term.ends(local)).filter(|_| self.filtered >= MOST_FILTERED);
+            }
+            Outcome::Seen(_) | Outcome::NoBlob | Outcome::NoContainer => self.filtered = 0,
+            _ => {}
+        }
+    }
 }
 
 impl Claim {
@@ -77,7 +101,7 @@ impl Claim {
     }
 
     fn may_give_up(&self, why: Why, local: Moment, lawful: bool) -> bool {
-        use Outcome::{Denied, Failed, Leased, Refused};
+        use Outcome::{Denied, Failed, Filtered, Leased, Refused};
         let (record, policy) = (&self.run().record, &self.settings.policy);
         match (why, self.wait, record.heard) {
             (Why::Busy, wait, heard) => wait == Wait::Never && heard == Some(Outcome::Busy),
@@ -87,10 +111,10 @@ impl Claim {
             (Why::Failed, Wait::Never, Some(Failed { retry_after: None, .. })) => record.setbacks >= policy.retries,
             (Why::Failed, Wait::Never, _) => true,
             // What others do to a lease that nobody knows of yet is a failure like any other.
-            (Why::Failed, ..) if record.writes => self.is_out_of_patience(local),
+            (Why::Failed, ..) if record.writes => self.is_out_of_patience(local) || policy.patience.is_zero(),
             (Why::NoToken(_), ..) => self.settings.leaves.token && record.writes,
             // Making anew what others delete is a failure that no answer tells of.
-            (Why::Failed, Wait::Forever, Some(Failed { .. })) => self.is_out_of_patience(local) || !lawful,
+            (Why::Failed, Wait::Forever, Some(Failed { .. } | Filtered)) => self.is_out_of_patience(local) || !lawful,
             // Who may not look can try.
             (Why::Failed, _, Some(Denied | Refused)) => record.asked != Some(Operation::Look),
             (Why::Failed, _, heard) => matches!(heard, Some(Leased(_))),
@@ -104,10 +128,12 @@ impl World {
         let outcome = exchange.outcome;
         let local = self.clock(who);
         let claim = self.clients[who].claim_mut();
+        let waits = claim.waits();
         let policy = &claim.settings.policy;
         let record = &mut claim.run.as_mut().expect("it heard").record;
         record.heard = Some(outcome);
-        record.error = exchange.error;
+        (record.error, record.cut_off) = (exchange.error, exchange.cut_off);
+        record.reached |= record.error.is_none();
         if record.error.is_none() {
             record.failing = None;
         }
@@ -116,17 +142,21 @@ impl World {
         match record.asked {
             Some(Operation::Acquire { .. }) => record.unsure |= perhaps,
             Some(Operation::Release { .. }) => self.facts[claim.number].perhaps_released |= perhaps,
-            Some(Operation::Look) => {
-                record.blind |= matches!(outcome, Outcome::Denied | Outcome::Refused | Outcome::Void)
-            }
+            Some(Operation::Look) if waits => record.saw(local, claim.settings.term, outcome),
             _ => {}
         }
+        record.blind = record.blind_until.is_some_and(|until| local < until);
         match outcome {
             Outcome::Failed { retry_after, .. } => {
                 record.failing_since.get_or_insert(local);
                 let asked_for = retry_after.unwrap_or_default().min(LONGEST_RETRY_AFTER);
                 let patience = if claim.wait == Wait::Forever { policy.patience } else { Duration::MAX };
                 record.not_before = Some(local.after(asked_for.max(policy.first_pause / 2).min(patience)));
+            }
+            // Who tries instead does not count it.
+            Outcome::Filtered if record.filtered < MOST_FILTERED => {
+                record.failing_since.get_or_insert(local);
+                record.not_before = Some(local.after(policy.first_pause / 2));
             }
             Outcome::Busy | Outcome::Seen(_) | Outcome::ContainerBeingDeleted if !record.writes => {
                 record.failing_since = None
@@ -170,7 +200,12 @@ impl World {
         let is_over = claim.lost_told.is_some() || claim.valid_until.is_some_and(|end| end <= local);
         let does_not_wait = claim.wait == Wait::Never && !claim.is_guarded();
         let term = claim.settings.term.duration().unwrap_or(Duration::MAX);
-        let last_try = matches!(claim.wait, Wait::Until(end) if local >= end.before(250 * MS));
+        let last_try_at = match claim.wait {
+            Wait::Until(end) => Some(end.before(250 * MS)),
+            Wait::Never | Wait::Forever => None,
+        };
+        let last_try = last_try_at.is_some_and(|time| local >= time);
+        let looks = operation == Operation::Look && claim.waits();
         let record = &mut claim.run_mut().record;
         record.sleeps_since = None;
         let again = record.asked.replace(operation) == Some(operation);
@@ -178,13 +213,20 @@ impl World {
         // No read is trusted for longer than a lease, nor in the last try.
         let may_knock = record.tried.is_none_or(|time| last_try || local >= time.after(term));
         let knocks = record.saw_it_locked() && !may_knock;
+        let last_look = looks && last_try && record.tried < last_try_at;
+        let looks_in_vain = looks && record.blind_until.is_some_and(|until| local < until);
         if let Operation::Acquire { .. } = operation {
-            record.writes = false;
+            if std::mem::take(&mut record.writes) {
+                // It begins anew.
+                (record.blind_until, record.filtered) = (None, 0);
+            }
             record.tried = Some(local);
         }
         let breach = match operation {
             Operation::Acquire { .. } if knocks => Some("nobody knocks at a locked door"),
             Operation::Renew { .. } if is_over => Some("what is lost is not renewed"),
+            _ if last_look => Some("the last try is no read"),
+            _ if looks_in_vain => Some("who is told nothing by looks tries"),
             _ if does_not_wait && record.setbacks > claim.settings.policy.retries => {
                 Some("who does not wait soon gives up")
             }
@@ -242,7 +284,7 @@ impl World {
         if is_setback && record.heard != Some(Outcome::ContainerBeingDeleted) {
             record.failing_since.get_or_insert(local);
         }
-        let failed = matches!(record.heard, Some(Outcome::Failed { .. }));
+        let failed = matches!(record.heard, Some(Outcome::Failed { .. } | Outcome::Filtered));
         let breach = match act {
             Act::Grant { valid_until, .. } => {
                 record.writes = false;
@@ -294,10 +336,18 @@ impl World {
 
     /// When a caller is told something.
     pub(super) fn check_report(&mut self, who: usize, report: &Report<Failure>) {
+        let heard = self.clients[who].claim().run().record.heard;
+        let is_written = matches!(report, Report::Granted(Holder { token: Some(_), .. }) | Report::Written(Ok(_)));
+        if is_written && matches!(heard, Some(Outcome::Seen(_))) {
+            self.tally.add(Count::WriteKnownAgain);
+        }
         let claim = self.clients[who].claim_mut();
         let guarded = claim.is_guarded() || claim.one_shot;
         let record = &mut claim.run_mut().record;
         let breach = match report {
+            Report::Failing(_) if record.cut_off && (record.failing.is_some() || record.reached) => {
+                Some("what the end of a wait cut off is told only if nothing else is")
+            }
             Report::Failing(failure) => {
                 record.failing = *failure;
                 (*failure != record.error).then_some("the failure that is told is the last one")
@@ -328,8 +378,8 @@ impl World {
         let client = &self.clients[who];
         let claim = client.claim();
         let Wait::Until(deadline) = claim.wait else { return };
-        // The clock of a machine that was frozen is behind.
-        let early = self.clock(who) <= deadline;
+        // By a cancel; and the clock of a machine that was frozen is behind.
+        let early = self.clock(who) < deadline.after(GRACE);
         // A request that was sent late ends late.
         let recently = client.held_up + claim.settings.policy.attempt_limit;
         let held_up = client.clock.when(deadline).is_none_or(|end| recently >= end);

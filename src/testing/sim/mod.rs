@@ -1,10 +1,10 @@
 //! Never two holders: many clients, each the crate's own [`Hold`](crate::hold::Hold), and one service on a network
 //! that does what networks do, on made-up time.
 //!
-//! `world` has the queue of events and the trouble, `network` and `service` what becomes of a request, `client` the
-//! processes, `rules` what must be true of the lock, and `conduct` how they must behave on the way. One seed decides
-//! everything that happens in a run, so a run that fails can be run again. `model` does without chance: it visits every
-//! state of a smaller system.
+//! `world` has the queue of events and the trouble, `network` and `service` what becomes of a request, `link` on which
+//! connection it goes, `client` the processes, `rules` what must be true of the lock, and `conduct` how they must behave
+//! on the way. One seed decides everything that happens in a run, so a run that fails can be run again. `model` does
+//! without chance: it visits every state of a smaller system.
 //!
 //! ```sh
 //! AZMUTEX_SIM_SEED=1234 cargo test --lib sim::replay -- --nocapture              # one run, event by event
@@ -14,6 +14,7 @@
 
 mod client;
 mod conduct;
+mod link;
 mod model;
 mod network;
 mod random;
@@ -96,7 +97,7 @@ fn simulate(extent: &Extent) -> Result<Tally, u64> {
     }
 }
 
-// Scenario 2, 32, 33.
+// Scenario 2, 28, 32, 33, 34.
 #[test]
 #[allow(clippy::disallowed_methods)]
 fn never_two_holders() {

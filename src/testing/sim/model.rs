@@ -275,7 +275,7 @@ impl State {
         if this.waiter.is_some() {
             self.hear(client, Heard::Cancel);
         } else {
-            let limits = Limits::new(5 * S, 2 * S);
+            let limits = Limits::new(5 * S, 2 * S, TERM);
             let standing = this.standing.close(now);
             this.farewell = Some(Farewell::new(now, standing, &limits, Way::Unlock));
             this.left = true;

@@ -6,6 +6,7 @@ use crate::fencing::Blob;
 use crate::lease::Term;
 use crate::rest::Operation;
 
+use super::link::{OLD, Route};
 use super::service::{Answer, Time};
 use super::tally::Count;
 use super::world::{Event, World};
@@ -34,6 +35,7 @@ pub(super) struct Packet {
     of: Option<u64>,
     /// How long the answer takes, if it arrives.
     back: Option<Duration>,
+    route: Route,
 }
 
 /// An answer that a client got, or could have got.
@@ -74,6 +76,8 @@ enum Fault {
     Portal,
     Denied,
     Replayed,
+    Behind,
+    Copied,
     Misdirected,
 }
 
@@ -93,6 +97,8 @@ const FAULTS: &[Fault] = &[
     Fault::Denied,
     Fault::Replayed,
     Fault::Replayed,
+    Fault::Behind,
+    Fault::Copied,
     Fault::Misdirected,
 ];
 
@@ -139,6 +145,7 @@ impl World {
         let fault = self.fault_for(who, operation);
         let limit = gives_up - self.now;
         let claim = self.clients[who].claim().number;
+        let route = self.route(who);
         let mut packet = Packet {
             who,
             life: self.clients[who].life,
@@ -150,9 +157,10 @@ impl World {
             blob: None,
             of: Some(call),
             back: Some(self.random.between(MS / 5, 30 * MS)),
+            route,
         };
         let mut out = self.random.between(MS / 5, 30 * MS);
-        if fault != Fault::None {
+        if fault != Fault::None || self.leads_astray(route) {
             // Now, and not when the client gives up: for how long a request may hang is the client's business.
             self.clients[who].touch(self.now);
         }
@@ -240,6 +248,20 @@ impl World {
                 packet.carried_out = self.random.one_in(2);
                 Some(Count::Replayed)
             }
+            // No answer to a write names a lease.
+            Fault::Misdirected if matches!(operation, Operation::Write(_)) => {
+                packet.back = None;
+                None
+            }
+            Fault::Behind => {
+                self.clients[who].link.fall_behind();
+                None
+            }
+            Fault::Copied => {
+                let after = self.random.up_to(3 * S);
+                self.clients[who].link.copy_next(after);
+                None
+            }
             Fault::Misdirected => {
                 packet.carried_out = self.random.one_in(2);
                 let (foreign, _) = self.new_id();
@@ -264,7 +286,13 @@ impl World {
     pub(super) fn arrive(&mut self, packet: Packet) {
         let Packet { who, life, call, operation, .. } = packet;
         let (mut answer, mut blob) = (Answer::Done, None);
-        if packet.carried_out {
+        if self.leads_astray(packet.route) {
+            // Perhaps it was sent before the name moved.
+            self.clients[who].touch(self.now);
+            answer = self.answer_of_former(operation);
+            self.note(format_args!("the old address: {operation:?} of client {who}, call {call}: {answer:?}"));
+            self.tally.add(Count::AtOldAddress);
+        } else if packet.carried_out {
             self.service.settle(self.now);
             let before = self.service.lease;
             // A service whose clock runs too fast ends it sooner.
@@ -290,6 +318,10 @@ impl World {
         if of == Some(call) {
             self.clients[who].answers.push(Answered { call, operation, answer, blob });
         }
+        if operation == Operation::Look && self.setting.filtered >> who & 1 == 1 {
+            (answer, of) = (Answer::Foreign(self.random.pick(&[200, 403, 405])), None);
+            self.tally.add(Count::Filtered);
+        }
         if operation == Operation::Look && self.setting.cached >> who & 1 == 1 {
             if matches!(answer, Answer::Seen(status) if status.is_locked()) {
                 self.remembered.entry(who).or_insert((answer, blob));
@@ -299,6 +331,17 @@ impl World {
                 self.tally.add(Count::Remembered);
             }
         }
-        self.schedule_for(who, self.now + back, Event::Answered { call, answer, blob, of });
+        let on = packet.route.connection;
+        let ((answer, blob, of), is_behind) = self.clients[who].link.passes(on, (answer, blob, of), self.now + back);
+        if is_behind {
+            self.clients[who].touch(self.now);
+            self.tally.add(Count::Behind);
+        }
+        self.schedule_for(who, self.now + back, Event::Answered { call, answer, blob, of, on });
+    }
+
+    /// To the old address of a name that has moved.
+    fn leads_astray(&self, route: Route) -> bool {
+        self.moved.is_some() && route.leads_to == OLD
     }
 }

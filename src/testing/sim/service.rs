@@ -173,7 +173,7 @@ impl Service {
         }
     }
 
-    fn status(&self) -> LockState {
+    pub(super) fn status(&self) -> LockState {
         match self.lease {
             Lease::Available => LockState::Available,
             Lease::Leased { term: Term::Infinite, .. } => LockState::LeasedForever,
@@ -279,6 +279,11 @@ impl Answer {
         (outcome, rest::blob(operation, Some(&id), outcome, &reply).0)
     }
 
+    /// Whether the crate goes on using its connection.
+    pub(super) fn is_trusted(self, operation: Operation, call: u64, of: Option<u64>) -> bool {
+        rest::is_trusted(Some(&RequestId(call.to_string())), &self.reply(operation, of))
+    }
+
     fn reply(self, operation: Operation, of: Option<u64>) -> Reply {
         const REQUEST_ID: (&str, &str) = ("x-ms-request-id", "d8d2d0a9-aef7-4f67-b8c8-1e85e079147c");
         let mut reply = match self {
@@ -330,11 +335,11 @@ fn tell(reply: &mut Reply, blob: &Blob) {
     let Some(content) = blob.content else { return };
     match content.token {
         Stored::Nothing => {}
-        Stored::Token(token) => reply.set("x-ms-meta-azmutex_token", &token.to_string()),
-        Stored::Unreadable => reply.set("x-ms-meta-azmutex_token", "none"),
+        Stored::Token(token) => reply.set("x-ms-meta-azmutextoken", &token.to_string()),
+        Stored::Unreadable => reply.set("x-ms-meta-azmutextoken", "none"),
     }
     if let Some(id) = content.written_by {
-        reply.set("x-ms-meta-azmutex_write", &id.to_string());
+        reply.set("x-ms-meta-azmutexwrite", &id.to_string());
     }
     if content.has_others {
         reply.set("x-ms-meta-others", "1");

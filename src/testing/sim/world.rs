@@ -33,6 +33,10 @@ pub(super) struct Setting {
     pub(super) calm: bool,
     /// Which clients look at the lock through a cache that goes on answering what it saw first.
     pub(super) cached: u32,
+    /// Whose looks something in between answers.
+    pub(super) filtered: u32,
+    /// Who reaches the service through a proxy.
+    pub(super) tunnelled: u32,
     /// When the trouble ends.
     pub(super) peace_at: Time,
 }
@@ -42,6 +46,9 @@ pub(super) struct World {
     pub(super) setting: Setting,
     pub(super) random: Random,
     pub(super) service: Service,
+    /// When its name moved, and what is left at its old address.
+    pub(super) moved: Option<Time>,
+    pub(super) former: Service,
     /// By how much the service's clock runs too fast, in parts in a million.
     pub(super) service_drift: i32,
     pub(super) clients: Vec<Client>,
@@ -88,6 +95,8 @@ pub(super) enum Event {
         blob: Option<Blob>,
         /// The call that it says it is for, if it says that.
         of: Option<u64>,
+        /// The number of its connection.
+        on: u64,
     },
     Refused {
         call: u64,
@@ -133,9 +142,11 @@ pub(super) enum Trouble {
     DeleteContainer,
     Freeze,
     FailOver,
+    Move,
 }
 
-const LAWFUL: &[Trouble] = &[Trouble::Storm, Trouble::Stop, Trouble::Suspend, Trouble::Crash, Trouble::Break];
+const LAWFUL: &[Trouble] =
+    &[Trouble::Storm, Trouble::Stop, Trouble::Suspend, Trouble::Crash, Trouble::Break, Trouble::Move];
 const LAWLESS: &[Trouble] = &[
     Trouble::Storm,
     Trouble::Stop,
@@ -147,6 +158,7 @@ const LAWLESS: &[Trouble] = &[
     Trouble::DeleteContainer,
     Trouble::Freeze,
     Trouble::FailOver,
+    Trouble::Move,
 ];
 
 struct Scheduled {
@@ -183,7 +195,9 @@ impl World {
         let calm = seed.is_multiple_of(16);
         let peace_at = random.between(60 * S, 900 * S);
         let cached = if calm { 0 } else { random.pick(&[0, 0, 0, 0x55, u32::MAX]) };
-        let setting = Setting { lawful: seed % 4 != 3, calm, cached, peace_at };
+        let filtered = if calm { 0 } else { random.pick(&[0, 0, 0, 0, 0xaa]) };
+        let tunnelled = random.pick(&[0, 0, 0x99, u32::MAX]);
+        let setting = Setting { lawful: seed % 4 != 3, calm, cached, filtered, tunnelled, peace_at };
         let mut service = Service::new();
         service.revives_for_strangers = random.one_in(3);
         if random.one_in(2) {
@@ -199,6 +213,8 @@ impl World {
             now: Duration::ZERO,
             setting,
             random,
+            moved: None,
+            former: service.clone(),
             service,
             service_drift,
             clients,
@@ -270,7 +286,7 @@ impl World {
             Event::Decide { token } => self.decide(who, token),
             Event::Act { token, act } => self.act(who, token, act),
             Event::Hear { claim, heard } => self.hear(who, claim, heard),
-            Event::Answered { call, answer, blob, of } => self.answered(who, call, (answer, blob), of),
+            Event::Answered { call, answer, blob, of, on } => self.answered(who, call, (answer, blob), of, on),
             Event::Refused { call } => self.refused(who, call),
             Event::GivesUp { call } => self.gives_up(who, call),
             Event::Caller { claim, does } => self.caller(who, claim, does),
@@ -352,6 +368,7 @@ impl World {
                 let until = self.now + self.random.between(30 * S, 60 * S);
                 self.service.delete_container(until);
             }
+            Trouble::Move => self.move_name(),
             Trouble::FailOver => {
                 self.note(format_args!("fail-over to an older copy"));
                 self.tally.add(Count::FailedOver);
@@ -438,7 +455,7 @@ impl World {
             }
         }
         let awake = self.clients.iter().map(|client| client.still_until).max().unwrap_or_default();
-        let verdict = self.now.max(self.all_arrived).max(awake) + SOON;
+        let verdict = self.now.max(self.all_arrived).max(awake).max(self.all_moved()) + SOON;
         self.schedule(verdict, Event::Verdict);
     }
 

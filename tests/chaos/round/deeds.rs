@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use super::{Cut, Round, Seat, State, name};
+use super::{Cut, LOCKS, Round, Seat, State, is_cached, name};
 use crate::journal::Time;
 use crate::support::http::Operation;
 use crate::support::proxy::Fault;
 use crate::tally::Deed;
 
-pub(super) const ALL: [Deed; 13] = [
+pub(super) const ALL: [Deed; 14] = [
     Deed::KillHolder,
     Deed::KillOther,
     Deed::StopShort,
@@ -23,6 +23,7 @@ pub(super) const ALL: [Deed; 13] = [
     Deed::CutShort,
     Deed::CutLong,
     Deed::CutAfterAnswer,
+    Deed::ReplayLong,
     Deed::ErrorBurst,
     Deed::Portal,
 ];
@@ -61,21 +62,26 @@ impl Round<'_> {
                 self.tally().count(deed);
             }
             Deed::CutLong => {
-                self.have_stay(seat);
-                self.cut(seat, deed, Fault::BlackHole, beyond_lease);
+                self.have_stay(seat, 1);
+                self.cut(seat, deed, None, Fault::BlackHole, beyond_lease);
             }
             Deed::CutAfterAnswer => {
-                self.have_stay(seat);
+                self.have_stay(seat, 1);
                 self.seats[seat].way.next(Operation::Renew, Fault::DelayAnswer(LAST_ANSWER));
                 // That renewal is due within a third of the lease.
-                self.cut(seat, deed, Fault::BlackHole, beyond_lease + lease / 2);
+                self.cut(seat, deed, None, Fault::BlackHole, beyond_lease + lease / 2);
             }
-            Deed::Portal => self.cut(seat, deed, Fault::Portal, some_seconds),
+            Deed::ReplayLong => {
+                // So long that it would be told yes when another one has the lock.
+                self.have_stay(seat, 2);
+                self.cut(seat, deed, Some(Operation::Renew), Fault::Replay { forwarded: false }, beyond_lease + lease);
+            }
+            Deed::Portal => self.cut(seat, deed, None, Fault::Portal, some_seconds),
             Deed::ErrorBurst => {
                 let status = self.dice.pick(&[500, 503]);
-                self.cut(seat, deed, Fault::Status(status, Vec::new()), some_seconds);
+                self.cut(seat, deed, None, Fault::Status(status, Vec::new()), some_seconds);
             }
-            _ => self.cut(seat, deed, Fault::BlackHole, some_seconds),
+            _ => self.cut(seat, deed, None, Fault::BlackHole, some_seconds),
         }
         true
     }
@@ -104,8 +110,42 @@ impl Round<'_> {
     }
 
     /// It is when a lock is lost that it matters what its holder is told.
-    fn have_stay(&mut self, seat: usize) {
-        self.seats[seat].process.tell("stay");
+    fn have_stay(&mut self, seat: usize, leases: u32) {
+        self.seats[seat].process.tell(&leases.to_string());
+    }
+
+    /// The last ills there are, and the only ones that do not pass by themselves. Connections on which something in
+    /// between is one answer behind; whoever kept one would suffer from it in the calm. And caches, before locks whose
+    /// holders have just died: whoever trusted them would wait for ever.
+    pub(super) fn leave_behind(&mut self) {
+        for seat in 0..self.seats.len() {
+            let Seat { lock, way, .. } = &self.seats[seat];
+            if !is_cached(*lock) {
+                for operation in [Operation::Acquire, Operation::Renew, Operation::Look] {
+                    way.next(operation, Fault::Behind);
+                }
+            }
+        }
+        for lock in (0..LOCKS).filter(|lock| is_cached(*lock)) {
+            let mut seats: Vec<usize> = (0..self.seats.len()).filter(|seat| self.seats[*seat].lock == lock).collect();
+            // Who holds it comes last, so that nobody new finds it free.
+            seats.sort_by_key(|seat| self.holding(*seat).is_some());
+            let is_held = seats.last().is_some_and(|seat| self.holding(*seat).is_some());
+            for seat in seats {
+                self.seats[seat].way.always(Some(Operation::Look), Fault::StaleLook);
+                self.kill(seat);
+            }
+            if is_held {
+                self.tally().cached += 1;
+            }
+        }
+    }
+
+    /// No more caches.
+    pub(super) fn uncover(&mut self) {
+        for seat in self.seats.iter().filter(|seat| is_cached(seat.lock)) {
+            seat.way.clear();
+        }
     }
 
     fn kill(&mut self, seat: usize) {
@@ -145,7 +185,7 @@ impl Round<'_> {
     }
 
     fn break_lease(&mut self, seat: usize) -> bool {
-        self.have_stay(seat);
+        self.have_stay(seat, 1);
         let path = format!("{}/{}?comp=lease", self.container, name(self.seats[seat].lock));
         let answer = self.account.try_raw("PUT", &path, &[("x-ms-lease-action", "break")], b"");
         // The holder may have let go in between.
@@ -156,11 +196,11 @@ impl Round<'_> {
         broken
     }
 
-    fn cut(&mut self, seat: usize, deed: Deed, fault: Fault, time: Duration) {
+    fn cut(&mut self, seat: usize, deed: Deed, from: Option<Operation>, fault: Fault, time: Duration) {
         let holding = self.holding(seat).map(|hold| hold.lease);
         let since = Instant::now();
         let seat = &mut self.seats[seat];
-        seat.way.always(None, fault);
+        seat.way.always(from, fault);
         seat.cut = Some(Cut { since, until: since + time, holding, deed });
     }
 
@@ -168,7 +208,7 @@ impl Round<'_> {
     pub(super) fn reconnect(&mut self, seat: usize) {
         let Some(cut) = self.seats[seat].cut.take() else { return };
         self.seats[seat].way.clear();
-        let is_long = matches!(cut.deed, Deed::CutLong | Deed::CutAfterAnswer);
+        let is_long = matches!(cut.deed, Deed::CutLong | Deed::CutAfterAnswer | Deed::ReplayLong);
         if !is_long || cut.holding.is_some_and(|lease| cut.since.elapsed() > lease) {
             self.tally().count(cut.deed);
         }

@@ -10,7 +10,7 @@ use std::path::Path;
 use crate::arrows::source::tokens;
 
 /// What needs no `use`, as far as the API has it.
-const PRELUDE: &str = "Box Clone Copy Debug Default Drop Eq Fn FnMut From Hash Into IntoIterator Iterator Option \
+const PRELUDE: &str = "Box Clone Copy Debug Default Drop Eq Fn FnMut FnOnce From Hash Into IntoIterator Iterator Option \
                        Ord PartialEq PartialOrd Result Self Send String Sync Vec";
 /// Of traits that are there.
 const ASSOCIATED: &str = "Item";
@@ -44,7 +44,8 @@ fn read(folder: &Path, files: &mut Vec<File>) {
         let path = entry.unwrap().path();
         let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         match path.is_dir() {
-            _ if ["bin", "testing", "tests"].contains(&stem.as_str()) => {}
+            // The guide's programs are no part of the library.
+            _ if ["bin", "guide", "testing", "tests"].contains(&stem.as_str()) => {}
             true => read(&path, files),
             false => files.push(File::of(&fs::read_to_string(&path).unwrap())),
         }

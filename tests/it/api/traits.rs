@@ -40,6 +40,9 @@ macro_rules! lacking {
     };
 }
 
+/// As much as what the work came to.
+type WithError = azmutex::locker::WithError<()>;
+
 fn all() -> Vec<(&'static str, Vec<&'static str>)> {
     let all = lacking![
         azmutex::AzureMutex,
@@ -66,6 +69,7 @@ fn all() -> Vec<(&'static str, Vec<&'static str>)> {
         azmutex::lease::LockStatus,
         azmutex::lease::Lost,
         azmutex::locker::Builder,
+        WithError,
         azmutex::preflight::Check,
         azmutex::preflight::Preflight,
         azmutex::preflight::Status,

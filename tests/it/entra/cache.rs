@@ -267,6 +267,23 @@ fn a_source_that_stays_down_is_unavailable() {
 }
 
 #[test]
+fn a_source_that_says_nothing_any_more_is_told_of_by_what_it_said() {
+    let storage = Peer::start(well);
+    let login = authority(|received| match received.number {
+        0 => json(503, r#"{"error":"temporarily_unavailable","error_description":"AADSTS90033: busy"}"#),
+        _ => Reply::Hang,
+    });
+    let locker = quick(&container(&storage, by_secret(&login), eager()), "job").build().unwrap();
+    // The first wait hears it, and goes on to the silence; the second one finds nothing else.
+    for _ in 0..2 {
+        let error = locker.lock_timeout(2 * SECOND).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+        assert!(format!("{error:?}").contains("AADSTS90033"), "{error:?}");
+    }
+    assert_eq!(login.received().len(), 2);
+}
+
+#[test]
 fn a_source_that_hangs_takes_no_more_than_the_request_has() {
     let storage = Peer::start(well);
     let login = authority(|_| Reply::Hang);

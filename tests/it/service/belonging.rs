@@ -50,6 +50,39 @@ fn an_answer_that_repeats_the_id_counts() {
     assert_eq!(peer.received().len(), 2);
 }
 
+#[test]
+fn an_id_that_a_gateway_repeats_beside_the_service_is_still_its_own() {
+    let joined = |id: &str| vec![format!("{id}, {id}")];
+    let added = |id: &str| vec![id.to_owned(), id.to_owned(), format!("{id},{id}")];
+    for values in [joined as fn(&str) -> Vec<String>, added] {
+        let peer = Peer::start(move |received| {
+            let id = received.request.header(ID).unwrap();
+            values(id).iter().fold(well(received), |reply, value| with(reply, ID, value))
+        });
+        Locker::new(mutex(&peer)).try_lock().unwrap().unlock().unwrap();
+        assert_eq!(peer.received().len(), 2);
+    }
+}
+
+#[test]
+fn a_list_with_any_other_id_is_no_answer() {
+    for values in [
+        |id: &str| vec![format!("{id}, {FOREIGN}")],
+        |id: &str| vec![format!("{FOREIGN},{id}")],
+        |id: &str| vec![id.to_owned(), FOREIGN.to_owned()],
+        |id: &str| vec![format!("{id},")],
+        |id: &str| vec![format!("{id} {id}")],
+        |_: &str| vec![String::new()],
+    ] {
+        let peer = Peer::start(move |received| {
+            let id = received.request.header(ID).unwrap();
+            values(id).iter().fold(well(received), |reply, value| with(reply, ID, value))
+        });
+        let error = mutex_with(&peer, key(), policy().retries(0)).acquire(LEASE).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unexpected, "{error:?}");
+    }
+}
+
 // Scenario 32.
 #[test]
 fn the_answer_to_another_renewal_renews_nothing() {
@@ -69,7 +102,9 @@ fn the_answer_to_another_renewal_renews_nothing() {
     let remaining = lease.remaining();
     let error = mutex.renew(&mut lease).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unexpected, "{error:?}");
-    assert!(error.to_string().contains("belongs to another request"), "{error:?}");
+    let text = error.to_string();
+    assert!(text.contains("replaces the request id, or is a cache that repeats old answers"), "{error:?}");
+    assert!(text.contains("`x-ms-client-request-id`") && text.contains(&peer.url()), "{error:?}");
     assert!(lease.is_held() && lease.remaining() <= remaining, "it is ours for as long as it was");
     assert_eq!(peer.count(Operation::Renew), 3);
 }
@@ -232,6 +267,23 @@ fn a_look_that_is_refused_without_a_word_means_acquiring() {
         within(4 * LEASE, "the wait", move || locker.lock()).unwrap().unlock().unwrap();
         // What is missing is looked for again.
         assert_eq!(peer.count(Operation::Look), if status == 404 { 2 } else { 1 }, "{status}");
+    }
+}
+
+/// As behind a gateway that lets no HEAD through.
+#[test]
+fn looks_that_something_in_between_answers_keep_nobody_from_a_free_lock() {
+    for status in [403, 405, 200] {
+        let peer = Peer::start(move |received| match received.request.operation() {
+            Operation::Acquire if received.number < 6 => service_error(409, "LeaseAlreadyPresent"),
+            Operation::Look => Reply::Answer(Response { status, headers: Vec::new(), body: Vec::new() }),
+            _ => well(received),
+        });
+        let locker = impatient(&peer);
+        within(LEASE, "the wait", move || locker.lock()).unwrap().unlock().unwrap();
+        // Three looks in a row, and not another one for a lease.
+        assert_eq!(peer.count(Operation::Look), 3, "{status}");
+        assert_eq!(peer.count(Operation::Acquire), 4, "{status}");
     }
 }
 

@@ -88,7 +88,7 @@ impl Again {
         for (name, _) in env::vars_os() {
             let name = name.to_string_lossy().into_owned();
             let upper = name.to_ascii_uppercase();
-            if ["AZURE_", "IDENTITY_", "IMDS_", "MSI_", "ACTIONS_ID_", "AZMUTEX_AZ_"]
+            if ["AZURE_", "IDENTITY_", "IMDS_", "MSI_", "ACTIONS_ID_", "AZMUTEX_AZ_", "AZMUTEX_SERVICE_"]
                 .iter()
                 .any(|prefix| upper.starts_with(prefix))
                 || upper.ends_with("_PROXY")
@@ -152,6 +152,17 @@ impl Process {
             }
         }
         None
+    }
+
+    /// The next line of its output, be it the harness's or its own, that has this in it; and when.
+    pub fn prints(&mut self, part: &str) -> (String, Instant) {
+        for line in &mut self.lines {
+            let line = line.expect("its output can be read");
+            if line.contains(part) {
+                return (line, Instant::now());
+            }
+        }
+        panic!("it ended without {part:?}: {:?}", self.child.wait())
     }
 
     pub fn ask(&mut self, question: &str) -> String {

@@ -40,6 +40,10 @@ pub enum Fault {
     /// Answered, and then once more with a copy: as soon as the connection's next request is there, at the latest after
     /// the time.
     LateCopy(Duration),
+    /// From this request on, each answer on its connection is the one to the request before: something in between has
+    /// lost count, and does not find out. The first of them is repeated, and all have their request's id, which
+    /// Azurite leaves out of refusals.
+    Behind,
     /// A look is answered as by a cache, with an old answer that says "leased" and has no `x-ms-client-request-id`.
     /// Where there is none yet, and for all other operations, this does nothing.
     StaleLook,
@@ -65,8 +69,11 @@ impl Kept {
         self.leased.is_some()
     }
 
-    /// An answer without an id could belong to any request.
+    /// An answer without an id could belong to any request, and a renewal of another lease fools nobody.
     fn keep(&mut self, operation: Operation, response: &Response) {
+        if operation == Operation::Acquire && response.status == 201 {
+            self.answers.remove(&Operation::Renew);
+        }
         if operation == Operation::Look && response.header("x-ms-lease-state") == Some("leased") {
             let mut leased = response.clone();
             leased.headers.retain(|(name, _)| !name.eq_ignore_ascii_case(REQUEST_ID));
@@ -170,6 +177,11 @@ impl FaultProxy {
         self.peer.crossed()
     }
 
+    /// How many answers of [`Fault::Behind`] were those to the request before.
+    pub fn answers_behind(&self) -> usize {
+        self.shared.state().answers_behind
+    }
+
     pub fn connections(&self) -> usize {
         self.peer.connections()
     }
@@ -222,6 +234,9 @@ struct State {
     always: HashMap<Option<Operation>, Fault>,
     log: BTreeMap<usize, Entry>,
     kept: Kept,
+    /// The last answers to connections that are one behind.
+    behind: HashMap<usize, Response>,
+    answers_behind: usize,
 }
 
 impl State {
@@ -239,6 +254,10 @@ impl State {
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_behind(&self, connection: usize) -> bool {
+        self.state().behind.contains_key(&connection)
     }
 
     fn arrive(&self, received: &Received) -> Option<Fault> {
@@ -274,10 +293,23 @@ impl Shared {
     /// Forwards the request and notes the answer.
     fn apply(&self, received: &Received) -> Option<Response> {
         let response = forward(self.upstream, &received.request)?;
+        self.state().kept.keep(received.request.operation(), &response);
         self.update(received.number, |entry| {
             entry.status = Some(response.status);
         });
         Some(response)
+    }
+
+    /// Forwards the request, and answers with the answer to the one before on its connection.
+    fn answer_behind(&self, received: &Received) -> Option<Response> {
+        let mut new = self.apply(received)?;
+        if let (None, Some(id)) = (new.header(REQUEST_ID), received.request.header(REQUEST_ID)) {
+            new.headers.push((REQUEST_ID.to_owned(), id.to_owned()));
+        }
+        let mut state = self.state();
+        let old = state.behind.insert(received.connection, new.clone());
+        state.answers_behind += usize::from(old.is_some());
+        Some(old.unwrap_or(new))
     }
 
     /// A store that cannot be reached looks to the client like a connection that broke.
@@ -285,7 +317,6 @@ impl Shared {
         let Some(response) = answer else {
             return Reply::Reset;
         };
-        self.state().kept.keep(received.request.operation(), &response);
         self.update(received.number, |entry| {
             entry.answered = Some(Instant::now());
             entry.status.get_or_insert(response.status);
@@ -297,7 +328,9 @@ impl Shared {
 fn handle(shared: &Arc<Shared>, received: &Received) -> Reply {
     let fault = shared.arrive(received);
     let answer = match fault {
+        None if shared.is_behind(received.connection) => shared.answer_behind(received),
         None => shared.apply(received),
+        Some(Fault::Behind) => shared.answer_behind(received),
         Some(Fault::DelayRequest(time)) => {
             if shared.stop.wait(time) {
                 return Reply::Close;

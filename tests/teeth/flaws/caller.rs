@@ -54,4 +54,8 @@ flaws! {
         by "hold::tests::caller::the_observer_gets_a_moment_of_what_is_left" {
         "hold/caller.rs": "FLUSH.min(self.over.left(now))" => "FLUSH.max(self.over.left(now))"
     }
+    "an unlock forgets the renewal that was under way"
+        by "hold::tests::caller::a_renewal_that_nobody_heard_of_may_have_made_the_lease_last_anew" {
+        "hold/caller.rs": "ends.max(self.ends).left(now)" => "ends.left(now)"
+    }
 }

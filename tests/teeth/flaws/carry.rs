@@ -22,6 +22,10 @@ flaws! {
     "a failure is remembered when it is over" {
         "hold/carry.rs": "self.failing.take().is_some()" => "self.failing.is_some()"
     }
+    "what the end of a wait cut off takes the place of what tells more" {
+        "hold/carry.rs": "if !self.cut_off || self.failing.is_none() && !self.heard {" =>
+            "if !self.cut_off || self.error.is_some() {"
+    }
     "a wait that is refused ends with an older failure" {
         "hold/carry.rs": "Why::Failed => self.error.clone()," => "Why::Failed => self.failing.take().flatten(),"
     }

@@ -44,7 +44,8 @@ flaws! {
     }
     "a fork releases its parent's lock"
         by "guard::tests::in_a_process_that_was_forked_the_lock_is_not_held_and_nothing_is_sent" {
-        "guard.rs": "if !self.watch.is_own_process() {" => "if !self.watch.is_own_process() && self.is_held() {"
+        "guard.rs": "        if !self.watch.is_own_process() {\n            // The lock's thread is" =>
+            "        if !self.watch.is_own_process() && self.is_held() {\n            // The lock's thread is"
     }
     "a fork has its parent's lock"
         by "guard::tests::in_a_process_that_was_forked_the_lock_is_not_held_and_nothing_is_sent" {
