@@ -7,8 +7,8 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use azmutex::emulator::Emulator;
-use rustix::process::{Pid, Signal, kill_process};
+use azmutex::emulator::{Emulator, Operation};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use crate::support::{
     NAME, Scratch, assert_free, break_lock, code, died, eventually, first_line, is_free, locker, run, script, stderr,
@@ -234,6 +234,20 @@ fn it_runs_in_odd_places() {
     assert_free(&emulator);
 }
 
+/// A program that ignores the end of its children hands that on.
+#[test]
+fn the_end_of_the_command_is_heard_by_who_was_started_to_ignore_it() {
+    let emulator = Emulator::start().unwrap();
+    let program = "import os, signal, sys
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+os.execv(sys.argv[1], sys.argv[1:])";
+    let mut command = Command::new("python3");
+    command.args(["-c", program, env!("CARGO_BIN_EXE_azmutex"), "run", NAME, "sh", "-c", "exit 5"]);
+    command.env("AZURE_STORAGE_CONNECTION_STRING", emulator.connection_string());
+    let Ok(output) = command.output() else { return };
+    assert_eq!(code(&output), 5, "{}", stderr(&output));
+}
+
 /// Whoever starts it may have all signals blocked.
 #[test]
 fn blocked_signals_do_not_hang_it() {
@@ -286,6 +300,21 @@ fn it_may_be_the_first_process() {
     let output = inside(&["sh", "-c", "kill -TERM $$"]);
     assert_eq!(output.status.code(), Some(143), "{}", stderr(&output));
     assert_free(&emulator);
+}
+
+/// Whoever stops the whole job does not stop the one who has the lock.
+#[test]
+fn a_job_that_is_stopped_is_renewed() {
+    let emulator = Emulator::start().unwrap();
+    let mut child = run(&emulator, &["--lease", "15"], &["sh", "-c", "echo up; exec sleep 600"]);
+    let mut child = child.process_group(0).spawn().unwrap();
+    first_line(&mut child);
+    kill_process_group(Pid::from_child(&child), Signal::STOP).unwrap();
+    let renewals = || emulator.requests().iter().filter(|request| request.operation == Operation::RenewLease).count();
+    eventually("a renewal", || renewals() >= 2);
+    kill_process_group(Pid::from_child(&child), Signal::CONT).unwrap();
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    assert_eq!(died(&child.wait().unwrap()), 15);
 }
 
 /// A stopped job that loses its lock says so, and is not left for ever.

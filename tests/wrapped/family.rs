@@ -7,6 +7,9 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use azmutex::emulator::Emulator;
 use azmutex::{AzureMutex, Container, Locker};
@@ -40,8 +43,10 @@ pub(crate) fn locker(emulator: &Emulator) -> Locker {
 pub(crate) struct Family {
     pub(crate) front: Child,
     warden: Pid,
-    /// It is read until its end, which is that of the last of them.
+    /// It is read until its end, which is that of the last of them: here, without waiting, and by a thread that does
+    /// nothing else, so that the instant is known as well as a busy machine allows.
     reader: File,
+    end: Receiver<Instant>,
     pipe: PathBuf,
 }
 
@@ -54,6 +59,13 @@ impl Family {
         let _ = fs::remove_file(&pipe);
         assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
         let reader = OpenOptions::new().read(true).custom_flags(0o4000).open(&pipe).unwrap(); // nonblocking
+        let (sender, end) = mpsc::channel();
+        let path = pipe.clone();
+        thread::spawn(move || {
+            let mut pipe = File::open(path).unwrap();
+            while let Ok(1..) = pipe.read(&mut [0; 64]) {}
+            let _ = sender.send(Instant::now());
+        });
         let program = env!("CARGO_BIN_EXE_azmutex");
         let mut command = match processor {
             None => Command::new(program),
@@ -74,7 +86,7 @@ impl Family {
         let pid = Pid::from_child(&front).as_raw_nonzero();
         let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
         let warden = Pid::from_raw(children.split_whitespace().next().unwrap().parse().unwrap()).unwrap();
-        Family { front, warden, reader, pipe }
+        Family { front, warden, reader, end, pipe }
     }
 
     pub(crate) fn spreading(emulator: &Emulator, processor: Option<&str>) -> Family {
@@ -92,6 +104,13 @@ impl Family {
     /// Whether all of it has ended.
     pub(crate) fn has_ended(&self) -> bool {
         matches!((&self.reader).read(&mut [0; 64]), Ok(0))
+    }
+}
+
+impl Family {
+    /// When the thread saw that.
+    pub(crate) fn end(&self) -> Instant {
+        self.end.recv_timeout(Duration::from_secs(60)).expect("the family ends")
     }
 }
 

@@ -29,10 +29,17 @@ const TABLE: [(&str, &str); 11] = [
     ("128 + signal", "the command died of that signal, or it came before the lock was ours"),
 ];
 
+const CREDENTIALS: &str = "\
+Credentials come from the environment: AZURE_STORAGE_CONNECTION_STRING, or AZURE_STORAGE_ACCOUNT
+with AZURE_STORAGE_KEY or AZURE_STORAGE_SAS_TOKEN, or with an identity of Entra ID if this program
+was built with the feature entra. AZURE_STORAGE_SERVICE_ENDPOINT is the account's URL where it is not
+in the public cloud, and AZMUTEX_SERVICE_VERSION the version of the service's interface where that
+is older than usual, as on Azure Stack Hub: 2017-11-09, for one.";
+
 /// What stands below the help.
 pub(crate) fn help() -> String {
     let rows = TABLE.iter().map(|(code, meaning)| format!("\n{code:>15}  {meaning}"));
-    format!("Exit codes:{}", rows.collect::<String>())
+    format!("Exit codes:{}\n\n{CREDENTIALS}", rows.collect::<String>())
 }
 
 /// The end, with the reason.

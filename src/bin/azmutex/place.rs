@@ -115,7 +115,10 @@ fn build(chosen: &Chosen, policy: Policy) -> Result<Container, Failure> {
             }
         },
     };
-    let builder = builder.map_err(|error| Failure::configuration(&error))?.retry(policy);
+    let mut builder = builder.map_err(|error| Failure::configuration(&error))?.retry(policy);
+    if let Some(version) = variable("SERVICE_VERSION") {
+        builder = builder.service_version(&version);
+    }
     let allowed = builder.clone().allow_http().build();
     if chosen.allow_http {
         return allowed.map_err(|error| Failure::configuration(&error));

@@ -50,6 +50,7 @@ pub(crate) fn run(arguments: &Run) -> Result<u8, Failure> {
     // Children of a program that this one took the place of are nobody's business.
     let strangers = descent::descendants();
     set_child_subreaper(Some(getpid())).map_err(|error| system("adopt what the command starts")(error.into()))?;
+    // If it were ignored, also by the warden, how the command ended would never be heard.
     signals::never_ignore(SIGCHLD).map_err(system("listen for signals"))?;
     let (sender, messages) = unbounded();
     let heard = sender.clone();

@@ -12,7 +12,7 @@ use azmutex::crossbeam_channel::{Receiver, Sender, unbounded};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, getpid, getppid, set_child_subreaper, setsid, wait};
 use rustix::stdio::dup2_stdin;
-use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU};
 
 use super::descent::{self, Process};
 use super::launcher::Launcher;
@@ -74,8 +74,6 @@ impl Warden {
         let control = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
         let [stdin, board] = wire::take_over(&control)?;
         dup2_stdin(File::open("/dev/null")?)?;
-        // If it were ignored, how the command ended would never be heard.
-        signals::never_ignore(SIGCHLD)?;
         let launcher = Launcher::start(&arguments.command(), stdin)?;
         // Only now: the command is in the session of the front. In the same session as a stopped job, we would keep it
         // from being ended when its terminal closes.
