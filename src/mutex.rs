@@ -553,9 +553,10 @@ mod tests {
 
     #[test]
     fn the_url_says_which_lock_it_is_and_no_secret() {
-        let url = "https://acct.blob.core.windows.net/locks?sv=2021-12-02&sr=c&sp=rw&sig=c2VjcmV0";
+        // Without TLS, which not every build has.
+        let url = "http://127.0.0.1:10000/acct/locks?sv=2021-12-02&sr=c&sp=rw&sig=c2VjcmV0";
         let mutex = Container::from_sas_url(url).unwrap().mutex("a b").unwrap();
-        assert_eq!(mutex.url(), "https://acct.blob.core.windows.net/locks/a%20b");
+        assert_eq!(mutex.url(), "http://127.0.0.1:10000/acct/locks/a%20b");
     }
 
     #[test]
