@@ -694,7 +694,7 @@ mod tests {
         // As one that is leaked.
         let _guard = try_at(&locker).unwrap();
         let (cancel, pause) = (Cancel::new(), Duration::from_millis(50));
-        let waits = [Wait::Until(clock::now().after(pause)), Wait::Forever].map(|wait| {
+        let wait = |wait| {
             let (locker, cancelled) = (locker.clone(), cancel.cancelled());
             let (done, ended) = bounded(1);
             thread::spawn(move || {
@@ -703,13 +703,14 @@ mod tests {
                 let _ = done.send(obtained.map(drop));
             });
             ended
-        });
-        let error = waits[0].recv_timeout(PATIENCE).unwrap().unwrap_err();
+        };
+        let error = wait(Wait::Until(clock::now().after(pause))).recv_timeout(PATIENCE).unwrap().unwrap_err();
         assert_eq!((error.kind(), error.ahead()), (ErrorKind::TimedOut, 1));
         assert_eq!(error.to_string(), "lock \"job\": not obtained within 50ms; behind 1 of this process");
-        assert!(waits[1].try_recv().is_err());
+        let ended = wait(Wait::Forever);
+        assert!(ended.recv_timeout(2 * pause).is_err(), "it waits");
         cancel.cancel();
-        let error = waits[1].recv_timeout(PATIENCE).unwrap().unwrap_err();
+        let error = ended.recv_timeout(PATIENCE).unwrap().unwrap_err();
         assert_eq!((error.kind(), error.ahead()), (ErrorKind::Cancelled, 1));
     }
 
