@@ -32,7 +32,7 @@ fn a_command_may_ask_at_the_terminal() {
         // With the echo off, as for a password.
         terminal.line("run sh -c 'stty -echo; printf \"pass\"word:; read x; stty echo; echo \"it has ${#x}\"'");
         terminal.expect("password:");
-        thread::sleep(Duration::from_millis(100));
+        thread::sleep(Duration::from_millis(500));
         terminal.line("secret");
         assert!(!terminal.expect("it has 6").contains("secret"));
         terminal.expect("$> ");
@@ -46,15 +46,15 @@ fn a_shell_may_run_with_jobs_of_its_own() {
         terminal.line("PS1='inn''er> ' run bash --norc --noprofile -i");
         terminal.expect("inner> ");
         terminal.line("sleep 600");
-        thread::sleep(Duration::from_millis(200));
+        thread::sleep(Duration::from_secs(1));
         terminal.keys("\x03");
         terminal.expect("inner> ");
         terminal.line("sleep 601");
-        thread::sleep(Duration::from_millis(200));
+        thread::sleep(Duration::from_secs(1));
         terminal.keys("\x1a");
         terminal.expect("inner> ");
         terminal.line("fg");
-        thread::sleep(Duration::from_millis(200));
+        thread::sleep(Duration::from_secs(1));
         terminal.keys("\x03");
         terminal.expect("inner> ");
         terminal.line("exit 7");
@@ -112,7 +112,7 @@ fn the_key_twice_comes_twice() {
         terminal.expect("\nup");
         terminal.keys("\x03");
         terminal.expect("got 1");
-        thread::sleep(Duration::from_millis(300));
+        thread::sleep(Duration::from_secs(1));
         terminal.keys("\x03");
         terminal.expect("got 2");
         terminal.expect("$> ");
@@ -165,7 +165,7 @@ fn a_job_in_the_background_stops_when_it_reads_and_goes_on_in_the_foreground() {
         terminal.run("run sh -c 'read x; echo \"so $x\"; exit 4' &");
         eventually("a stop", || terminal.run("jobs").contains("topped"));
         terminal.line("fg");
-        thread::sleep(Duration::from_millis(300));
+        thread::sleep(Duration::from_secs(1));
         terminal.line("word");
         terminal.expect("so word");
         terminal.expect("$> ");
@@ -207,7 +207,7 @@ fn is_installed(name: &str) -> bool {
 fn another_program_of_the_pipeline_may_read_the_terminal() {
     in_each(|_, terminal| {
         terminal.line("run sh -c 'echo thro\"\"ugh' | sh -c 'read x; read y < /dev/tty; echo \"$x and $y\"'");
-        thread::sleep(Duration::from_millis(300));
+        thread::sleep(Duration::from_secs(1));
         terminal.line("typed");
         terminal.expect("through and typed");
         terminal.expect("$> ");
@@ -230,7 +230,8 @@ fn an_editor_and_a_pager_have_the_whole_terminal() {
         terminal.expect("topped");
         terminal.expect("$> ");
         terminal.line("fg");
-        thread::sleep(Duration::from_millis(500));
+        // It shows its text again when it has the terminal.
+        terminal.expect("two");
         terminal.keys(":wq\n");
         terminal.expect("$> ");
         assert_eq!(terminal.code(), 0);
@@ -253,7 +254,7 @@ fn a_terminal_that_closes_ends_the_command() {
             terminal.line(&format!("run sh -c 'echo u\"\"p; exec {what}'"));
             terminal.expect("\nup");
             terminal.keys(keys);
-            thread::sleep(Duration::from_millis(300));
+            thread::sleep(Duration::from_secs(1));
             terminal.close();
             eventually("the lock is free", || is_free(&emulator));
         }
