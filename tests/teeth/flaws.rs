@@ -59,7 +59,6 @@ mod call;
 mod caller;
 mod carry;
 mod hold;
-mod queue;
 mod standing;
 mod threads;
 mod write;
@@ -71,7 +70,6 @@ pub(crate) fn all() -> impl Iterator<Item = Flaw> {
         call::FLAWS,
         caller::FLAWS,
         standing::FLAWS,
-        queue::FLAWS,
         threads::FLAWS,
         write::FLAWS,
         answer::FLAWS,

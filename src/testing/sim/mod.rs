@@ -22,7 +22,6 @@ mod rules;
 mod service;
 mod tally;
 mod time;
-mod turns;
 mod world;
 
 use std::env;
