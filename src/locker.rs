@@ -581,6 +581,10 @@ mod tests {
             cancels.cancel();
             // Long enough to be heard, and much shorter than what was begun is waited for.
             clock::sleep(Duration::from_millis(20));
+            if let Operation::Release { .. } = operation {
+                // Long enough that one which begins when the wait has returned is not done by chance.
+                clock::sleep(Duration::from_millis(60));
+            }
             let _ = seen.send(operation);
             let outcome =
                 if let Operation::Acquire { id, .. } = operation { Outcome::Leased(id) } else { Outcome::Done };
