@@ -228,6 +228,12 @@ mod tests {
         std::panic::resume_unwind(Box::new("on purpose"))
     }
 
+    /// Of a lock whose requests take no longer than `attempt`.
+    fn guard(watch: Arc<Watch>, worker: Worker, attempt: Duration) -> crate::LockGuard {
+        let limits = Limits::new(attempt, SECOND, TERM);
+        crate::LockGuard::new(LeaseId::random().unwrap(), watch, worker, limits, Holder::default(), Arc::default())
+    }
+
     fn next(worker: &Worker) -> Option<Report<Error>> {
         worker.reports.recv_timeout(PATIENCE).ok()
     }
@@ -324,14 +330,7 @@ mod tests {
         });
         assert!(matches!(next(&worker), Some(Report::Granted(_))));
         assert_eq!(watch.listen().recv_timeout(PATIENCE), Ok(Lost::RenewalStopped));
-        let guard = crate::LockGuard::new(
-            LeaseId::random().unwrap(),
-            watch,
-            worker,
-            Limits::new(SECOND, SECOND, TERM),
-            Holder::default(),
-            Arc::default(),
-        );
+        let guard = guard(watch, worker, SECOND);
         assert!(!guard.is_held());
         let start = clock::now();
         let error = guard.unlock().unwrap_err();
@@ -361,14 +360,7 @@ mod tests {
         assert!(matches!(next(&worker), Some(Report::Granted(_))));
         hangs.recv_timeout(PATIENCE).unwrap();
         let attempt = Duration::from_millis(50);
-        let guard = crate::LockGuard::new(
-            LeaseId::random().unwrap(),
-            watch,
-            worker,
-            Limits::new(attempt, SECOND, TERM),
-            Holder::default(),
-            Arc::default(),
-        );
+        let guard = guard(watch, worker, attempt);
         guard.ensure_held().unwrap();
         let start = clock::now();
         let error = guard.unlock().unwrap_err();

@@ -264,6 +264,29 @@ fn a_refused_token_is_an_error_and_a_refused_card_is_not() {
     }
 }
 
+/// Each look takes so long and has no answer, and each renewal works, until the token is given up: how many there were.
+fn looks_in_vain(play: &mut Play, takes: Duration) -> u32 {
+    let (mut renewals, mut told) = (0, Told::Retrying);
+    while told == Told::Retrying {
+        match play.step() {
+            Step::Sleep { until } => play.now = until,
+            Step::Send { operation, .. } if operation == renew() => {
+                play.sent = play.now;
+                play.answers(Outcome::Leased(ours()));
+                renewals += 1;
+            }
+            Step::Send { operation: Operation::Look, .. } => {
+                play.passes(takes);
+                play.answers(NO_ANSWER);
+                told = play.told();
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(told, Told::NotLeft(Unwritten::Failed));
+    renewals
+}
+
 #[test]
 fn a_token_is_tried_for_as_often_as_the_wait_bears() {
     // Who does not wait: as often as the policy says.
@@ -291,44 +314,12 @@ fn a_token_is_tried_for_as_often_as_the_wait_bears() {
 
     // But nobody else is kept from the lock for longer than a lease.
     let mut play = acquired(Wait::Until(at(300 * S)));
-    let mut told = Told::Retrying;
-    while told == Told::Retrying {
-        match play.step() {
-            Step::Sleep { until } => play.now = until,
-            Step::Send { operation, .. } if operation == renew() => {
-                play.sent = play.now;
-                play.answers(Outcome::Leased(ours()));
-            }
-            Step::Send { .. } => {
-                play.answers(NO_ANSWER);
-                told = play.told();
-            }
-            other => panic!("{other:?}"),
-        }
-    }
-    assert_eq!(told, Told::NotLeft(Unwritten::Failed));
+    looks_in_vain(&mut play, Duration::ZERO);
     assert!(play.now < at(36 * S), "{:?}", play.now);
 
     // For as long as its patience lasts, and renewed meanwhile.
     let mut play = acquired(Wait::Forever);
-    let (mut renewals, mut told) = (0, Told::Retrying);
-    while told == Told::Retrying {
-        match play.step() {
-            Step::Sleep { until } => play.now = until,
-            Step::Send { operation, .. } if operation == renew() => {
-                play.sent = play.now;
-                play.answers(Outcome::Leased(ours()));
-                renewals += 1;
-            }
-            Step::Send { operation: Operation::Look, .. } => {
-                play.passes(S);
-                play.answers(NO_ANSWER);
-                told = play.told();
-            }
-            other => panic!("{other:?}"),
-        }
-    }
-    assert_eq!(told, Told::NotLeft(Unwritten::Failed));
+    let renewals = looks_in_vain(&mut play, S);
     assert!(play.now >= at(30 * S) && play.now < at(40 * S) && renewals >= 2, "{:?}, {renewals}", play.now);
 }
 
