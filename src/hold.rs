@@ -79,6 +79,13 @@ pub(crate) struct Leaves {
     pub(crate) lower_cases: bool,
 }
 
+impl Leaves {
+    /// What whoever gets the lock wants written.
+    pub(crate) fn wish(self) -> Wish {
+        Wish { token: self.token, card: self.card.then_some(None), mark: false }
+    }
+}
+
 /// How long to wait for a lock that somebody else has.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Wait {
@@ -560,7 +567,7 @@ impl Hold {
         self.blob = blob.map(|blob| Blob { content: content.and_then(|known| known.content), ..blob });
         let Leaves { token, card, .. } = self.settings.leaves;
         if (token || card) && !self.once {
-            let wish = Wish { token, card: card.then_some(None), mark: false };
+            let wish = self.settings.leaves.wish();
             let writing = self.begin_writing(wish, Purpose::Grant { wait: seek.wait });
             self.writing = Some(Writing { failures: seek.failures, failing_since: seek.failing_since, ..writing });
             self.state = State::Held(tenure);
@@ -739,7 +746,12 @@ impl Hold {
 
     /// The lease is ours, and the caller who waits does not know yet.
     fn is_untold(&self) -> bool {
-        self.writing.is_some_and(|writing| writing.purpose != Purpose::Holder)
+        self.untold().is_some()
+    }
+
+    /// What is written before that caller knows.
+    fn untold(&self) -> Option<Writing> {
+        self.writing.filter(|writing| writing.purpose != Purpose::Holder)
     }
 
     /// Until when a caller waits who does not know yet that the lease is ours.
@@ -873,7 +885,7 @@ impl Hold {
                 && pause <= self.settings.policy.longest_pause;
         tenure.renew_at = now.after(pause.min(left / 2));
         self.state = if ask_again { State::Held(tenure) } else { State::Over };
-        if let Some(writing) = self.writing.filter(|writing| writing.purpose != Purpose::Holder) {
+        if let Some(writing) = self.untold() {
             // It stands between the caller and the lock, as a failure of the write does.
             return self.write_stumbled(tenure, writing, now, retry_after, jitter);
         }

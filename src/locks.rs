@@ -40,8 +40,8 @@ const MOST_PAGES: u32 = 100_000;
 const MOST_EMPTY_PAGES: u32 = 1_000;
 
 impl Container {
-    /// The locks of this container, each with its state, its last fencing token, card and mark: all the blobs that are in it, since each of them can be locked.
-    /// Takes and makes none. Talks to nobody until the first is asked for; then one request gets up to 250 of them. What
+    /// The locks of this container, each with its state, its last fencing token, card and mark: all the blobs that are in
+    /// it, since each of them can be locked. Takes and makes none. Talks to nobody until the first is asked for; then one request gets up to 250 of them. What
     /// it saw is over when it is read: for people and dashboards, not for decisions.
     ///
     /// A lock that was never taken is not there. Directories of accounts with a hierarchical namespace are passed over, as
@@ -98,12 +98,8 @@ enum Next {
 impl Locks {
     /// Only the locks whose names begin with this, from the first of them on. In an account with a hierarchical namespace
     /// nothing in it but its last segment may be the name of a lock. Defaults to all.
-    pub fn prefix(mut self, prefix: &str) -> Self {
-        prefix.clone_into(&mut self.prefix);
-        self.listed = Vec::new().into_iter();
-        self.next = Next::Page(None);
-        self.pages = Pages::default();
-        self
+    pub fn prefix(self, prefix: &str) -> Self {
+        Locks { prefix: prefix.to_owned(), ..self.container.locks() }
     }
 
     fn page(&self, marker: Option<&str>) -> Result<Page> {

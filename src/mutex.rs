@@ -12,7 +12,7 @@ use crate::hold::carry::Act;
 use crate::hold::write::{Unwritten, Wish};
 use crate::hold::{Leaves, Settings};
 use crate::lease::{Break, Card, FencingToken, Lease, LeaseId, LockState, LockStatus, Lost, Term};
-use crate::metadata::check_mark;
+use crate::metadata::{Known, check_mark};
 use crate::notes::Notes;
 use crate::question::{Question, Task};
 use crate::random::Jitter;
@@ -257,11 +257,9 @@ impl AzureMutex {
         }
         // A mark makes another version, and no other holder: so it is looked at again, but not for ever.
         for _ in 0..LOOKS_BEFORE_BREAK {
-            let notes = Mutex::default();
-            let (outcome, error) = self.ask_noting(&notes, Operation::Look)?;
+            let (outcome, error, known) = self.look()?;
             let Outcome::Seen(state) = outcome else { return Err(self.failure(error)) };
-            let notes = notes.into_inner().unwrap_or_else(PoisonError::into_inner);
-            let known = notes.known().ok_or_else(|| self.failure(None))?;
+            let known = known.ok_or_else(|| self.failure(None))?;
             if !LockStatus::new(state, Some(&known.metadata)).is_of_holder(seen) {
                 break;
             }
@@ -368,15 +366,21 @@ impl AzureMutex {
     /// The kinds of [`acquire`](AzureMutex::acquire) for a failure or a refusal. A missing lock is no error, but
     /// [`LockState::Missing`]. A blob with more than about a hundred metadata entries cannot be looked at.
     pub fn inspect(&self) -> Result<LockStatus> {
-        let notes = Mutex::default();
-        match self.ask_noting(&notes, Operation::Look)? {
-            (Outcome::Seen(state), _) => {
-                let notes = notes.into_inner().unwrap_or_else(PoisonError::into_inner);
-                Ok(LockStatus::new(state, notes.known().map(|known| &*known.metadata)))
+        match self.look()? {
+            (Outcome::Seen(state), _, known) => {
+                Ok(LockStatus::new(state, known.as_ref().map(|known| &*known.metadata)))
             }
-            (Outcome::NoBlob | Outcome::NoContainer, _) => Ok(LockStatus::new(LockState::Missing, None)),
-            (_, error) => Err(self.failure(error)),
+            (Outcome::NoBlob | Outcome::NoContainer, ..) => Ok(LockStatus::new(LockState::Missing, None)),
+            (_, error, _) => Err(self.failure(error)),
         }
+    }
+
+    /// With what the lock's blob was seen to be.
+    fn look(&self) -> Result<(Outcome, Option<Error>, Option<Known>)> {
+        let notes = Mutex::default();
+        let (outcome, error) = self.ask_noting(&notes, Operation::Look)?;
+        let notes = notes.into_inner().unwrap_or_else(PoisonError::into_inner);
+        Ok((outcome, error, notes.known().cloned()))
     }
 
     fn ask(&self, operation: Operation) -> Result<(Outcome, Option<Error>)> {
@@ -417,9 +421,8 @@ impl AzureMutex {
         }
         let lock = &self.place.lock;
         match call.verdict() {
-            Verdict::Done => Ok(()),
+            Verdict::Done | Verdict::Written(_) => Ok(()),
             Verdict::Busy => Err(Error::busy(lock)),
-            Verdict::Written(_) => Ok(()),
             Verdict::NotWritten { why, failure } => Err(unwritten(lock, *why, failure.clone())),
             Verdict::Lost(lost) => Err(Error::lost(lock, *lost)),
             Verdict::NotReleased { left, failure } => Err(Error::not_released(lock, *left, failure.clone())),

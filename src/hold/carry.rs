@@ -152,8 +152,9 @@ impl<F: Clone> Carrier<F> {
 
     /// What came of the last request.
     pub(crate) fn answered(&mut self, exchange: Exchange<F>) {
-        let card = exchange.metadata.as_ref().and_then(|metadata| metadata.card());
-        self.see(card.filter(|_| matches!(exchange.outcome, Outcome::Seen(state) if state.is_locked())));
+        if matches!(exchange.outcome, Outcome::Seen(state) if self.waits && state.is_locked()) {
+            self.see(exchange.metadata.as_ref().and_then(|metadata| metadata.card()));
+        }
         self.input = Input::Answer { sent: exchange.sent, outcome: exchange.outcome, blob: exchange.blob };
         (self.error, self.cut_off) = (exchange.error, exchange.cut_off);
         self.heard |= self.error.is_none();
@@ -164,7 +165,7 @@ impl<F: Clone> Carrier<F> {
 
     /// Whoever waits is told of each new card.
     fn see(&mut self, card: Option<Card>) {
-        let Some(card) = card.filter(|card| self.waits && self.card.as_deref() != Some(card)) else { return };
+        let Some(card) = card.filter(|card| self.card.as_deref() != Some(card)) else { return };
         let card = Arc::new(card);
         self.card = Some(card.clone());
         self.due.push_back(Act::Report(Report::Seen(card.clone())));

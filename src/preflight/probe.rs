@@ -6,7 +6,7 @@ use crate::clock;
 use crate::error::{Error, ErrorKind};
 use crate::fencing::Blob;
 use crate::hold::Leaves;
-use crate::hold::write::{Unwritten, Wish, Writer};
+use crate::hold::write::{Unwritten, Writer};
 use crate::lease::{LeaseId, Term};
 use crate::mutex::AzureMutex;
 use crate::rest::{AccountInfo, Applied, Contact, Heard, Operation, Outcome};
@@ -118,12 +118,10 @@ fn ask_all(mutex: &AzureMutex, id: LeaseId, leaves: Leaves, findings: &mut Findi
 
 /// What whoever got the lock now would find out before it writes.
 fn unwritable(id: LeaseId, leaves: Leaves, blob: Option<Blob>) -> Option<Unwritten> {
-    let Leaves { token, card, lower_cases } = leaves;
-    let wish = Wish { token, card: card.then_some(None), mark: false };
     if blob.is_none() {
         return Some(Unwritten::NoVersion);
     }
-    Writer::new((id, id), wish, lower_cases, None, blob, 0).next(clock::now()).err()
+    Writer::new((id, id), leaves.wish(), leaves.lower_cases, None, blob, 0).next(clock::now()).err()
 }
 
 /// Takes the lock and gives it back, with what has to be made before. Whether to end there.
