@@ -9,6 +9,16 @@ mod support;
 mod arguments;
 mod doctor;
 mod emulator;
+#[cfg(target_os = "linux")]
+mod guards;
+#[cfg(unix)]
+mod hold;
+#[cfg(target_os = "linux")]
+mod jobs;
+mod options;
 mod run;
 #[cfg(unix)]
 mod signals;
+mod status;
+#[cfg(target_os = "linux")]
+mod terminal;
