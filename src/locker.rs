@@ -44,6 +44,7 @@ const DROP_LIMIT: Duration = Duration::from_secs(2);
 /// # Ok::<(), azmutex::Error>(())
 /// ```
 #[derive(Clone)]
+#[doc(alias("mutex", "leader", "acquire"))]
 pub struct Locker(pub(crate) Arc<Inner>);
 
 pub(crate) struct Inner {
@@ -167,6 +168,7 @@ impl Locker {
     ///
     /// - [`WouldBlock`](crate::ErrorKind::WouldBlock): somebody else has it.
     /// - As [`lock`](Locker::lock), but after the policy's [`retries`](crate::retry::Policy::retries).
+    #[doc(alias = "try_acquire")]
     pub fn try_lock(&self) -> Result<LockGuard> {
         self.obtain(Wait::Never, Duration::MAX, None)
     }

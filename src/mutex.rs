@@ -23,7 +23,7 @@ const WRITING: &str = "write to the lock's metadata";
 
 /// One named lock: the lease of one blob. Each method talks to the service, and nothing runs behind it.
 ///
-/// This is the tool for those who keep their own time: whoever takes a lease here must renew it before
+/// This is the tool for callers that schedule renewals: whoever takes a lease here must renew it before
 /// [`Lease::remaining`] is over, and stop when it is. [`Locker`](crate::Locker) does that by itself.
 ///
 /// A passing failure is tried again, as the container's [`Policy`](crate::retry::Policy) says. Clones are cheap.
@@ -40,6 +40,7 @@ const WRITING: &str = "write to the lock's metadata";
 /// # Ok::<(), azmutex::Error>(())
 /// ```
 #[derive(Clone, Debug)]
+#[doc(alias = "lease")]
 pub struct AzureMutex {
     container: Container,
     place: Arc<Place>,
@@ -47,7 +48,7 @@ pub struct AzureMutex {
 
 impl Container {
     /// The lock of that name in this container: the blob of that name, which is made when it is first locked. If
-    /// there is one already, its content and metadata stay as they are. Talks to nobody.
+    /// there is one already, its content and metadata stay as they are. Makes no network calls.
     ///
     /// # Errors
     ///
@@ -106,6 +107,7 @@ impl AzureMutex {
     /// - [`Unavailable`](crate::ErrorKind::Unavailable), [`Unexpected`](crate::ErrorKind::Unexpected): no answer, or
     ///   none of use, in all of the tries. If the service took the lease all the same, it was asked to release it; at worst the
     ///   lock stays taken for `duration`.
+    #[doc(alias = "try_acquire")]
     pub fn acquire(&self, duration: Duration) -> Result<Lease> {
         self.acquire_for(Term::new(duration)?)
     }
@@ -197,7 +199,7 @@ impl AzureMutex {
     ///
     /// # Errors
     ///
-    /// - [`LeaseLost`](crate::ErrorKind::LeaseLost): it was lost before, so the work may not have been alone.
+    /// - [`LeaseLost`](crate::ErrorKind::LeaseLost): it was lost before, so another holder may have overlapped.
     /// - [`InvalidInput`](crate::ErrorKind::InvalidInput): it is the lease of another lock. Nothing was sent.
     /// - The kinds of [`acquire`](AzureMutex::acquire) for a failure or a refusal. The lease then runs out by itself,
     ///   unless it is infinite.
