@@ -12,6 +12,8 @@ mod emulator;
 #[cfg(target_os = "linux")]
 mod guards;
 #[cfg(unix)]
+mod guide;
+#[cfg(unix)]
 mod hold;
 #[cfg(target_os = "linux")]
 mod jobs;

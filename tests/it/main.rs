@@ -52,6 +52,7 @@
 mod api;
 mod arrows;
 mod conformance;
+mod documents;
 mod emulator;
 mod endurance;
 #[cfg(feature = "entra")]

@@ -13,6 +13,7 @@ mod free;
 mod held;
 mod one_call;
 mod patience;
+mod picture;
 mod releasing;
 mod unsure;
 mod waiting;
