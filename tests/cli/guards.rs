@@ -4,7 +4,6 @@ use std::fs;
 use std::io::Read;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use azmutex::emulator::{Emulator, Operation};
@@ -21,6 +20,11 @@ fn pid(text: &str) -> Pid {
 fn is_alive(pid: Pid) -> bool {
     let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
     stat.is_ok_and(|stat| !stat.rsplit_once(')').unwrap().1.starts_with(" Z"))
+}
+
+fn is_stopped(pid: Pid) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap();
+    stat.rsplit_once(')').unwrap().1.starts_with(" T")
 }
 
 fn warden(front: &Child) -> Pid {
@@ -311,10 +315,61 @@ fn a_job_that_is_stopped_is_renewed() {
     first_line(&mut child);
     kill_process_group(Pid::from_child(&child), Signal::STOP).unwrap();
     let renewals = || emulator.requests().iter().filter(|request| request.operation == Operation::RenewLease).count();
-    eventually("a renewal", || renewals() >= 2);
+    let before = renewals();
+    eventually("a renewal", || renewals() > before);
     kill_process_group(Pid::from_child(&child), Signal::CONT).unwrap();
     kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
     assert_eq!(died(&child.wait().unwrap()), 15);
+}
+
+/// However soon after it was stopped it is continued, and whoever of it hears of that last: nobody stays stopped.
+#[test]
+fn a_job_that_is_stopped_for_a_moment_goes_on() {
+    let emulator = Emulator::start().unwrap();
+    let mut child = run(&emulator, &[], &["sh", "-c", "echo $$; exec sleep 600"]);
+    let mut child = child.process_group(0).spawn().unwrap();
+    let (line, _stdout) = first_line(&mut child);
+    let (front, command) = (Pid::from_child(&child), pid(&line));
+    let rounds = [Signal::STOP, Signal::TSTP].into_iter().cycle().take(200);
+    for (round, stop) in rounds.enumerate() {
+        // From none to some milliseconds, and not by chance.
+        let pause = Duration::from_micros(round as u64 * 7919 % 6000);
+        let other = if round % 3 == 0 { command } else { front };
+        match round % 4 {
+            0..=1 => kill_process_group(front, stop).unwrap(),
+            2 => kill_process(command, stop).unwrap(),
+            // The warden is told, and stops the command.
+            _ => kill_process(front, Signal::TSTP).unwrap(),
+        }
+        spin(pause);
+        match round % 5 {
+            0..=2 => kill_process_group(front, Signal::CONT).unwrap(),
+            _ => {
+                kill_process(front, Signal::CONT).unwrap();
+                spin(pause / 3);
+                kill_process(other, Signal::CONT).unwrap();
+            }
+        }
+    }
+    // One that is still under way may stop both again.
+    eventually("both go on", || {
+        let stopped = [front, command].map(is_stopped);
+        if stopped == [true; 2] {
+            kill_process_group(front, Signal::CONT).unwrap();
+        }
+        stopped == [false; 2]
+    });
+    kill_process(front, Signal::TERM).unwrap();
+    assert_eq!(died(&child.wait().unwrap()), 15);
+    assert_free(&emulator);
+}
+
+/// Shorter than a sleep can be.
+fn spin(time: Duration) {
+    let start = Instant::now();
+    while start.elapsed() < time {
+        std::hint::spin_loop();
+    }
 }
 
 /// A stopped job that loses its lock says so, and is not left for ever.
@@ -326,7 +381,7 @@ fn a_stopped_command_is_ended_at_a_loss() {
     let (line, stdout) = first_line(&mut child);
     child.stdout = Some(stdout);
     kill_process(pid(&line), Signal::STOP).unwrap();
-    thread::sleep(Duration::from_millis(300));
+    eventually("the front stops, too", || is_stopped(Pid::from_child(&child)));
     break_lock(&emulator);
     let output = child.wait_with_output().unwrap();
     assert_eq!(code(&output), 70, "{}", stderr(&output));
