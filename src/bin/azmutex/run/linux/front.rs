@@ -68,6 +68,8 @@ struct Front<'a> {
     control: UnixStream,
     board: Board,
     stage: Stage,
+    /// A stop was passed on that has not been seen yet.
+    has_passed_stop: bool,
     /// The signal that continued us is not heard yet, and its work is done.
     is_continued: bool,
     /// Since when the lock has been waited for, as far as that is shown.
@@ -126,6 +128,7 @@ impl<'a> Front<'a> {
             control,
             board,
             stage: Stage::Waiting,
+            has_passed_stop: false,
             is_continued: false,
             waiting_since: None,
             drawn: None,
@@ -177,7 +180,10 @@ impl<'a> Front<'a> {
                 self.say(Order::Key(signal.number));
             }
             // The warden knows whether the command runs by now.
-            Stage::Waiting | Stage::Holding => self.say(Order::Signal(signal.number)),
+            Stage::Waiting | Stage::Holding => {
+                self.has_passed_stop |= signal.is_stop();
+                self.say(Order::Signal(signal.number));
+            }
         }
         None
     }
@@ -192,17 +198,21 @@ impl<'a> Front<'a> {
                 self.undraw();
                 signals::stop();
                 self.say(Order::Continued(turn));
-                self.is_continued = true;
+                (self.has_passed_stop, self.is_continued) = (false, true);
             }
             Step::Nothing => {}
         }
     }
 
     fn continued(&mut self) {
-        let turn = self.board.turn();
+        let (turn, is_known) = (self.board.turn(), std::mem::take(&mut self.is_continued));
+        if !is_known && std::mem::take(&mut self.has_passed_stop) {
+            // After the stop, which may not have reached the command when that was continued.
+            self.say(Order::Signal(SIGCONT));
+        }
         if !turns::is_stopped(turn) {
             self.say(Order::Seen(turn));
-        } else if !std::mem::take(&mut self.is_continued) {
+        } else if !is_known {
             self.say(Order::Continued(turn));
         }
     }

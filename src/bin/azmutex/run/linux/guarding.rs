@@ -8,11 +8,11 @@ use azmutex::crossbeam_channel::after;
 use azmutex::{ErrorKind, LockGuard};
 use rustix::stdio::{dup2_stderr, dup2_stdout};
 
-use super::{ancestry, descent};
 use super::holding::Holding;
 use super::waiting::Obtained;
 use super::warden::{End, FRONT_LIMIT, Message, WAKE_EVERY, Warden};
 use super::wire::{Order, Report};
+use super::{ancestry, descent};
 use crate::arguments::Run;
 use crate::clock;
 use crate::exit::{self, Failure};

@@ -85,8 +85,14 @@ pub(crate) fn listen(hear: impl Fn(Arrived) + Clone + Send + 'static) -> io::Res
         threads::start("blocked signals", move || look_for_blocked(hear))?;
     }
     threads::start("signals", move || {
-        for info in signals.forever() {
-            hear(Arrived { number: info.si_signo, is_key: info.si_code == OF_THE_KERNEL });
+        loop {
+            let mut all: Vec<_> = signals
+                .wait()
+                .map(|info| Arrived { number: info.si_signo, is_key: info.si_code == OF_THE_KERNEL })
+                .collect();
+            // Which of them came first cannot be known, and one that stays stopped is worse than one that goes on.
+            all.sort_by_key(|arrived| arrived.number == SIGCONT);
+            all.into_iter().for_each(&hear);
         }
     })
 }

@@ -11,8 +11,9 @@
 //! | warden | the command goes on, or ends | writes the next even number, and lets the front know |
 //! | warden | the number is even, and the front has not said it back | continues the front whenever that is stopped |
 //! | front | is let know, or is continued | looks at the board: an even number it says back; at an odd one it looks whether the command is still stopped, and then stops itself |
-//! | front | is continued, but by somebody else | tells the warden so, with the number at which it was |
-//! | warden | hears that, the number is the last one, and the command is still stopped | continues the command |
+//! | front | is continued at an odd number | tells the warden that number |
+//! | front | has passed a stop on, and is continued | passes that on, too: after the stop, which it must not come before |
+//! | warden | hears of a turn, the number is the last one, and the command is still stopped | continues the command |
 //!
 //! So however late the front looks, and wherever between its looks and its stop the command goes on, it runs in the end if
 //! the command does: it can only have stopped itself at an odd number, after which an even one came that it has not said
@@ -143,9 +144,10 @@ mod tests {
 
         /// What others may do next: with the command and the front, one after the other, as with their group.
         fn deeds(&self) -> Vec<World> {
-            let deeds: [fn(&mut World); 4] = [World::stop_command, World::continue_command, World::continue_front, |w| {
-                (w.front_is_stopped, w.front_is_stopped_by_others) = (true, true);
-            }];
+            let deeds: [fn(&mut World); 4] =
+                [World::stop_command, World::continue_command, World::continue_front, |w| {
+                    (w.front_is_stopped, w.front_is_stopped_by_others) = (true, true);
+                }];
             let next = |deed: fn(&mut World)| {
                 let mut world = World { deeds: self.deeds - 1, ..self.clone() };
                 deed(&mut world);
@@ -191,7 +193,9 @@ mod tests {
             }
             match self.front {
                 _ if self.front_is_stopped => {}
-                Front::Stopping(turn) => add(&|world| (world.front_is_stopped, world.front) = (true, Front::Telling(turn))),
+                Front::Stopping(turn) => {
+                    add(&|world| (world.front_is_stopped, world.front) = (true, Front::Telling(turn)))
+                }
                 Front::Telling(turn) => add(&|world| {
                     (world.front, world.is_continued) = (Front::Idle, true);
                     world.orders.push_back(Order::Continued(turn));
@@ -210,9 +214,10 @@ mod tests {
                     if self.conts > 0 {
                         add(&|world| {
                             world.conts -= 1;
+                            let is_known = std::mem::take(&mut world.is_continued);
                             if !is_stopped(world.turns.now()) {
                                 world.orders.push_back(Order::Seen(world.turns.now()));
-                            } else if !std::mem::take(&mut world.is_continued) {
+                            } else if !is_known {
                                 world.orders.push_back(Order::Continued(world.turns.now()));
                             }
                         });

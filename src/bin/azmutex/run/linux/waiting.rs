@@ -5,6 +5,7 @@ use std::time::Duration;
 use azmutex::event::Event;
 use azmutex::{Cancel, Error, ErrorKind, LockGuard};
 use rustix::process::Signal;
+use signal_hook::consts::SIGCONT;
 
 use super::warden::{self, End, Message, Warden};
 use super::wire::{self, Order, Report};
@@ -81,7 +82,7 @@ impl Warden {
                     (is_wanted, pausing_until) = (true, None);
                     self.runs();
                 }
-                Ok(Message::Order(Order::Signal(number))) if signals::is_stop(number) => {
+                Ok(Message::Order(Order::Signal(number))) if signals::is_stop(number) || number == SIGCONT => {
                     Signal::from_named_raw(number).into_iter().for_each(|signal| self.signal_leader(signal));
                 }
                 Ok(Message::Order(Order::Seen(turn))) => self.seen(turn),
