@@ -16,6 +16,8 @@ mod hold;
 #[cfg(target_os = "linux")]
 mod jobs;
 mod options;
+#[cfg(unix)]
+mod processes;
 mod run;
 #[cfg(unix)]
 mod signals;

@@ -197,24 +197,28 @@ impl<'a> Front<'a> {
             Step::StopAt(turn) => {
                 self.undraw();
                 signals::stop();
-                self.say(Order::Continued(turn));
-                (self.has_passed_stop, self.is_continued) = (false, true);
+                self.pass_continued(turn);
+                self.is_continued = true;
             }
             Step::Nothing => {}
         }
     }
 
     fn continued(&mut self) {
-        let (turn, is_known) = (self.board.turn(), std::mem::take(&mut self.is_continued));
-        if !is_known && std::mem::take(&mut self.has_passed_stop) {
-            // After the stop, which may not have reached the command when that was continued.
-            self.say(Order::Signal(SIGCONT));
+        let turn = self.board.turn();
+        if !std::mem::take(&mut self.is_continued) {
+            self.pass_continued(turn);
         }
         if !turns::is_stopped(turn) {
             self.say(Order::Seen(turn));
-        } else if !is_known {
-            self.say(Order::Continued(turn));
         }
+    }
+
+    /// That we were continued at that turn.
+    fn pass_continued(&mut self, turn: i32) {
+        // After a stop, which may not have reached the command when the signal did.
+        let is_after_stop = std::mem::take(&mut self.has_passed_stop);
+        self.say(if is_after_stop { Order::Signal(SIGCONT) } else { Order::Continued(turn) });
     }
 
     /// A signal ended the wait, unless the command has just started, which got it then.

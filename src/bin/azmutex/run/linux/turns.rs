@@ -215,10 +215,12 @@ mod tests {
                         add(&|world| {
                             world.conts -= 1;
                             let is_known = std::mem::take(&mut world.is_continued);
-                            if !is_stopped(world.turns.now()) {
-                                world.orders.push_back(Order::Seen(world.turns.now()));
-                            } else if !is_known {
-                                world.orders.push_back(Order::Continued(world.turns.now()));
+                            let turn = world.turns.now();
+                            if !is_known {
+                                world.orders.push_back(Order::Continued(turn));
+                            }
+                            if !is_stopped(turn) {
+                                world.orders.push_back(Order::Seen(turn));
                             }
                         });
                     }
