@@ -271,6 +271,34 @@ os.execv(sys.argv[1], sys.argv[1:])";
     guard.unlock().unwrap();
 }
 
+/// What is blocked or ignored is so for the command, as if nobody stood between. (But for PIPE, which Rust's library
+/// ignores before a program can see whether it was, and which is as usual again for the command.)
+#[test]
+fn the_command_has_the_signals_masks_of_whoever_started_us() {
+    let emulator = Emulator::start().unwrap();
+    let program = "import os, signal, sys
+signal.pthread_sigmask(signal.SIG_BLOCK, eval(sys.argv[1]))
+signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+signal.signal(signal.SIGTSTP, signal.SIG_IGN)
+os.execvp(sys.argv[2], sys.argv[2:])";
+    let masks = ["grep", "-E", "^Sig(Blk|Ign)", "/proc/self/status"];
+    for blocked in ["[]", "[signal.SIGTERM, signal.SIGUSR1, signal.SIGCHLD]", "signal.valid_signals()"] {
+        let said = |between: &[&str]| {
+            let mut command = Command::new("python3");
+            command.args(["-c", program, blocked]).args(between).args(masks);
+            command.env("AZURE_STORAGE_CONNECTION_STRING", emulator.connection_string());
+            String::from_utf8(command.output().unwrap().stdout).unwrap()
+        };
+        if Command::new("python3").arg("--version").output().is_err() {
+            return;
+        }
+        let alone = said(&[]);
+        assert_eq!(alone.lines().count(), 2, "{alone}");
+        assert_eq!(said(&[env!("CARGO_BIN_EXE_azmutex"), "run", NAME]), alone, "{blocked}");
+    }
+}
+
 /// As the first process of a container: nothing kills it that it does not know, and it reaps orphans.
 #[test]
 fn it_may_be_the_first_process() {
