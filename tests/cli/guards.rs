@@ -1,27 +1,18 @@
 //! Who ends a command, and what is left of it.
 
 use std::fs;
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use azmutex::emulator::{Emulator, Operation};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
+use crate::processes::{is_alive, is_stopped, pid};
 use crate::support::{
     NAME, Scratch, assert_free, break_lock, code, died, eventually, first_line, is_free, locker, run, script, stderr,
 };
-
-fn pid(text: &str) -> Pid {
-    Pid::from_raw(text.trim().parse().unwrap()).unwrap()
-}
-
-fn is_alive(pid: Pid) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
-    stat.is_ok_and(|stat| !stat.rsplit_once(')').unwrap().1.starts_with(" Z"))
-}
 
 fn warden(front: &Child) -> Pid {
     let id = front.id();
@@ -126,15 +117,14 @@ fn a_chain_of_forks_is_no_way_out() {
 #[test]
 fn what_is_left_in_the_session_keeps_the_lock() {
     let emulator = Emulator::start().unwrap();
-    let mut child = script(&emulator, &[], "sleep 2 & echo $!; exit 4").spawn().unwrap();
-    let (line, stdout) = first_line(&mut child);
-    child.stdout = Some(stdout);
+    let mut child = script(&emulator, &[], "sleep 600 & echo $!; exit 4").spawn().unwrap();
+    let (line, _stdout) = first_line(&mut child);
+    let mut told = String::new();
+    BufReader::new(child.stderr.take().unwrap()).read_line(&mut told).unwrap();
+    assert!(told.contains(&format!("what it left behind keeps the lock: {line} (")), "{told}");
     assert!(!is_free(&emulator) && is_alive(pid(&line)));
-    let output = child.wait_with_output().unwrap();
-    assert_eq!(code(&output), 4);
-    assert!(!is_alive(pid(&line)));
-    assert!(stderr(&output).contains("what it left behind keeps the lock: "), "{}", stderr(&output));
-    assert!(stderr(&output).contains("(sleep)"), "{}", stderr(&output));
+    kill_process(pid(&line), Signal::KILL).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(4));
     assert_free(&emulator);
 }
 
@@ -281,6 +271,34 @@ os.execv(sys.argv[1], sys.argv[1:])";
     guard.unlock().unwrap();
 }
 
+/// What is blocked or ignored is so for the command, as if nobody stood between. (But for PIPE, which Rust's library
+/// ignores before a program can see whether it was, and which is as usual again for the command.)
+#[test]
+fn the_command_has_the_signals_masks_of_whoever_started_us() {
+    let emulator = Emulator::start().unwrap();
+    let program = "import os, signal, sys
+signal.pthread_sigmask(signal.SIG_BLOCK, eval(sys.argv[1]))
+signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+signal.signal(signal.SIGTSTP, signal.SIG_IGN)
+os.execvp(sys.argv[2], sys.argv[2:])";
+    let masks = ["grep", "-E", "^Sig(Blk|Ign)", "/proc/self/status"];
+    for blocked in ["[]", "[signal.SIGTERM, signal.SIGUSR1, signal.SIGCHLD]", "signal.valid_signals()"] {
+        let said = |between: &[&str]| {
+            let mut command = Command::new("python3");
+            command.args(["-c", program, blocked]).args(between).args(masks);
+            command.env("AZURE_STORAGE_CONNECTION_STRING", emulator.connection_string());
+            String::from_utf8(command.output().unwrap().stdout).unwrap()
+        };
+        if Command::new("python3").arg("--version").output().is_err() {
+            return;
+        }
+        let alone = said(&[]);
+        assert_eq!(alone.lines().count(), 2, "{alone}");
+        assert_eq!(said(&[env!("CARGO_BIN_EXE_azmutex"), "run", NAME]), alone, "{blocked}");
+    }
+}
+
 /// As the first process of a container: nothing kills it that it does not know, and it reaps orphans.
 #[test]
 fn it_may_be_the_first_process() {
@@ -311,10 +329,56 @@ fn a_job_that_is_stopped_is_renewed() {
     first_line(&mut child);
     kill_process_group(Pid::from_child(&child), Signal::STOP).unwrap();
     let renewals = || emulator.requests().iter().filter(|request| request.operation == Operation::RenewLease).count();
-    eventually("a renewal", || renewals() >= 2);
+    let before = renewals();
+    eventually("a renewal", || renewals() > before);
     kill_process_group(Pid::from_child(&child), Signal::CONT).unwrap();
     kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
     assert_eq!(died(&child.wait().unwrap()), 15);
+}
+
+/// However soon after it was stopped it is continued, and whoever of it hears of that last: nobody stays stopped.
+#[test]
+fn a_job_that_is_stopped_for_a_moment_goes_on() {
+    let emulator = Emulator::start().unwrap();
+    let mut child = run(&emulator, &[], &["sh", "-c", "echo $$; exec sleep 600"]);
+    let mut child = child.process_group(0).spawn().unwrap();
+    let (line, _stdout) = first_line(&mut child);
+    let (front, command) = (Pid::from_child(&child), pid(&line));
+    let rounds = [Signal::STOP, Signal::TSTP].into_iter().cycle().take(200);
+    for (round, stop) in rounds.enumerate() {
+        // From none to some milliseconds, and not by chance.
+        let pause = Duration::from_micros(round as u64 * 7919 % 6000);
+        let other = if round % 3 == 0 { command } else { front };
+        match round % 4 {
+            0..=1 => kill_process_group(front, stop).unwrap(),
+            2 => kill_process(command, stop).unwrap(),
+            // The warden is told, and stops the command.
+            _ => kill_process(front, Signal::TSTP).unwrap(),
+        }
+        spin(pause);
+        match round % 5 {
+            0..=2 => kill_process_group(front, Signal::CONT).unwrap(),
+            _ => {
+                kill_process(front, Signal::CONT).unwrap();
+                spin(pause / 3);
+                kill_process(other, Signal::CONT).unwrap();
+            }
+        }
+    }
+    kill_process_group(front, Signal::CONT).unwrap();
+    eventually("both go on", || ![front, command].into_iter().any(is_stopped));
+    kill_process(front, Signal::TERM).unwrap();
+    eventually("its end", || child.try_wait().unwrap().is_some());
+    assert_eq!(died(&child.wait().unwrap()), 15);
+    assert_free(&emulator);
+}
+
+/// Shorter than a sleep can be.
+fn spin(time: Duration) {
+    let start = Instant::now();
+    while start.elapsed() < time {
+        std::hint::spin_loop();
+    }
 }
 
 /// A stopped job that loses its lock says so, and is not left for ever.
@@ -326,7 +390,7 @@ fn a_stopped_command_is_ended_at_a_loss() {
     let (line, stdout) = first_line(&mut child);
     child.stdout = Some(stdout);
     kill_process(pid(&line), Signal::STOP).unwrap();
-    thread::sleep(Duration::from_millis(300));
+    eventually("the front stops, too", || is_stopped(Pid::from_child(&child)));
     break_lock(&emulator);
     let output = child.wait_with_output().unwrap();
     assert_eq!(code(&output), 70, "{}", stderr(&output));

@@ -32,7 +32,6 @@ fn a_command_may_ask_at_the_terminal() {
         // With the echo off, as for a password.
         terminal.line("run sh -c 'stty -echo; printf \"pass\"word:; read x; stty echo; echo \"it has ${#x}\"'");
         terminal.expect("password:");
-        thread::sleep(Duration::from_millis(500));
         terminal.line("secret");
         assert!(!terminal.expect("it has 6").contains("secret"));
         terminal.expect("$> ");
@@ -46,15 +45,15 @@ fn a_shell_may_run_with_jobs_of_its_own() {
         terminal.line("PS1='inn''er> ' run bash --norc --noprofile -i");
         terminal.expect("inner> ");
         terminal.line("sleep 600");
-        thread::sleep(Duration::from_secs(1));
+        terminal.expect_foreground("sleep");
         terminal.keys("\x03");
         terminal.expect("inner> ");
         terminal.line("sleep 601");
-        thread::sleep(Duration::from_secs(1));
+        terminal.expect_foreground("sleep");
         terminal.keys("\x1a");
         terminal.expect("inner> ");
         terminal.line("fg");
-        thread::sleep(Duration::from_secs(1));
+        terminal.expect_foreground("sleep");
         terminal.keys("\x03");
         terminal.expect("inner> ");
         terminal.line("exit 7");
@@ -112,7 +111,6 @@ fn the_key_twice_comes_twice() {
         terminal.expect("\nup");
         terminal.keys("\x03");
         terminal.expect("got 1");
-        thread::sleep(Duration::from_secs(1));
         terminal.keys("\x03");
         terminal.expect("got 2");
         terminal.expect("$> ");
@@ -125,18 +123,21 @@ fn the_key_twice_comes_twice() {
 fn a_command_that_is_stopped_keeps_its_lock() {
     let emulator = Emulator::start().unwrap();
     let mut terminal = Terminal::bash(&emulator);
-    terminal.line("run --lease 15 sh -c 'echo u\"\"p; sleep 1; read x; echo \"read $x\"; exit 5'");
+    terminal.line("run --lease 15 sh -c 'echo u\"\"p; read x; echo \"read $x\"; exit 5'");
     terminal.expect("\nup");
     terminal.keys("\x1a");
     terminal.expect("Stopped");
     terminal.expect("$> ");
-    for _ in 0..18 {
+    let renewals = || emulator.requests().iter().filter(|request| request.operation == Operation::RenewLease).count();
+    let before = renewals();
+    for round in 1..=2 {
+        eventually("a renewal", || renewals() >= before + round);
+        // More than half of the lease each time, and less than what is left until the next renewal.
+        emulator.advance(Duration::from_secs(8));
         assert!(locker(&emulator).try_lock().is_err());
-        thread::sleep(Duration::from_secs(1));
     }
     terminal.line("fg");
-    terminal.expect("run nightly-report");
-    thread::sleep(Duration::from_millis(1500));
+    terminal.expect_foreground("sh");
     terminal.line("word");
     terminal.expect("read word");
     terminal.expect("$> ");
@@ -147,13 +148,15 @@ fn a_command_that_is_stopped_keeps_its_lock() {
 #[test]
 fn a_command_that_is_stopped_goes_on_in_the_background() {
     in_each(|_, terminal| {
-        let file = Scratch::new();
-        terminal.line(&format!("run sh -c 'echo u\"\"p; sleep 0.5; echo done > {}'", file.path()));
+        let (file, word) = (Scratch::new(), Scratch::new());
+        let until = format!("until [ -e {} ]; do sleep 0.05; done", word.path());
+        terminal.line(&format!("run sh -c 'echo u\"\"p; {until}; echo done > {}'", file.path()));
         terminal.expect("\nup");
         terminal.keys("\x1a");
         terminal.expect("topped");
         terminal.expect("$> ");
         terminal.run("bg");
+        std::fs::write(word.path(), "").unwrap();
         eventually("its end", || std::fs::read_to_string(file.path()).is_ok_and(|text| text == "done\n"));
         terminal.run("wait");
     });
@@ -165,7 +168,7 @@ fn a_job_in_the_background_stops_when_it_reads_and_goes_on_in_the_foreground() {
         terminal.run("run sh -c 'read x; echo \"so $x\"; exit 4' &");
         eventually("a stop", || terminal.run("jobs").contains("topped"));
         terminal.line("fg");
-        thread::sleep(Duration::from_secs(1));
+        terminal.expect_foreground("sh");
         terminal.line("word");
         terminal.expect("so word");
         terminal.expect("$> ");
@@ -206,8 +209,10 @@ fn is_installed(name: &str) -> bool {
 #[test]
 fn another_program_of_the_pipeline_may_read_the_terminal() {
     in_each(|_, terminal| {
-        terminal.line("run sh -c 'echo thro\"\"ugh' | sh -c 'read x; read y < /dev/tty; echo \"$x and $y\"'");
-        thread::sleep(Duration::from_secs(1));
+        terminal.line(
+            "run sh -c 'echo thro\"\"ugh' | sh -c 'read x; echo as\"\"ks; read y < /dev/tty; echo \"$x and $y\"'",
+        );
+        terminal.expect("\nasks");
         terminal.line("typed");
         terminal.expect("through and typed");
         terminal.expect("$> ");
@@ -248,13 +253,15 @@ fn an_editor_and_a_pager_have_the_whole_terminal() {
 #[test]
 fn a_terminal_that_closes_ends_the_command() {
     for shell in [BASH, DASH] {
-        for (what, keys) in [("sleep 600", ""), ("sleep 600", "\x1a"), ("sleep 600 &", "")] {
+        for (what, keys, shown) in
+            [("sleep 600", "", ""), ("sleep 600", "\x1a", "topped"), ("sleep 600 &", "", "keeps the lock")]
+        {
             let emulator = Emulator::start().unwrap();
             let mut terminal = Terminal::start(&emulator, shell);
             terminal.line(&format!("run sh -c 'echo u\"\"p; exec {what}'"));
             terminal.expect("\nup");
             terminal.keys(keys);
-            thread::sleep(Duration::from_secs(1));
+            terminal.expect(shown);
             terminal.close();
             eventually("the lock is free", || is_free(&emulator));
         }
@@ -266,11 +273,13 @@ fn a_command_under_nohup_survives_its_terminal() {
     let emulator = Emulator::start().unwrap();
     let mut terminal = Terminal::bash(&emulator);
     let azmutex = env!("CARGO_BIN_EXE_azmutex");
-    let file = Scratch::new();
-    let text = format!("echo up > {0}; sleep 2; echo end > {0}", file.path());
+    let (file, word) = (Scratch::new(), Scratch::new());
+    let until = format!("until [ -e {} ]; do sleep 0.05; done", word.path());
+    let text = format!("echo up > {0}; {until}; echo end > {0}", file.path());
     terminal.line(&format!("nohup {azmutex} run nightly-report sh -c '{text}' > /dev/null 2>&1 &"));
     eventually("its start", || std::fs::read_to_string(file.path()).is_ok_and(|text| text == "up\n"));
-    terminal.close();
+    terminal.close_and_wait();
+    std::fs::write(word.path(), "").unwrap();
     eventually("its end", || std::fs::read_to_string(file.path()).is_ok_and(|text| text == "end\n"));
     eventually("the lock is free", || is_free(&emulator));
 }
@@ -287,6 +296,7 @@ fn a_wait_stops_and_goes_on_and_takes_no_lock_in_between() {
         terminal.expect("topped");
         terminal.expect("$> ");
         guard.unlock().unwrap();
+        // Long enough for a wait that goes on to take it.
         thread::sleep(Duration::from_millis(1500));
         assert_free(emulator);
         terminal.line("fg");

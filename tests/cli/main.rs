@@ -18,6 +18,8 @@ mod hold;
 #[cfg(target_os = "linux")]
 mod jobs;
 mod options;
+#[cfg(unix)]
+mod processes;
 mod run;
 #[cfg(unix)]
 mod signals;

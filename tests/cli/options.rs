@@ -199,7 +199,8 @@ fn what_is_told_is_what_was_asked_for() {
     let guard = locker(&emulator).lock().unwrap();
     let told = |options: &[&str]| stderr(&run(&emulator, options, &["true"]).output().unwrap());
     assert_eq!(told(&["-q", "-w", "2"]).lines().count(), 1);
-    assert_eq!(told(&["-w", "2"]).lines().count(), 2);
+    let two = told(&["-w", "2"]);
+    assert_eq!(two.lines().count(), 2, "{two}");
     assert!(told(&["-v", "-w", "2"]).contains("waiting"));
     let told = told(&["--log", "json", "-w", "2"]);
     let objects: Vec<serde_json::Value> = told.lines().map(|line| serde_json::from_str(line).unwrap()).collect();

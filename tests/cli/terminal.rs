@@ -11,7 +11,8 @@ use azmutex::emulator::Emulator;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 
-use crate::support::{NAME, SOON};
+use crate::processes::Stat;
+use crate::support::{NAME, SOON, eventually};
 
 pub(crate) struct Terminal {
     keyboard: Option<Arc<File>>,
@@ -104,6 +105,20 @@ impl Terminal {
         let code = self.expect(".").parse().unwrap();
         self.expect("$> ");
         code
+    }
+
+    /// Waits until a program of that name runs in the foreground: the keys are for it.
+    pub(crate) fn expect_foreground(&self, name: &str) {
+        let session = self.shell.id() as i32;
+        let is_it =
+            |stat: Stat| stat.session == session && stat.name == name && stat.has_terminal() && !stat.is_stopped();
+        eventually(name, || Stat::all().any(is_it));
+    }
+
+    /// As when its window is closed; the shell ends then.
+    pub(crate) fn close_and_wait(&mut self) {
+        self.close();
+        eventually("the shell's end", || self.shell.try_wait().unwrap().is_some());
     }
 
     /// As when its window is closed.

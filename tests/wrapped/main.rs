@@ -5,7 +5,8 @@
 //! it has a pipe open: the end of that is the end of the last of them.
 //!
 //! `AZMUTEX_WRAPPED_RUNS` says how often each case is run (3), and `AZMUTEX_WRAPPED_SECONDS` for how long the chaos goes
-//! on (30). `AZMUTEX_WRAPPED_SEED` is what the dice start with.
+//! on (30). `AZMUTEX_WRAPPED_SEED` is what the dice start with. `cargo test --all-features --test wrapped speed -- --nocapture`
+//! prints the time from the start to the command, beside `flock`.
 
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::disallowed_methods)]
@@ -13,3 +14,4 @@
 mod chaos;
 mod family;
 mod margins;
+mod speed;

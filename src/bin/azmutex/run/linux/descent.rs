@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use azmutex::crossbeam_channel::after;
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, getpid, pidfd_open, pidfd_send_signal, wait};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitOptions, getpid, pidfd_open, pidfd_send_signal, wait, waitid,
+};
 
 /// A process, as it was a moment ago.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -21,6 +23,8 @@ pub(crate) struct Process {
     pub(crate) session: i32,
     started: u64,
     ended: bool,
+    /// As ^Z does it.
+    pub(crate) stopped: bool,
 }
 
 impl Process {
@@ -70,6 +74,7 @@ fn read(pid: Pid, stat: &str) -> Option<Process> {
         session: number(3)?,
         started: fields.get(19)?.parse().ok()?,
         ended: matches!(fields.first(), Some(&("Z" | "X"))),
+        stopped: fields.first() == Some(&"T"),
     })
 }
 
@@ -147,6 +152,18 @@ pub(crate) fn kill_all(spared: &[Process]) -> Vec<Process> {
     Vec::new()
 }
 
+/// Whether there is a child, be it one that has ended and was not waited for.
+pub(crate) fn has_child() -> bool {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    !matches!(waitid(WaitId::All, options), Err(Errno::CHILD))
+}
+
+/// Whether it is stopped at this moment; one that has ended is not. Where there is no `/proc`, that is not known.
+pub(crate) fn is_stopped(pid: Pid) -> Option<bool> {
+    let process = Process::of(pid);
+    process.map(|process| process.stopped).or_else(|| Process::of(getpid()).map(|_| false))
+}
+
 /// Whether nobody watches over this process's job, so that its stop would be for good: a stop by the keyboard's signal
 /// does not count there either.
 pub(crate) fn is_orphaned() -> bool {
@@ -172,6 +189,7 @@ mod tests {
         assert_eq!((process.parent, process.group, process.session, process.started), (7, 8, 9, 4711));
         assert!(!process.ended);
         assert!(read(process.pid, &text.replace(" S ", " Z ")).unwrap().ended);
+        assert!(!process.stopped && read(process.pid, &text.replace(" S ", " T ")).unwrap().stopped);
         assert_eq!(read(process.pid, "42 (a"), None);
         assert_eq!(read(process.pid, ""), None);
     }

@@ -14,9 +14,10 @@ use rustix::process::{
     Pid, Resource, Rlimit, Signal, WaitOptions, getpgrp, getpid, kill_process, set_child_subreaper, setrlimit, wait,
 };
 use rustix::termios::{tcgetpgrp, tcgetwinsize};
-use signal_hook::consts::{SIGCHLD, SIGCONT, SIGHUP, SIGTSTP};
+use signal_hook::consts::{SIGCHLD, SIGCONT, SIGHUP};
 
 use super::signals::{self, Arrived};
+use super::turns::{self, Step};
 use super::wire::{self, Board, Order, Report};
 use super::{descent, itself};
 use crate::arguments::Run;
@@ -67,6 +68,10 @@ struct Front<'a> {
     control: UnixStream,
     board: Board,
     stage: Stage,
+    /// A stop was passed on that has not been seen yet.
+    has_passed_stop: bool,
+    /// The signal that continued us is not heard yet, and its work is done.
+    is_continued: bool,
     /// Since when the lock has been waited for, as far as that is shown.
     waiting_since: Option<Duration>,
     drawn: Option<Duration>,
@@ -75,7 +80,6 @@ struct Front<'a> {
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 enum Stage {
     Waiting,
-    Paused,
     Holding,
 }
 
@@ -103,16 +107,32 @@ impl<'a> Front<'a> {
         let warden = Pid::from_child(&child);
         threads::start("children", move || {
             loop {
-                match wait(WaitOptions::empty()) {
-                    Ok(Some((pid, _))) if pid == warden => drop(heard.send(Message::WardenReaped)),
+                match wait(WaitOptions::UNTRACED) {
+                    Ok(Some((pid, status))) if pid == warden => match status.stopping_signal() {
+                        None => drop(heard.send(Message::WardenReaped)),
+                        // By a key that came before it had left the terminal.
+                        Some(signal) if signals::is_stop(signal) => drop(kill_process(warden, Signal::CONT)),
+                        Some(_) => {}
+                    },
                     // As the first process of a container we get orphans of others, too.
                     Ok(_) | Err(Errno::INTR) => {}
                     Err(_) => return,
                 }
             }
         })?;
-        let (stage, waiting_since, drawn) = (Stage::Waiting, None, None);
-        Ok(Front { arguments, strangers, messages, warden, control, board, stage, waiting_since, drawn })
+        Ok(Front {
+            arguments,
+            strangers,
+            messages,
+            warden,
+            control,
+            board,
+            stage: Stage::Waiting,
+            has_passed_stop: false,
+            is_continued: false,
+            waiting_since: None,
+            drawn: None,
+        })
     }
 
     fn go(mut self) -> u8 {
@@ -152,31 +172,53 @@ impl<'a> Front<'a> {
 
     fn signal(&mut self, signal: Arrived) -> Option<u8> {
         match self.stage {
-            Stage::Holding if signal.is_stop() && signal.is_key => {
-                // The command has got it, too, and what it does then counts.
-            }
+            _ if signal.number == SIGCONT => self.continued(),
+            // The command has got it, too, and what it does then counts; so has what is to become the command.
+            _ if signal.is_stop() && signal.is_key => {}
+            Stage::Waiting if signal.is_fatal() => return self.leave(signal.number),
             Stage::Holding if signal.is_key && signal.number != SIGHUP => {
                 self.say(Order::Key(signal.number));
             }
-            Stage::Holding => self.say(Order::Signal(signal.number)),
-            Stage::Waiting | Stage::Paused if signal.number == SIGCONT => self.resume(),
-            Stage::Waiting | Stage::Paused if signal.is_stop() => {
-                if self.stage == Stage::Waiting && !descent::is_orphaned() {
-                    self.stage = Stage::Paused;
-                    self.say(Order::Pause);
-                }
+            // The warden knows whether the command runs by now.
+            Stage::Waiting | Stage::Holding => {
+                self.has_passed_stop |= signal.is_stop();
+                self.say(Order::Signal(signal.number));
             }
-            Stage::Waiting | Stage::Paused if signal.is_fatal() => return self.leave(signal.number),
-            Stage::Waiting | Stage::Paused => {}
         }
         None
     }
 
-    fn resume(&mut self) {
-        if self.stage == Stage::Paused {
-            self.stage = Stage::Waiting;
-            self.say(Order::Resume);
+    /// Looks whether the command has stopped, and stops for the shell, which watches us, until we are continued.
+    fn look(&mut self, command: Option<Pid>) {
+        // Nobody could continue us, if nobody watches.
+        let has_stopped = || if descent::is_orphaned() { Some(false) } else { descent::is_stopped(command?) };
+        match turns::step(self.board.turn(), has_stopped) {
+            Step::SayBack(turn) => self.say(Order::Seen(turn)),
+            Step::StopAt(turn) => {
+                self.undraw();
+                signals::stop();
+                self.pass_continued(turn);
+                self.is_continued = true;
+            }
+            Step::Nothing => {}
         }
+    }
+
+    fn continued(&mut self) {
+        let turn = self.board.turn();
+        if !std::mem::take(&mut self.is_continued) {
+            self.pass_continued(turn);
+        }
+        if !turns::is_stopped(turn) {
+            self.say(Order::Seen(turn));
+        }
+    }
+
+    /// That we were continued at that turn.
+    fn pass_continued(&mut self, turn: i32) {
+        // After a stop, which may not have reached the command when the signal did.
+        let is_after_stop = std::mem::take(&mut self.has_passed_stop);
+        self.say(if is_after_stop { Order::Signal(SIGCONT) } else { Order::Continued(turn) });
     }
 
     /// A signal ended the wait, unless the command has just started, which got it then.
@@ -203,33 +245,18 @@ impl<'a> Front<'a> {
                     tell::note(format_args!("lock {:?}: waiting, somebody else holds it", self.arguments.name));
                 }
             }
-            Report::Paused => {
-                self.undraw();
-                signals::stop();
-                // As the first process of a container, nothing stops us.
-                self.resume();
-            }
             Report::Held => {
-                if self.stage == Stage::Paused {
-                    // It was too late for the wait, so it is for the command.
-                    self.say(Order::Signal(SIGTSTP));
-                }
                 self.stage = Stage::Holding;
                 self.undraw();
                 self.waiting_since = None;
-                self.say(Order::Awake);
+                self.say(Order::Cleared);
             }
-            // For the shell, which watches us.
-            Report::Stopped(_) if !descent::is_orphaned() => signals::stop(),
-            Report::Stopped(_) => {}
-            Report::Continued => self.say(Order::Awake),
+            Report::Turned(command) => self.look(Pid::from_raw(command)),
             Report::Ended(status) => {
-                self.undraw();
                 self.see_off();
                 return Some(self.pass_on(ExitStatus::from_raw(status)));
             }
             Report::Failed(code) => {
-                self.undraw();
                 self.see_off();
                 return Some(u8::try_from(code).unwrap_or(exit::SYSTEM));
             }
@@ -238,7 +265,9 @@ impl<'a> Front<'a> {
     }
 
     /// Until the warden has ended, so that nothing of us is left.
-    fn see_off(&self) {
+    fn see_off(&mut self) {
+        self.undraw();
+        self.say(Order::Heard);
         let until = clock::now() + FAREWELL;
         while let Some(left) = until.checked_sub(clock::now()) {
             if let Ok(Message::WardenReaped) | Err(_) = self.messages.recv_timeout(left) {

@@ -8,11 +8,11 @@ use azmutex::crossbeam_channel::after;
 use azmutex::{ErrorKind, LockGuard};
 use rustix::stdio::{dup2_stderr, dup2_stdout};
 
-use super::ancestry;
 use super::holding::Holding;
 use super::waiting::Obtained;
-use super::warden::{End, FRONT_LIMIT, Message, Warden};
+use super::warden::{End, FRONT_LIMIT, Message, WAKE_EVERY, Warden};
 use super::wire::{Order, Report};
+use super::{ancestry, descent};
 use crate::arguments::Run;
 use crate::clock;
 use crate::exit::{self, Failure};
@@ -21,6 +21,8 @@ use crate::tell::{self, Voice};
 
 /// How long a wait that was cancelled may take to undo what it began, alone, with all of its requests hanging.
 const UNDOING: Duration = Duration::from_secs(12);
+/// For a front to hear how it ended, which may have to be continued.
+const HEARD_LIMIT: Duration = Duration::from_secs(1);
 /// For what is told to be written, if nobody reads.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
@@ -58,24 +60,36 @@ impl Warden {
                 let _ = dup2_stdout(&null).and_then(|()| dup2_stderr(&null));
             }
         }
-        match end {
-            End::Ended(status) => self.say(Report::Ended(status)),
-            End::Failed(failure) => self.say(Report::Failed(failure.code.into())),
-            End::Alone | End::Undoing(_) => {}
-        }
         // Of the end of its socket the launcher ends, if it is not the command yet.
         self.launcher = None;
+        match end {
+            End::Ended(status) => self.last_report(Report::Ended(status)),
+            End::Failed(failure) => self.last_report(Report::Failed(failure.code.into())),
+            End::Alone | End::Undoing(_) => {}
+        }
         let until = clock::now() + FRONT_LIMIT;
-        while let Some(left) = until.checked_sub(clock::now()) {
-            if let Ok(Message::NoChild) | Err(_) = self.messages.recv_timeout(left) {
-                break;
-            }
+        while descent::has_child() && clock::now() < until {
+            let _ = self.messages.recv_timeout(WAKE_EVERY);
         }
         if !is_undone {
             let _ = self.control.shutdown(Shutdown::Both);
             let _ = after(UNDOING).recv();
         }
         0
+    }
+
+    /// A front that is stopped could not tell its shell.
+    fn last_report(&self, report: Report) {
+        self.runs();
+        self.say(report);
+        let until = clock::now() + HEARD_LIMIT;
+        while clock::now() < until {
+            match self.messages.recv_timeout(WAKE_EVERY) {
+                Ok(Message::Order(Order::Heard) | Message::FrontGone) => return,
+                Err(_) => self.wake_front(),
+                Ok(_) => {}
+            }
+        }
     }
 
     fn carry_out(&mut self, arguments: &Run) -> Result<End, Failure> {
@@ -128,7 +142,7 @@ impl Warden {
         let mut others = Vec::new();
         while let Some(left) = until.checked_sub(clock::now()) {
             match self.messages.recv_timeout(left) {
-                Ok(Message::Order(Order::Awake)) | Err(_) => break,
+                Ok(Message::Order(Order::Cleared)) | Err(_) => break,
                 Ok(other) => others.push(other),
             }
         }

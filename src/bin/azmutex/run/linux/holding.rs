@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use azmutex::crossbeam_channel::{after, never, select};
 use azmutex::{ErrorKind, LockGuard};
-use rustix::process::{Signal, WaitStatus, getpid, kill_process};
-use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use rustix::process::{Signal, WaitStatus, getpid};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 
 use super::ancestry;
 use super::descent::{self, Process};
 use super::launcher::Launcher;
 use super::warden::{self, End, Message, Warden};
-use super::wire::{Order, Report};
+use super::wire::Order;
 use crate::arguments::Run;
 use crate::exit::{self, Failure};
 use crate::run::lock::{self, Lock};
@@ -31,9 +31,6 @@ pub(super) struct Holding<'a> {
     /// Of the command.
     session: i32,
     has_started: bool,
-    is_stopped: bool,
-    /// The front is stopped, because the command was, and is to go on.
-    is_waking: bool,
     status: Option<i32>,
     is_left_told: bool,
     ending: Option<Ending>,
@@ -84,14 +81,11 @@ impl<'a> Holding<'a> {
             deadline: Duration::ZERO,
             session,
             has_started: false,
-            is_stopped: false,
-            is_waking: false,
             status: None,
             is_left_told: false,
             ending: None,
         };
         holding.read_deadline();
-        warden.signal_leader(Signal::CONT);
         let launched = launcher.go(&variables).map_err(|error| Failure::system("start the command", &error))?;
         let sender = warden.sender.clone();
         let result = move || drop(sender.send(Message::Started(launched.result())));
@@ -118,10 +112,8 @@ impl<'a> Holding<'a> {
                 }
                 self.tell_left(&rest);
             }
-            if let Some(front) = self.warden.front.filter(|_| self.is_waking) {
-                let _ = kill_process(front, Signal::CONT);
-            }
-            let pause = self.next().saturating_sub(now).min(warden::LOOK_EVERY);
+            let look_every = if self.warden.is_front_behind() { warden::WAKE_EVERY } else { warden::LOOK_EVERY };
+            let pause = self.next().saturating_sub(now).min(look_every);
             let message = select! {
                 recv(self.warden.messages) -> message => message.ok(),
                 recv(lost) -> _ => {
@@ -211,13 +203,7 @@ impl<'a> Holding<'a> {
         // Now: a renewal that is still under way must not keep the lock from the others.
         drop(self.guard);
         match self.ending {
-            Some(Ending { why: Why::Lost(text), .. }) => {
-                // A front that is stopped could not tell its shell.
-                if let Some(front) = self.warden.front {
-                    let _ = kill_process(front, Signal::CONT);
-                }
-                Err(Failure::new(exit::LOST, text))
-            }
+            Some(Ending { why: Why::Lost(text), .. }) => Err(Failure::new(exit::LOST, text)),
             Some(Ending { why: Why::FrontGone, .. }) | None => Ok(End::Alone),
         }
     }
@@ -266,28 +252,30 @@ impl<'a> Holding<'a> {
     fn follow(&mut self, status: WaitStatus) {
         if warden::has_ended(status) {
             self.status = Some(status.as_raw());
-        } else if let Some(signal) = status.stopping_signal() {
-            (self.is_stopped, self.is_waking) = (true, false);
-            self.warden.say(Report::Stopped(signal));
-        } else if status.continued() && self.is_stopped {
-            (self.is_stopped, self.is_waking) = (false, true);
-            self.warden.say(Report::Continued);
+            self.warden.runs();
+        } else if status.stopped() {
+            self.warden.stopped();
+        } else if status.continued() {
+            self.warden.runs();
         }
     }
 
     fn obey(&mut self, order: Order) {
         match order {
-            Order::Awake => self.is_waking = false,
+            Order::Seen(turn) => self.warden.seen(turn),
+            Order::Continued(turn) => {
+                if self.warden.is_to_go_on(turn) {
+                    self.pass_on(Signal::CONT);
+                }
+            }
             // The job in the foreground has got it, too; but nobody is left in it who would obey.
             Order::Key(SIGINT | SIGQUIT | SIGHUP | SIGTERM) if self.status.is_some() => self.pass_on(Signal::TERM),
-            // It may have been continued by the one that continued us.
-            Order::Signal(SIGCONT) if !self.is_stopped => {}
             Order::Signal(number) => {
                 if let Some(signal) = Signal::from_named_raw(number) {
                     self.pass_on(signal);
                 }
             }
-            Order::Key(_) | Order::Pause | Order::Resume => {}
+            Order::Key(_) | Order::Cleared | Order::Heard => {}
         }
     }
 

@@ -17,6 +17,7 @@ mod holding;
 mod itself;
 mod launcher;
 mod signals;
+mod turns;
 mod waiting;
 mod warden;
 mod wire;

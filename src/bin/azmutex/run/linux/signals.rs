@@ -57,12 +57,21 @@ pub(crate) struct Arrived {
 impl Arrived {
     /// Whether it ends a process that does not know it.
     pub(crate) fn is_fatal(self) -> bool {
-        !self.is_stop() && !matches!(self.number, SIGCONT | SIGURG | SIGWINCH)
+        is_fatal(self.number)
     }
 
     pub(crate) fn is_stop(self) -> bool {
-        matches!(self.number, SIGTSTP | SIGTTIN | SIGTTOU)
+        is_stop(self.number)
     }
+}
+
+pub(crate) fn is_fatal(signal: i32) -> bool {
+    !is_stop(signal) && !matches!(signal, SIGCONT | SIGURG | SIGWINCH)
+}
+
+/// One that stops a process which does not know it: a key's, or that of a job in the background which uses its terminal.
+pub(crate) fn is_stop(signal: i32) -> bool {
+    matches!(signal, SIGTSTP | SIGTTIN | SIGTTOU)
 }
 
 /// From now on they do nothing but call `hear`, on threads of its own. Those that we were started to ignore, as by
@@ -76,8 +85,14 @@ pub(crate) fn listen(hear: impl Fn(Arrived) + Clone + Send + 'static) -> io::Res
         threads::start("blocked signals", move || look_for_blocked(hear))?;
     }
     threads::start("signals", move || {
-        for info in signals.forever() {
-            hear(Arrived { number: info.si_signo, is_key: info.si_code == OF_THE_KERNEL });
+        loop {
+            let mut all: Vec<_> = signals
+                .wait()
+                .map(|info| Arrived { number: info.si_signo, is_key: info.si_code == OF_THE_KERNEL })
+                .collect();
+            // Which of them came first cannot be known, and one that stays stopped is worse than one that goes on.
+            all.sort_by_key(|arrived| arrived.number == SIGCONT);
+            all.into_iter().for_each(&hear);
         }
     })
 }

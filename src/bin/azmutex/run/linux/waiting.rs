@@ -5,9 +5,11 @@ use std::time::Duration;
 use azmutex::event::Event;
 use azmutex::{Cancel, Error, ErrorKind, LockGuard};
 use rustix::process::Signal;
+use signal_hook::consts::SIGCONT;
 
 use super::warden::{self, End, Message, Warden};
 use super::wire::{self, Order, Report};
+use super::{descent, signals};
 use crate::arguments::Run;
 use crate::exit::Failure;
 use crate::run::lock::{self, Lock};
@@ -41,6 +43,7 @@ impl Warden {
     /// The lock, unless a signal or the end of the time comes first.
     pub(super) fn obtain(&self, lock: &Lock, until: Option<Duration>, arguments: &Run) -> Result<Obtained, Failure> {
         let (mut is_wanted, mut running) = (true, None::<Cancel>);
+        // The launcher has stopped, and so is the wait to do.
         let mut pausing_until = None::<Duration>;
         loop {
             if is_wanted && running.is_none() {
@@ -56,29 +59,39 @@ impl Warden {
             }
             if pausing_until.is_some_and(|until| running.is_none() || clock::now() >= until) {
                 pausing_until = None;
-                self.say(Report::Paused);
+                self.stopped();
             }
-            match self.messages.recv_timeout(warden::LOOK_EVERY) {
+            let pause = if self.is_front_behind() { warden::WAKE_EVERY } else { warden::LOOK_EVERY };
+            match self.messages.recv_timeout(pause) {
                 Ok(Message::Obtained(obtained)) => {
                     running = None;
                     match obtained {
                         // What comes while it is not wanted is given back.
-                        _ if !is_wanted => {}
+                        _ if !is_wanted || descent::is_stopped(self.leader) == Some(true) => {}
                         Ok(guard) => return Ok(Obtained::Guard(guard)),
                         Err(error) if error.kind() == ErrorKind::Cancelled => {}
                         Err(error) => return Ok(Obtained::Not(error)),
                     }
                 }
-                Ok(Message::Order(Order::Pause)) => {
+                Ok(Message::Child(pid, status)) if pid == self.leader && status.stopped() => {
                     is_wanted = false;
                     pausing_until = Some(clock::now() + PARTING);
                     running.iter().for_each(Cancel::cancel);
                 }
-                Ok(Message::Order(Order::Resume)) => {
+                Ok(Message::Child(pid, status)) if pid == self.leader && status.continued() => {
                     (is_wanted, pausing_until) = (true, None);
-                    self.signal_leader(Signal::CONT);
+                    self.runs();
                 }
-                Ok(Message::Order(Order::Signal(_))) => {
+                Ok(Message::Order(Order::Signal(number))) if signals::is_stop(number) || number == SIGCONT => {
+                    Signal::from_named_raw(number).into_iter().for_each(|signal| self.signal_leader(signal));
+                }
+                Ok(Message::Order(Order::Seen(turn))) => self.seen(turn),
+                Ok(Message::Order(Order::Continued(turn))) => {
+                    if self.is_to_go_on(turn) {
+                        self.signal_leader(Signal::CONT);
+                    }
+                }
+                Ok(Message::Order(Order::Signal(number))) if signals::is_fatal(number) => {
                     self.voice.in_detail("interrupted", "a signal ended the wait for the lock");
                     return Ok(Obtained::Nothing(self.leave(running, End::Alone)));
                 }
@@ -87,8 +100,12 @@ impl Warden {
                     // A key's signal reached it before us, or somebody killed it.
                     return Ok(Obtained::Nothing(self.leave(running, End::Ended(status.as_raw()))));
                 }
-                Ok(Message::Order(Order::Key(_) | Order::Awake) | Message::Child(..) | Message::Started(_))
-                | Ok(Message::NoChild)
+                Ok(
+                    Message::Order(Order::Signal(_) | Order::Key(_) | Order::Cleared | Order::Heard)
+                    | Message::Child(..)
+                    | Message::Started(_)
+                    | Message::NoChild,
+                )
                 | Err(_) => {}
             }
         }

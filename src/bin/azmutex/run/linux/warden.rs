@@ -1,5 +1,6 @@
 //! The process that has the lock: what it knows, and what it hears.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
@@ -10,13 +11,16 @@ use std::time::Duration;
 use azmutex::LockGuard;
 use azmutex::crossbeam_channel::{Receiver, Sender, unbounded};
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, getpid, getppid, set_child_subreaper, setsid, wait};
+use rustix::process::{
+    Pid, Signal, WaitOptions, WaitStatus, getpid, getppid, kill_process, set_child_subreaper, setsid, wait,
+};
 use rustix::stdio::dup2_stdin;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU};
 
 use super::descent::{self, Process};
 use super::launcher::Launcher;
 use super::signals;
+use super::turns::Turns;
 use super::wire::{self, Board, Order, Report};
 use crate::arguments::Run;
 use crate::exit::Failure;
@@ -25,6 +29,8 @@ use crate::threads;
 
 /// How often the time is looked at, which the system's timers do not count in suspend.
 pub(super) const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How often a front is looked for that may have to be continued.
+pub(super) const WAKE_EVERY: Duration = Duration::from_millis(10);
 /// A stopped or busy front is waited for so long.
 pub(super) const FRONT_LIMIT: Duration = Duration::from_millis(100);
 
@@ -50,6 +56,7 @@ pub(super) struct Warden {
     pub(super) leader: Pid,
     /// Until it is the command.
     pub(super) launcher: Option<Launcher>,
+    turns: Cell<Turns>,
 }
 
 /// How it ends.
@@ -108,11 +115,59 @@ impl Warden {
         control.set_write_timeout(Some(FRONT_LIMIT))?;
         let (front, leader, launcher) = (getppid(), launcher.pid, Some(launcher));
         let (control, board) = (Arc::new(control), Arc::new(Board::of(board)));
-        Ok(Warden { control, board, voice, is_live, sender, messages, front, leader, launcher })
+        let turns = Cell::default();
+        Ok(Warden { control, board, voice, is_live, sender, messages, front, leader, launcher, turns })
     }
 
     pub(super) fn say(&self, report: Report) {
         wire::say(&self.control, report);
+    }
+
+    /// The command has stopped, or what is to become it.
+    pub(super) fn stopped(&self) {
+        let mut turns = self.turns.get();
+        turns.stopped();
+        self.turn(turns);
+    }
+
+    /// It goes on, or has ended.
+    pub(super) fn runs(&self) {
+        let mut turns = self.turns.get();
+        if turns.runs() {
+            self.turn(turns);
+        }
+    }
+
+    fn turn(&self, turns: Turns) {
+        self.turns.set(turns);
+        self.board.set_turn(turns.now());
+        self.say(Report::Turned(self.leader.as_raw_nonzero().get()));
+    }
+
+    pub(super) fn seen(&self, turn: i32) {
+        let mut turns = self.turns.get();
+        turns.seen(turn);
+        self.turns.set(turns);
+    }
+
+    /// Whether whoever continued the front at that turn meant the command, which did not get the signal itself.
+    pub(super) fn is_to_go_on(&self, turn: i32) -> bool {
+        self.turns.get().is_to_go_on(turn) && descent::is_stopped(self.leader).unwrap_or(true)
+    }
+
+    /// Sees to it that the front runs if the command does. Whether that is not known yet.
+    pub(super) fn is_front_behind(&self) -> bool {
+        let is_behind = self.turns.get().is_front_behind();
+        if is_behind {
+            self.wake_front();
+        }
+        is_behind
+    }
+
+    pub(super) fn wake_front(&self) {
+        if let Some(front) = self.front.filter(|front| descent::is_stopped(*front).unwrap_or(true)) {
+            let _ = kill_process(front, Signal::CONT);
+        }
     }
 
     pub(super) fn signal_leader(&self, signal: Signal) {

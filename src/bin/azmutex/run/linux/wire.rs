@@ -21,12 +21,14 @@ pub(crate) enum Order {
     Signal(i32),
     /// A signal of the keyboard's, which the command has got, too.
     Key(i32),
-    /// The wait for the lock is to stop, and what it began to be undone.
-    Pause,
-    /// It is to go on.
-    Resume,
-    /// The front is awake, and has heard all that was reported.
-    Awake,
+    /// The front runs, and knows that the command does since that turn.
+    Seen(i32),
+    /// The front was continued at that turn.
+    Continued(i32),
+    /// Nothing of the front's is on the terminal's line.
+    Cleared,
+    /// How it ended is heard.
+    Heard,
 }
 
 /// From the warden to the front.
@@ -34,12 +36,10 @@ pub(crate) enum Order {
 pub(crate) enum Report {
     /// Somebody else has the lock.
     Waiting,
-    /// The wait has stopped.
-    Paused,
     /// The lock is ours, and the command starts next.
     Held,
-    Stopped(i32),
-    Continued,
+    /// The command, which is that process, has stopped or goes on: the board says which.
+    Turned(i32),
     /// The command ended so, and the lock is let go.
     Ended(i32),
     /// It did not run, or not to its end: what to exit with.
@@ -57,9 +57,10 @@ impl Word for Order {
         match self {
             Order::Signal(number) => (b's', number),
             Order::Key(number) => (b'k', number),
-            Order::Pause => (b'p', 0),
-            Order::Resume => (b'r', 0),
-            Order::Awake => (b'a', 0),
+            Order::Seen(turn) => (b't', turn),
+            Order::Continued(turn) => (b'c', turn),
+            Order::Cleared => (b'l', 0),
+            Order::Heard => (b'h', 0),
         }
     }
 
@@ -67,9 +68,10 @@ impl Word for Order {
         Some(match letter {
             b's' => Order::Signal(number),
             b'k' => Order::Key(number),
-            b'p' => Order::Pause,
-            b'r' => Order::Resume,
-            b'a' => Order::Awake,
+            b't' => Order::Seen(number),
+            b'c' => Order::Continued(number),
+            b'l' => Order::Cleared,
+            b'h' => Order::Heard,
             _ => return None,
         })
     }
@@ -79,10 +81,8 @@ impl Word for Report {
     fn letter(self) -> (u8, i32) {
         match self {
             Report::Waiting => (b'w', 0),
-            Report::Paused => (b'p', 0),
             Report::Held => (b'h', 0),
-            Report::Stopped(number) => (b's', number),
-            Report::Continued => (b'c', 0),
+            Report::Turned(pid) => (b't', pid),
             Report::Ended(status) => (b'e', status),
             Report::Failed(code) => (b'f', code),
         }
@@ -91,10 +91,8 @@ impl Word for Report {
     fn of(letter: u8, number: i32) -> Option<Report> {
         Some(match letter {
             b'w' => Report::Waiting,
-            b'p' => Report::Paused,
             b'h' => Report::Held,
-            b's' => Report::Stopped(number),
-            b'c' => Report::Continued,
+            b't' => Report::Turned(number),
             b'e' => Report::Ended(number),
             b'f' => Report::Failed(number),
             _ => return None,
@@ -141,11 +139,13 @@ pub(crate) fn take_over<const N: usize>(from: &UnixStream) -> io::Result<[OwnedF
     open.try_into().map_err(|_| io::ErrorKind::UnexpectedEof.into())
 }
 
-/// Where that stands on the board, behind the deadline.
-const HOLDER_AT: u64 = 16;
+/// Where what is written on the board stands.
+const DEADLINE_AT: u64 = 0;
+const TURN_AT: u64 = 16;
+const HOLDER_AT: u64 = 32;
 
-/// Says when the command has to be dead, and who has the lock before: written by the warden, read by the front. Memory, and no message, so that what
-/// is read is never old, however long its reader stood still.
+/// Says when the command has to be dead, whether it is stopped, and before that who has the lock: written by the warden,
+/// read by the front. Memory, and no message, so that what is read is never old, however long its reader stood still.
 #[derive(Debug)]
 pub(crate) struct Board(File);
 
@@ -153,6 +153,7 @@ impl Board {
     pub(crate) fn new() -> io::Result<Board> {
         let board = Board(File::from(memfd_create("azmutex", MemfdFlags::CLOEXEC)?));
         board.set(None);
+        board.set_turn(0);
         Ok(board)
     }
 
@@ -167,11 +168,20 @@ impl Board {
     /// Without a deadline there is nothing to kill, or nothing left that may be.
     pub(crate) fn set(&self, deadline: Option<Duration>) {
         let nanos = deadline.map_or(u64::MAX, |deadline| deadline.as_nanos().try_into().unwrap_or(u64::MAX));
-        let mut bytes = [0; 16];
-        bytes[..8].copy_from_slice(&nanos.to_le_bytes());
-        bytes[8..].copy_from_slice(&(!nanos).to_le_bytes());
-        // Of memory of this size there is always enough.
-        let _ = self.0.write_all_at(&bytes, 0);
+        self.write(DEADLINE_AT, nanos);
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Duration> {
+        self.read(DEADLINE_AT).filter(|nanos| *nanos != u64::MAX).map(Duration::from_nanos)
+    }
+
+    /// Of the command's stops and goings on.
+    pub(crate) fn set_turn(&self, turn: i32) {
+        self.write(TURN_AT, u64::from(turn.cast_unsigned()));
+    }
+
+    pub(crate) fn turn(&self) -> i32 {
+        self.read(TURN_AT).and_then(|turn| turn.try_into().ok()).unwrap_or_default()
     }
 
     /// What is known of who has the lock while it is waited for.
@@ -185,14 +195,19 @@ impl Board {
         String::from_utf8_lossy(&bytes[..count]).into_owned()
     }
 
-    pub(crate) fn deadline(&self) -> Option<Duration> {
+    /// Twice, so that who reads in the middle of that knows it.
+    fn write(&self, at: u64, number: u64) {
+        // Of memory of this size there is always enough.
+        let _ = self.0.write_all_at([number.to_le_bytes(), (!number).to_le_bytes()].as_flattened(), at);
+    }
+
+    fn read(&self, at: u64) -> Option<u64> {
         loop {
             let mut bytes = [0; 16];
-            self.0.read_exact_at(&mut bytes, 0).ok()?;
+            self.0.read_exact_at(&mut bytes, at).ok()?;
             let half = |at: usize| u64::from_le_bytes(std::array::from_fn(|i| bytes[at + i]));
-            // Otherwise it is being written.
             if half(0) == !half(8) {
-                return (half(0) != u64::MAX).then(|| Duration::from_nanos(half(0)));
+                return Some(half(0));
             }
         }
     }
@@ -207,12 +222,12 @@ mod tests {
     #[test]
     fn each_word_is_heard_as_it_was_said() {
         let (one, other) = UnixStream::pair().unwrap();
-        for word in [Order::Signal(15), Order::Key(2), Order::Pause, Order::Resume, Order::Awake] {
+        let orders = [Order::Signal(15), Order::Key(2), Order::Seen(4), Order::Continued(3)];
+        for word in orders.into_iter().chain([Order::Cleared, Order::Heard]) {
             say(&one, word);
             assert_eq!(hear(&other), Some(word));
         }
-        let reports = [Report::Waiting, Report::Paused, Report::Held, Report::Stopped(20), Report::Continued];
-        for word in reports.into_iter().chain([Report::Ended(-1), Report::Failed(70)]) {
+        for word in [Report::Waiting, Report::Held, Report::Turned(20), Report::Ended(-1), Report::Failed(70)] {
             say(&other, word);
             assert_eq!(hear(&one), Some(word));
         }
@@ -231,11 +246,12 @@ mod tests {
         board.set(Some(Duration::from_secs(7)));
         assert_eq!(theirs.deadline(), Some(Duration::from_secs(7)));
         board.set(None);
-        assert_eq!(theirs.deadline(), None);
+        assert_eq!((theirs.deadline(), theirs.turn()), (None, 0));
+        board.set_turn(3);
         for holder in ["a long name", "short", ""] {
             board.set_holder(holder);
             assert_eq!(theirs.holder(), holder);
         }
-        assert_eq!(theirs.deadline(), None);
+        assert_eq!((theirs.deadline(), theirs.turn()), (None, 3));
     }
 }
