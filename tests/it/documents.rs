@@ -138,7 +138,7 @@ fn each_text_that_is_explained_is_one_of_the_codes() {
 #[test]
 fn each_text_for_people_is_explained() {
     // What is asked for, and which right it takes, is put into other texts.
-    const PUT_IN: [&str; 14] = [
+    const PUT_IN: [&str; 16] = [
         "Storage Blob Data Contributor",
         "renew the credential's token",
         "create the lock's blob",
@@ -153,13 +153,15 @@ fn each_text_for_people_is_explained() {
         "{} min {direction} the service's",
         "an old App Service",
         "the identity of a job of GitHub Actions",
+        "the service principal {}{by} at {}",
+        "the workload identity {} at {}",
     ];
     // What other servers say.
     const OTHERS: [&str; 4] =
         ["to an https server", "ssl-enabled server port", "invalid peer certificate", "on the way"];
     // What is no text for people at all.
     const NONE: [&str; 2] = ["CONNECT {target}", "settings do nothing until `build`"];
-    const PLACES: [&str; 9] = [
+    const PLACES: [&str; 15] = [
         "src/lost.rs",
         "src/rest/explain.rs",
         "src/transport.rs",
@@ -167,7 +169,13 @@ fn each_text_for_people_is_explained() {
         "src/environment.rs",
         "src/names.rs",
         "src/connection_string.rs",
+        "src/credential/entra/authority.rs",
         "src/credential/entra/azure_cli.rs",
+        "src/credential/entra/cache.rs",
+        "src/credential/entra/certificate.rs",
+        "src/credential/entra/endpoint.rs",
+        "src/credential/entra/service_principal.rs",
+        "src/credential/entra/workload_identity.rs",
         "src/credential/sas.rs",
     ];
     let explained = explained();
