@@ -146,14 +146,14 @@ impl Leaving {
 /// COMMAND finds the name of the lock in AZMUTEX_LOCK, the id of the lease in AZMUTEX_LEASE_ID and its fencing token, a
 /// number that grows from hold to hold, in AZMUTEX_FENCING_TOKEN. At a terminal it is as
 /// if it ran alone: it can ask, and ^C, ^Z and ^\ reach it; while it is stopped, it keeps the lock. Signals that other
-/// processes send to azmutex are passed on.
+/// processes send to azmutex are passed on, but for real-time ones, which end it, and COMMAND with it.
 ///
 /// When the lock cannot be renewed, COMMAND and all that it started get TERM, and KILL a quarter of a second before
 /// anybody else could have the lock; also if azmutex itself is killed, stopped or starved. What cannot be ended so:
 /// processes of another user (use `sudo azmutex run`, not `azmutex run ... sudo`), which is told, and the lock is not
 /// released before they end; what another program starts for COMMAND, such as systemd or a container engine; and what hangs
-/// in the middle of a disk access. If azmutex and its warden (its second process) are both killed, or both stopped, only
-/// COMMAND itself ends, and not what it started. Where there is no /proc, only COMMAND itself is ended.
+/// in the middle of a disk access. If azmutex and its warden (its second process) are both killed or stopped, or one of them
+/// each, only COMMAND itself ends, and not what it started. Where there is no /proc, only COMMAND itself is ended.
 ///
 /// What COMMAND leaves behind in its session keeps the lock until it ends. What left that session, as daemons do, is named
 /// and let go.
