@@ -35,10 +35,7 @@ pub(crate) enum Action {
     },
 }
 
-/// Where the locks are: without these options the environment says it, by the variables of the Azure CLI
-/// (AZURE_STORAGE_CONNECTION_STRING, or AZURE_STORAGE_ACCOUNT with AZURE_STORAGE_KEY or AZURE_STORAGE_SAS_TOKEN, or with an
-/// identity of Entra ID). AZMUTEX_SERVICE_VERSION is the version of the service's interface where that is older than usual,
-/// as on Azure Stack Hub: 2017-11-09, for one.
+/// Where the locks are: without these options the environment says it, which the help tells of at its end.
 #[derive(Args, Clone, Default)]
 #[command(next_help_heading = "Where the lock is")]
 pub(crate) struct Place {
