@@ -1,5 +1,6 @@
 //! Processes that are nobody's children here.
 
+#[cfg(target_os = "linux")]
 use std::fs;
 
 use rustix::process::Pid;
@@ -10,6 +11,7 @@ pub(crate) fn pid(text: &str) -> Pid {
 }
 
 /// What the system says of a process.
+#[cfg(target_os = "linux")]
 pub(crate) struct Stat {
     pub(crate) name: String,
     state: String,
@@ -19,6 +21,7 @@ pub(crate) struct Stat {
     foreground: i32,
 }
 
+#[cfg(target_os = "linux")]
 impl Stat {
     pub(crate) fn of(pid: Pid) -> Option<Stat> {
         Stat::read(&pid.as_raw_nonzero().to_string())
@@ -54,11 +57,10 @@ impl Stat {
 
 /// A process that has ended may stay as a zombie, if nobody reaps orphans here.
 pub(crate) fn is_alive(pid: Pid) -> bool {
-    if cfg!(target_os = "linux") {
-        Stat::of(pid).is_some_and(|stat| stat.state != "Z")
-    } else {
-        rustix::process::test_kill_process(pid).is_ok()
-    }
+    #[cfg(target_os = "linux")]
+    return Stat::of(pid).is_some_and(|stat| stat.state != "Z");
+    #[cfg(not(target_os = "linux"))]
+    return rustix::process::test_kill_process(pid).is_ok();
 }
 
 #[cfg(target_os = "linux")]

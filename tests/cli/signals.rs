@@ -195,8 +195,13 @@ impl Family {
 }
 
 fn lost_in_mid_run(command: &str, child: &str) -> String {
+    lost_with(&[], command, child)
+}
+
+fn lost_with(options: &[&str], command: &str, child: &str) -> String {
     let emulator = Emulator::start().unwrap();
-    let family = Family::start(&emulator, &family(command, child));
+    let options = [&["--lease", "15"], options].concat();
+    let family = Family::of(&mut script(&emulator, &options, &family(command, child)));
     break_lock(&emulator);
     eventually("the end of the family", || family.living() == 0);
     let (said, told) = family.end();
@@ -232,6 +237,14 @@ fn a_loss_ends_the_family_though_nobody_reads_what_is_said_of_it() {
 #[test]
 fn a_loss_asks_the_whole_family_to_end() {
     assert_eq!(lost_in_mid_run(POLITE, POLITE), "asked\nasked\n");
+}
+
+#[test]
+fn a_loss_asks_by_the_signal_that_was_chosen_and_not_without_a_grace() {
+    let by = |signal: &str| format!("trap 'echo {signal}; exit' {signal}");
+    assert_eq!(lost_with(&["--signal", "USR1"], &by("USR1"), &by("USR1")), "USR1\nUSR1\n");
+    assert_eq!(lost_with(&["-s", "sigint", "--grace", "1"], &by("INT"), "trap '' INT"), "INT\n");
+    assert_eq!(lost_with(&["--grace", "0"], POLITE, POLITE), "");
 }
 
 #[test]

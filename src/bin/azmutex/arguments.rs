@@ -35,10 +35,7 @@ pub(crate) enum Action {
     },
 }
 
-/// Where the locks are: without these options the environment says it, by the variables of the Azure CLI
-/// (AZURE_STORAGE_CONNECTION_STRING, or AZURE_STORAGE_ACCOUNT with AZURE_STORAGE_KEY or AZURE_STORAGE_SAS_TOKEN, or with an
-/// identity of Entra ID). AZMUTEX_SERVICE_VERSION is the version of the service's interface where that is older than usual,
-/// as on Azure Stack Hub: 2017-11-09, for one.
+/// Where the locks are: without these options the environment says it, which the help tells of at its end.
 #[derive(Args, Clone, Default)]
 #[command(next_help_heading = "Where the lock is")]
 pub(crate) struct Place {
@@ -146,14 +143,14 @@ impl Leaving {
 /// COMMAND finds the name of the lock in AZMUTEX_LOCK, the id of the lease in AZMUTEX_LEASE_ID and its fencing token, a
 /// number that grows from hold to hold, in AZMUTEX_FENCING_TOKEN. At a terminal it is as
 /// if it ran alone: it can ask, and ^C, ^Z and ^\ reach it; while it is stopped, it keeps the lock. Signals that other
-/// processes send to azmutex are passed on.
+/// processes send to azmutex are passed on, but for real-time ones, which end it, and COMMAND with it.
 ///
 /// When the lock cannot be renewed, COMMAND and all that it started get TERM, and KILL a quarter of a second before
 /// anybody else could have the lock; also if azmutex itself is killed, stopped or starved. What cannot be ended so:
 /// processes of another user (use `sudo azmutex run`, not `azmutex run ... sudo`), which is told, and the lock is not
 /// released before they end; what another program starts for COMMAND, such as systemd or a container engine; and what hangs
-/// in the middle of a disk access. If azmutex and its warden (its second process) are both killed, or both stopped, only
-/// COMMAND itself ends, and not what it started. Where there is no /proc, only COMMAND itself is ended.
+/// in the middle of a disk access. If azmutex and its warden (its second process) are both killed or stopped, or one of them
+/// each, only COMMAND itself ends, and not what it started. Where there is no /proc, only COMMAND itself is ended.
 ///
 /// What COMMAND leaves behind in its session keeps the lock until it ends. What left that session, as daemons do, is named
 /// and let go.

@@ -33,7 +33,8 @@ impl Launcher {
         Ok(Launcher { pid: Pid::from_child(&child), control })
     }
 
-    /// Lets it become the command, which sees these variables, and none of those without a value. What is returned says how that went, when it is read.
+    /// Lets it become the command, which sees these variables, and none of those without a value. What is returned says how
+    /// that went, when it is read.
     pub(crate) fn go(self, variables: &[(&str, Option<String>)]) -> io::Result<Launched> {
         let mut text = Vec::new();
         for (name, value) in variables {
