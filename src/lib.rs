@@ -108,7 +108,10 @@
 //! | retries of a call that does not wait | 3 | [`Policy::retries`](retry::Policy::retries) |
 //! | patience of a wait without a limit | 30 s | [`Policy::patience`](retry::Policy::patience) |
 //!
-//! A lock and its unlock are two requests, where the lock's blob exists.
+//! On the wire, a lock and its unlock are two requests if the blob exists, and five on an account where even the container
+//! is missing. Holding is one request every 10 s, 8,640 a day. Waiting is one *read* every 0.75 s on average, about a dollar
+//! a month for each waiter at common list prices. A thousand held locks were measured at 40 KiB each, threads and
+//! connections included.
 //!
 //! # Threads
 //!
