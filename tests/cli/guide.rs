@@ -138,6 +138,11 @@ fn the_commands_for_credentials_run() {
 }
 
 #[test]
+fn the_commands_for_networks_run() {
+    assert_eq!(run("network", include_str!("../../src/guide/network.md")), 1);
+}
+
+#[test]
 fn a_command_that_fails_is_noticed() {
     let failed = std::panic::catch_unwind(|| run("failing", "```sh\nazmutex run --no-such-option x true\n```\n"));
     assert!(failed.is_err());
