@@ -28,7 +28,7 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'
 /// A container of Azure Blob Storage in which locks live, with its credential and its connections. Not a Docker
 /// container.
 ///
-/// Making one makes no network calls. Clones are cheap and share the connections, so make one per program and clone it, or
+/// Making one talks to nobody. Clones are cheap and share the connections, so make one per program and clone it, or
 /// make all locks from it; it can be used from many threads at once.
 ///
 /// ```
