@@ -10,6 +10,7 @@ use crate::credential::Credential;
 use crate::error::{About, Result};
 use crate::metadata::Metadata;
 use crate::names;
+use crate::queue::Queues;
 use crate::rest::{self, AccountInfo, Address, Contact, Exchange, Operation};
 #[cfg(feature = "list")]
 use crate::rest::{Page, Wanted};
@@ -50,11 +51,17 @@ pub(crate) struct Inner {
     /// Whether metadata of others may be written back with their names in lower case.
     lower_cases: bool,
     version: String,
+    queues: Queues,
 }
 
 impl Container {
     pub(crate) fn policy(&self) -> &Policy {
         &self.0.policy
+    }
+
+    /// Where the threads of this process wait for its locks.
+    pub(crate) fn queues(&self) -> &Queues {
+        &self.0.queues
     }
 
     /// The one on the way to the service.

@@ -66,6 +66,12 @@ impl Watched {
         Locker::builder(self.mutex.clone()).lease(LEASE).fencing(true).build().unwrap()
     }
 
+    /// The same lock, as another process has it.
+    fn elsewhere(&self, server: &Server) -> Locker {
+        let mutex = server.container(&self.container).mutex("job").unwrap();
+        Locker::builder(mutex).lease(LEASE).fencing(true).build().unwrap()
+    }
+
     fn seen(&self) -> Vec<Operation> {
         let seen = self.proxy.operations();
         self.proxy.forget();
@@ -264,7 +270,8 @@ fn a_card_tells_who_has_the_lock(server: &Server) {
 
 fn who_waits_hears_whose_turn_it_is(server: &Server) {
     let lock = Watched::used(server);
-    let holder = Locker::builder(lock.mutex.clone()).card(Card::new("the holder")).build().unwrap();
+    let elsewhere = server.container(&lock.container).mutex("job").unwrap();
+    let holder = Locker::builder(elsewhere).card(Card::new("the holder")).build().unwrap();
     let guard = holder.lock().unwrap();
     let (heard, events) = mpsc::channel();
     let builder = Locker::builder(lock.mutex.clone()).on_event(move |event| drop(heard.send(event)));
@@ -317,7 +324,7 @@ fn nobody_marks_a_lock_that_is_lost(server: &Server) {
     let lock = Watched::used(server);
     let guard = lock.locker().lock().unwrap();
     server.break_lease(&lock.container, "job", Some(0));
-    let next = lock.locker().lock().unwrap();
+    let next = lock.elsewhere(server).lock().unwrap();
     next.mark("of the next").unwrap();
     let error = guard.mark("of one who lost it").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::LeaseLost, "{error:?}");
