@@ -299,7 +299,7 @@ impl Locker {
         if cancel.is_some_and(Cancel::is_cancelled) {
             return Err(Error::cancelled(self.0.mutex.lock_name(), None, None));
         }
-        let notes = Arc::new(Mutex::new(Notes::new(self.0.card.clone(), None, self.0.known().clone())));
+        let notes = Arc::new(Mutex::new(Notes::new(self.0.card.clone(), None, None)));
         let (inner, noted) = (self.0.clone(), notes.clone());
         let attempt = move |operation, limit| inner.attempt(&noted, operation, limit);
         let cancelled = cancel.map_or_else(never, |cancel| cancel.watched().clone());
@@ -320,8 +320,11 @@ impl Locker {
         let (place, stands_back) = self.queue_up(wait, waited, cancelled)?;
         let watch = Watch::new(mutex.lock_name().clone(), observer.clone());
         watchdog::watch(&watch)?;
-        let known = lock(&notes).known().map(|known| known.blob);
-        let mut hold = Hold::keep(settings.clone(), id, wait).knowing(known);
+        // Not before it is our turn: whoever was before us has written.
+        let known = self.0.known().clone();
+        let blob = known.as_ref().map(|known| known.blob);
+        lock(&notes).knows(known);
+        let mut hold = Hold::keep(settings.clone(), id, wait).knowing(blob);
         if let Some(until) = stands_back {
             hold = hold.standing_back(until);
             watch.tell(Event::StandingBack { lock: mutex.lock_name().clone(), pause: until.left(clock::now()) });

@@ -16,6 +16,7 @@ use crate::support::unique;
 
 on_both_servers!(
     a_token_costs_two_requests_at_most_and_one_where_the_blob_is_known,
+    whoever_was_behind_other_threads_knows_what_they_wrote,
     tokens_grow_through_whatever_becomes_of_the_blob,
     an_unreadable_token_is_an_error_and_the_lock_is_free,
     metadata_of_others_are_refused_or_kept,
@@ -37,6 +38,8 @@ on_both_servers!(
 );
 
 const LEASE: Duration = Duration::from_secs(15);
+/// For what comes at once, however busy the machine is.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A lock behind a proxy.
 struct Watched {
@@ -115,6 +118,28 @@ fn a_token_costs_two_requests_at_most_and_one_where_the_blob_is_known(server: &S
     let plain = Locker::new(lock.mutex.clone()).lock().unwrap();
     assert_eq!(plain.fencing_token(), None);
     assert_eq!(lock.mutex.inspect().unwrap().fencing_token(), tokens.last().copied(), "the last one stays");
+}
+
+fn whoever_was_behind_other_threads_knows_what_they_wrote(server: &Server) {
+    let lock = Watched::used(server);
+    let (heard, events) = mpsc::channel();
+    let builder = Locker::builder(lock.mutex.clone()).on_event(move |event| drop(heard.send(event)));
+    let locker = builder.lease(LEASE).fencing(true).build().unwrap();
+    let guard = locker.lock().unwrap();
+    lock.proxy.forget();
+    // The last one comes before the one in front of it has written.
+    let waits: Vec<_> = (0..2)
+        .map(|_| {
+            let locker = locker.clone();
+            let wait = thread::spawn(move || turn(&locker));
+            while !matches!(events.recv_timeout(PATIENCE).unwrap(), Event::Waiting { ahead: 1.., .. }) {}
+            wait
+        })
+        .collect();
+    guard.unlock().unwrap();
+    let tokens: Vec<_> = waits.into_iter().map(|wait| wait.join().unwrap()).collect();
+    assert_eq!(lock.seen(), [Release, Acquire, SetMetadata, Release, Acquire, SetMetadata, Release]);
+    assert!(tokens[0] < tokens[1], "{tokens:?}");
 }
 
 // Scenario 28.
