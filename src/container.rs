@@ -29,8 +29,9 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'
 /// A container of Azure Blob Storage in which locks live, with its credential and its connections. Not a Docker
 /// container.
 ///
-/// Making one talks to nobody. Clones are cheap and share the connections, so make one per program and clone it, or
-/// make all locks from it; it can be used from many threads at once.
+/// Making one talks to nobody. Clones are cheap and share the connections, and the [queues](crate::Locker#turns) in which
+/// threads wait for a lock. So make one per program and clone it, or make all locks from it; it can be used from many
+/// threads at once.
 ///
 /// ```
 /// let container = azmutex::Container::development("locks")?;

@@ -4,6 +4,7 @@
 //! - [Leaders](leaders): one of many processes leads, and another when it is gone.
 //! - [Migration](migration): Ctrl-C while a lock is waited for, and while it is held.
 //! - [Who has it](who_has_it): what an operator sees, and how a lock is freed safely.
+//! - [Threads](threads): many of one process want the same lock, and other processes, too.
 //! - [Runtimes](runtimes): for programs that are asynchronous.
 
 #[doc = include_str!("guide/fencing.md")]
@@ -26,6 +27,9 @@ pub mod migration {}
 
 #[doc = include_str!("guide/who_has_it.md")]
 pub mod who_has_it {}
+
+#[doc = include_str!("guide/threads.md")]
+pub mod threads {}
 
 // It needs a runtime, which this crate does not depend on: tests/tokio runs it.
 #[doc = include_str!("guide/runtimes.md")]

@@ -170,7 +170,8 @@
 //!
 //! The [guide] has whole programs: [fencing](guide::fencing), by which a file, a database or a blob refuses
 //! who comes too late; [leaders](guide::leaders); a [migration](guide::migration) that Ctrl-C ends; [who has
-//! it](guide::who_has_it), for operators; and [runtimes](guide::runtimes), for programs that are asynchronous.
+//! it](guide::who_has_it), for operators; many [threads](guide::threads) that want one lock; and
+//! [runtimes](guide::runtimes), for programs that are asynchronous.
 //!
 //! # Features
 //!

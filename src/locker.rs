@@ -35,8 +35,10 @@ const DROP_LIMIT: Duration = Duration::from_secs(2);
 /// A lock that waits for its turn, renews itself, and tells when it is lost.
 ///
 /// While a lock is waited for or held, one thread makes its requests; `lock` returns a [`LockGuard`] that says at any
-/// time whether the lock is still ours. Clones are cheap and share the settings. A lock is not re-entrant: whoever has it
-/// and asks for it again waits for itself.
+/// time whether the lock is still ours. Clones are cheap and share the settings.
+///
+/// A lock is not re-entrant: a thread that keeps its guard and calls `lock` again **waits for itself, for ever**, as with a
+/// `std::sync::Mutex`. So it does by a second locker of the same container for the same name.
 ///
 /// ```no_run
 /// let locker = azmutex::Container::from_env("locks")?.locker("nightly-report")?;
@@ -49,22 +51,23 @@ const DROP_LIMIT: Duration = Duration::from_secs(2);
 /// # Turns
 ///
 /// **Within a process** the lock goes to those who asked first: all lockers that are made from one [`Container`], or its
-/// clones, for one name have a queue in common. Only the first in it asks the service. The others cost no request and are
+/// clones, for one name have a queue in common, whatever their settings. Only the first in it asks the service. The others cost no request and are
 /// woken when their turn comes, which is when the release before it has ended; their time limits and [`Cancel`]s end
 /// their waits as ever. A failure that ends the first one's wait also ends the waits behind it that have no limit, so that
 /// a hundred threads do not lose their patience one after the other. [`try_lock`](Locker::try_lock) does not wait in the
 /// queue, so it fails at once, without a request, if anybody is there. Lockers of containers that were built apart are
-/// strangers to each other, as processes are.
+/// strangers to each other, as processes are: a test that plays two processes has two containers.
 ///
 /// **Between processes** there is no order, but none keeps the others out by unlocking and locking again. A process that
 /// has had the lock for 40 s in a row of turns leaves it alone for 4 s before its next one, of which
 /// [`StandingBack`](Event::StandingBack) tells; once it has met another process, after 10 s. A waiter elsewhere that looks
 /// with the default [`pauses`](Builder::pauses), and has its answers within a second, gets in by then: it waits for 44 s
 /// at most, and for the hold that is in progress when the row is over. Where several wait, any one of them gets in; those
-/// that have had a row let the others go first, which works for answers within a fifth of a second. Nobody stands back in
+/// that have had a row let the others go first, as far as they can see them, where answers take a fifth of a second at
+/// most. Nobody stands back in
 /// [`try_lock`](Locker::try_lock) or in a wait with less than 5 s left, lest these fail for it: a
 /// process that takes the lock in such ways alone, over and over, can keep others out. So can holders that use
-/// [`AzureMutex`], or other programs.
+/// [`AzureMutex`], or other programs. The [guide](crate::guide::threads) has an example.
 #[derive(Clone)]
 pub struct Locker(pub(crate) Arc<Inner>);
 
@@ -113,6 +116,10 @@ impl Inner {
 impl Container {
     /// The lock of that name in this container, with the default settings: short for
     /// [`Locker::new`]`(container.`[`mutex`](Container::mutex)`(name)?)`. Talks to nobody.
+    ///
+    /// All lockers of this container and its clones for one name take [turns](Locker#turns), first come first served. So
+    /// two of them are one lock to a thread, too: if it keeps the guard of one and calls `lock` on the other, it waits for
+    /// itself. A second container, built apart, is as another process.
     ///
     /// # Errors
     ///
