@@ -1,7 +1,8 @@
 //! Threads of one process and several processes that all want one lock, again and again: who gets it how often, after how
 //! long, and for how many requests. A target of its own, for it needs the machine for itself.
 //!
-//! `AZMUTEX_TURNS_SECONDS` says for how long, and `cargo test --test turns -- --nocapture` shows the figures.
+//! `AZMUTEX_TURNS_SECONDS` says for how long, `AZMUTEX_TURNS_RUNS` how often the processes do it, and
+//! `cargo test --all-features --test turns -- --nocapture` shows the figures.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::disallowed_methods)]
 
@@ -26,6 +27,12 @@ const HOLDS: [Duration; 3] = [Duration::ZERO, Duration::from_millis(10), SECOND]
 /// For how long each thread, or process, goes on.
 fn length(default: Duration) -> Duration {
     env::var("AZMUTEX_TURNS_SECONDS").map_or(default, |text| Duration::from_secs(text.parse().unwrap()))
+}
+
+/// Of the processes, one after the other.
+#[cfg(unix)]
+fn runs() -> u32 {
+    env::var("AZMUTEX_TURNS_RUNS").map_or(1, |text| text.parse().unwrap())
 }
 
 /// What some threads of this process have had.
@@ -165,7 +172,7 @@ mod processes {
         third: bool,
     }
 
-    fn run(emulator: &Emulator, plan: &Plan) {
+    fn run(emulator: &Emulator, plan: &Plan, run: u32) {
         let length = length(75 * SECOND);
         let name = support::unique("turns");
         let start = |threads: u64, most: usize| {
@@ -175,7 +182,8 @@ mod processes {
         };
         let mut loops = vec![start(plan.threads, 0), start(plan.threads, 0)];
         if plan.third {
-            thread::sleep(length / 10);
+            // At different times of the others' rows.
+            thread::sleep(length / 10 + run % 5 * SECOND);
             loops.push(start(1, 1));
         }
         let mut said = String::new();
@@ -188,22 +196,23 @@ mod processes {
             assert!(turns != "0" && gap <= bound, "{}: process {number}: {words}", plan.what);
             assert!(process.ends_well());
         }
-        println!("{}, holds of {:?}{said}", plan.what, plan.hold);
+        println!("run {run}: {}, holds of {:?}{said}", plan.what, plan.hold);
     }
 
     // Scenario 21 and 41, in several processes.
     #[test]
     fn another_process_gets_in_within_the_bound() {
-        let emulator = Emulator::start().unwrap();
         let two = |hold| Plan { what: "two processes", threads: 1, hold, third: false };
         let [quick, short, long] = HOLDS.map(two);
         let crowds = Plan { what: "two processes of 50 threads", threads: 50, hold: 10 * MS, third: false };
         let third = Plan { what: "two processes and one that comes once", threads: 1, hold: 10 * MS, third: true };
-        thread::scope(|scope| {
-            for plan in [&quick, &short, &long, &crowds, &third] {
-                let emulator = &emulator;
-                scope.spawn(move || run(emulator, plan));
-            }
-        });
+        for number in 1..=runs() {
+            let emulator = &Emulator::start().unwrap();
+            thread::scope(|scope| {
+                for plan in [&quick, &short, &long, &crowds, &third] {
+                    scope.spawn(move || run(emulator, plan, number));
+                }
+            });
+        }
     }
 }
