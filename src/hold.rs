@@ -356,7 +356,7 @@ impl Hold {
         Hold { blob, ..self }
     }
 
-    /// It asks for nothing before this time, so that other processes get in. Where some did, it lets the others go first,
+    /// It asks for nothing before this time, so that other processes get in; its wait lasts longer than that. Where some did, it lets the others go first,
     /// too, whenever it sees the lock free.
     pub(crate) fn standing_back(mut self, until: Moment) -> Hold {
         if let State::Seeking(seek) = &mut self.state {

@@ -699,6 +699,51 @@ mod tests {
     }
 
     #[test]
+    fn wherever_a_locks_thread_dies_the_next_one_has_its_turn() {
+        for dies_at in ["acquire", "renew", "release"] {
+            let mutex = Container::development("locks").unwrap().mutex("job").unwrap();
+            let locker = Locker::builder(mutex).renew_every(Duration::from_millis(10)).build().unwrap();
+            let attempt = move |operation, limit| {
+                let name = match operation {
+                    Operation::Acquire { .. } => "acquire",
+                    Operation::Renew { .. } => "renew",
+                    _ => "release",
+                };
+                if name == dies_at {
+                    // A panic without its words.
+                    std::panic::resume_unwind(Box::new("on purpose"))
+                }
+                obliging(operation, limit)
+            };
+            let id = LeaseId::random().unwrap();
+            let first = locker.obtain_by(attempt, id, Wait::Forever, Duration::MAX, &never(), Arc::default());
+            let (done, ended) = bounded(1);
+            let waits = locker.clone();
+            thread::spawn(move || {
+                let id = LeaseId::random().unwrap();
+                let obtained = waits.obtain_by(obliging, id, Wait::Forever, Duration::MAX, &never(), Arc::default());
+                let _ = done.send(obtained.map(drop));
+            });
+            match dies_at {
+                "acquire" => assert!(first.is_err()),
+                // Its guard may be kept for as long as anybody likes.
+                "renew" => assert!(first.as_ref().unwrap().wait_lost(PATIENCE).is_some()),
+                _ => drop(first.unwrap().unlock().unwrap_err()),
+            }
+            ended.recv_timeout(PATIENCE).expect(dies_at).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_fork_does_not_wait_behind_its_parents_threads() {
+        let parents = Queue::of_a_parent();
+        let _waits_there = parents.join(Wait::Forever).unwrap();
+        let locker = locker().in_queue(parents, None);
+        let _guard = try_at(&locker).unwrap();
+        assert_eq!(try_at(&locker).unwrap_err().ahead(), 1);
+    }
+
+    #[test]
     fn a_wait_in_the_queue_ends_when_its_time_is_up_or_it_is_cancelled() {
         let locker = locker();
         // As one that is leaked.

@@ -73,6 +73,12 @@ impl Queue {
         Ok(Place { queue: self.clone(), ticket, woken })
     }
 
+    /// As a fork sees that of its parent.
+    #[cfg(test)]
+    pub(crate) fn of_a_parent() -> Arc<Queue> {
+        Arc::new(Queue { process: Process::other(), ..Queue::new() })
+    }
+
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -225,7 +231,7 @@ mod tests {
 
     #[test]
     fn a_fork_has_a_queue_of_its_own_though_its_parents_is_locked() {
-        let parents = Arc::new(Queue { process: Process::other(), ..Queue::new() });
+        let parents = Queue::of_a_parent();
         let _locked = parents.waiting();
         let queue = parents.current();
         assert!(Arc::ptr_eq(&queue, &parents.current()) && !Arc::ptr_eq(&queue, &parents));

@@ -19,7 +19,7 @@ const ROW: Duration = Duration::from_secs(40);
 /// The same, once another process was met.
 const CONTENDED_ROW: Duration = Duration::from_secs(10);
 /// A wait with less time than this left after the pause does not stand back.
-const LEAST_LEFT: Duration = Duration::from_secs(1);
+pub(crate) const LEAST_LEFT: Duration = Duration::from_secs(1);
 
 /// A thread's place in the queue, by the order in which they came.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -104,6 +104,8 @@ struct Run {
     begun: Time,
     /// Until when it stood back.
     stands_back: Option<Time>,
+    /// Since when its looks show that nobody has the lock, and how often somebody had got it by then.
+    sees_free: Option<(Time, u64)>,
     left: bool,
     /// Its caller's leaving wakes it.
     wakes: bool,
@@ -134,8 +136,6 @@ struct World {
     way_of_last: Duration,
     holder: Option<(LeaseId, Time)>,
     is_down: Vec<(Time, Time)>,
-    /// When a release was carried out last.
-    freed: Time,
     /// Threads die, hang and keep the lock, and waits are cancelled.
     trouble: bool,
     /// Nobody does, from the beginning to the end.
@@ -143,9 +143,10 @@ struct World {
     /// Nothing new begins after that, or after one of the last process has had its turn.
     until: Time,
     is_for_last: bool,
-    /// How often one that stood back went before another that had waited for longer: it defers from when it saw the lock
-    /// free first, and not each time.
-    early: u32,
+    /// How often somebody got the lock that nobody had.
+    grants: u64,
+    /// How often one that stood back took the lock, having left it to all who waited.
+    deferred: u64,
     processes: Vec<Process>,
     events: BinaryHeap<Reverse<Scheduled>>,
     under_way: Vec<(u64, Operation, Outcome, Moment)>,
@@ -192,12 +193,12 @@ impl World {
             way_of_last: way,
             holder: None,
             is_down: Vec::new(),
-            freed: Duration::ZERO,
             trouble: false,
             is_calm: true,
             until,
             is_for_last: false,
-            early: 0,
+            grants: 0,
+            deferred: 0,
             processes: Vec::new(),
             events: BinaryHeap::new(),
             under_way: Vec::new(),
@@ -392,6 +393,7 @@ impl World {
             jitter,
             begun: self.now,
             stands_back: stands_back.map(Self::true_time),
+            sees_free: None,
             left: false,
             wakes: false,
             granted: false,
@@ -523,7 +525,10 @@ impl World {
 
     /// Whoever stood back has let the others go first.
     fn check_granted(&mut self, who: Who) {
-        let Some(until) = self.run_of(who).stands_back else { return };
+        let Run { stands_back: Some(until), sees_free, .. } = *self.run_of(who) else { return };
+        // Nobody had it since a look has shown that it is free.
+        let free_since = sees_free.filter(|(_, grants)| *grants + 1 == self.grants).map(|(since, _)| since);
+        self.deferred += u64::from(free_since.is_some());
         let paused = until.saturating_sub(PAUSE);
         let others = || self.processes.iter().enumerate().filter(|(process, _)| *process != who.0);
         let waiters = others().flat_map(|(_, process)| &process.threads).filter_map(|thread| {
@@ -536,10 +541,12 @@ impl World {
             first >= paused || has_let_in,
             "nobody got in from {paused:?} to {until:?}, one waited since {first:?}"
         );
-        // A pause, a look and an acquire fit into the time for which it defers; but anybody's first try may hit the moment
-        // between two turns of another.
-        let is_early = self.way_of_last <= 50 * MS && first + 200 * MS < self.freed && self.freed + 300 * MS < self.now;
-        self.early += u32::from(is_early);
+        // A pause, a look and an acquire fit into the time for which it defers. No look can tell that the lock was taken
+        // and freed again in between: so one may find it free twice between two turns of somebody else, and have deferred
+        // to nobody. Nor does it defer in the try that is made once a lease, lest an old look be believed.
+        if let Some(since) = free_since.filter(|_| self.way_of_last <= 50 * MS) {
+            assert!(first >= since, "it was free from {since:?} on, one had waited since {first:?}, and was overtaken");
+        }
     }
 
     fn on_its_way(&mut self, who: Who) -> Duration {
@@ -578,6 +585,14 @@ impl World {
     fn arrive(&mut self, who: Who, token: u64, number: usize, sent: Moment) {
         let operation = self.under_way[number].1;
         let outcome = self.carry_out(operation);
+        let saw = (self.now, self.grants);
+        if let Some(run) = self.thread(who).usage.as_mut().and_then(|usage| usage.run.as_mut()) {
+            match outcome {
+                Outcome::Seen(LockState::Available) => drop(run.sees_free.get_or_insert(saw)),
+                Outcome::Seen(_) | Outcome::Busy => run.sees_free = None,
+                _ => {}
+            }
+        }
         let back = self.on_its_way(who);
         self.serial += 1;
         let serial = self.serial;
@@ -602,12 +617,13 @@ impl World {
         let ours = |id: LeaseId| self.holder.is_none_or(|(holder, _)| holder == id);
         match operation {
             Operation::Acquire { id, .. } | Operation::Renew { id } if ours(id) => {
+                self.grants += u64::from(self.holder.is_none());
                 self.holder = Some((id, now + 30 * S));
                 Outcome::Leased(id)
             }
             Operation::Acquire { .. } => Outcome::Busy,
             Operation::Release { id } if self.holder.is_some() && ours(id) => {
-                (self.holder, self.freed) = (None, now);
+                self.holder = None;
                 Outcome::Done
             }
             Operation::Look if self.holder.is_some() => Outcome::Seen(LockState::Leased),
@@ -712,14 +728,14 @@ fn two_requests_a_lock_and_nobody_is_left_out() {
 }
 
 /// How long one waits who wants the lock once, from any time in the rows of those who loop.
-/// With how often one that stood back went before another.
-fn waits(loops: &[Vec<Habit>], (way, way_of_last): (Duration, Duration), seed: u64) -> (Duration, u32) {
+/// With how often one that stood back took the lock, having left it to all who waited.
+fn waits(loops: &[Vec<Habit>], (way, way_of_last): (Duration, Duration), seed: u64) -> (Duration, u64) {
     let mut habits = loops.to_vec();
     habits.push(vec![Habit::once(Random::new(seed).between(S, 100 * S))]);
     let mut world = World::new(seed, 300 * S, way, &habits);
     (world.is_for_last, world.way_of_last) = (true, way_of_last);
     world.run();
-    (world.processes.last().unwrap().threads[0].waits[0], world.early)
+    (world.processes.last().unwrap().threads[0].waits[0], world.deferred)
 }
 
 /// What is promised to a waiter elsewhere, however slow its answers are: the row, the pause, and the hold in progress.
@@ -741,19 +757,19 @@ fn another_process_gets_in_between_two_rows() {
 /// Where several are there, those come first who have not had it.
 #[test]
 fn a_third_process_gets_in_after_the_second() {
-    let (mut longest, mut early) = (Duration::ZERO, 0);
+    let (mut longest, mut deferred) = (Duration::ZERO, 0);
     for seed in 0..RUNS {
         let holds = [Duration::ZERO, 10 * MS, S][(seed % 3) as usize];
         let threads = [1, 50][(seed / 4 % 2) as usize];
         let loops = vec![vec![Habit::looping(holds); threads]; 2];
-        let (waited, early_now) = waits(&loops, (50 * MS, 50 * MS), seed);
-        early += u64::from(early_now > 0);
+        let (waited, deferred_now) = waits(&loops, (50 * MS, 50 * MS), seed);
+        deferred += deferred_now;
         let bound = ROW + CONTENDED_ROW + 2 * (PAUSE + holds + S);
         assert!(waited <= bound, "{waited:?} of {bound:?} with holds of {holds:?}, seed {seed}");
         longest = longest.max(waited);
     }
-    println!("{longest:?} at most, and in {early} of {RUNS} runs not the first");
-    assert!(early * 50 <= RUNS, "those that stood back went first in {early} of {RUNS} runs");
+    println!("{longest:?} at most; {deferred} turns of those that had stood back, and had let all others go first");
+    assert!(deferred > 0);
 }
 
 #[test]
