@@ -196,8 +196,6 @@ impl Drop for Turn {
 #[cfg(test)]
 #[cfg(not(shuttle))]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::sync::thread;
 
@@ -246,8 +244,8 @@ mod tests {
         let first = queue.join(Wait::Forever).unwrap();
         let second = queue.join(Wait::Forever).unwrap();
         assert!(matches!(second.next(false), Next::Wait { ahead: 1, .. }));
-        thread::spawn(move || drop(first));
-        second.woken().recv_timeout(Duration::from_secs(60)).unwrap();
+        thread::spawn(move || drop(first)).join().unwrap();
+        second.woken().try_recv().unwrap();
         assert!(matches!(second.next(false), Next::Start { stands_back: None }));
     }
 }
