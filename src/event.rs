@@ -25,13 +25,25 @@ const QUEUE: usize = 256;
 #[non_exhaustive]
 #[doc(alias = "log")]
 pub enum Event {
-    /// Somebody else has the lock, and it is being waited for. When a wait begins, and whenever another card is seen.
+    /// Somebody else has the lock, and it is being waited for. When a wait begins, when its turn comes among those of this
+    /// process and another process has the lock, and whenever another card is seen.
     #[non_exhaustive]
     Waiting {
         /// The lock's name.
         lock: Arc<str>,
         /// The last card left, once it was seen: the holder's, if all who use the lock leave cards.
         card: Option<Card>,
+        /// How many waits and holds of this process are before this wait, which asks the service for nothing until its turn
+        /// comes. With 0 it is another process that has the lock.
+        ahead: usize,
+    },
+    /// This process has had the lock in a long row of turns, and leaves it alone for a moment, so that others get in.
+    #[non_exhaustive]
+    StandingBack {
+        /// The lock's name.
+        lock: Arc<str>,
+        /// For how long.
+        pause: Duration,
     },
     /// A passing failure on the way to the lock; it is tried again.
     #[non_exhaustive]
@@ -150,7 +162,9 @@ impl Event {
     pub fn severity(&self) -> Severity {
         match self {
             Event::Renewed { .. } => Severity::Debug,
-            Event::Waiting { .. } | Event::Acquired { .. } | Event::Released { .. } => Severity::Info,
+            Event::Waiting { .. } | Event::StandingBack { .. } | Event::Acquired { .. } | Event::Released { .. } => {
+                Severity::Info
+            }
             Event::ReleaseFailed { error, .. } if error.kind() == ErrorKind::LeaseLost => Severity::Error,
             Event::Retrying { .. }
             | Event::NotWritten { .. }
@@ -166,6 +180,7 @@ impl Event {
     pub fn lock_name(&self) -> Option<&str> {
         match self {
             Event::Waiting { lock, .. }
+            | Event::StandingBack { lock, .. }
             | Event::Retrying { lock, .. }
             | Event::Acquired { lock, .. }
             | Event::NotWritten { lock, .. }
@@ -183,9 +198,15 @@ impl Event {
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Event::Waiting { lock, card: None } => write!(f, "lock {lock:?}: waiting, somebody else holds it"),
-            Event::Waiting { lock, card: Some(card) } => {
+            Event::Waiting { lock, ahead: ahead @ 1.., .. } => {
+                write!(f, "lock {lock:?}: waiting, behind {ahead} of this process")
+            }
+            Event::Waiting { lock, card: None, .. } => write!(f, "lock {lock:?}: waiting, somebody else holds it"),
+            Event::Waiting { lock, card: Some(card), .. } => {
                 write!(f, "lock {lock:?}: waiting, somebody else holds it; the last card left: {card}")
+            }
+            Event::StandingBack { lock, pause } => {
+                write!(f, "lock {lock:?}: standing back for {pause:.1?}, so that other processes get in")
             }
             Event::Retrying { error, .. } => write!(f, "{error:?}; trying again"),
             Event::Acquired { lock, left, fencing_token: None } => {
@@ -311,7 +332,7 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(60);
 
     fn waiting(name: &str) -> Event {
-        Event::Waiting { lock: name.into(), card: None }
+        Event::Waiting { lock: name.into(), card: None, ahead: 0 }
     }
 
     #[test]

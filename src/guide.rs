@@ -13,6 +13,7 @@
 //! - [Command line](command_line): cron, CI, Kubernetes, systemd, deployments.
 //! - [Migration](migration): a whole program that Ctrl-C ends well.
 //! - [Leaders](leaders): one of many processes leads, and another when it is gone.
+//! - [Threads](threads): many of one process want the same lock, and other processes, too.
 //! - [Runtimes](runtimes): for programs that are asynchronous.
 //! - [Testing](testing): losing a lock in a test, without an account and without waiting.
 //!
@@ -68,6 +69,9 @@ pub mod migration {}
 
 #[doc = include_str!("guide/who_has_it.md")]
 pub mod who_has_it {}
+
+#[doc = include_str!("guide/threads.md")]
+pub mod threads {}
 
 // It needs a runtime, which this crate does not depend on: tests/tokio runs it.
 #[doc = include_str!("guide/runtimes.md")]

@@ -31,8 +31,9 @@
 //! so is in the [guide](guide::fencing).
 //!
 //! A holder that crashes blocks the others for one lease (30 s by default), 2 s and a pause at most; for one lease
-//! more if a packet of its last renewal arrives late. Those who wait get the lock in no particular order, and no
-//! holder can take it twice.
+//! more if a packet of its last renewal arrives late. Threads of one process get the lock in the order in
+//! which they asked for it. Processes get it in no particular order, but none keeps the others out by locking again and
+//! again ([`Locker`] says for how long at most). No holder can take it twice.
 //!
 //! # Four nouns
 //!
@@ -135,12 +136,14 @@
 //! - Taking and releasing it can fail, which drop tells only to
 //!   [`on_event`](locker::Builder::on_event).
 //! - The guard may be sent to another thread.
+//! - The threads of a process have it in the order in which they asked, and `try_lock` fails while one of them waits. For
+//!   the sake of other processes, a loop that locks again and again pauses now and then: for 4 s after 40 s.
 //!
 //! # How to
 //!
 //! The [guide] has a page for each question: a [first lock](guide::first_lock), [waiting](guide::waiting) and Ctrl-C, what to
-//! do [when it is lost](guide::losing), [fencing](guide::fencing), [credentials](guide::credentials) by platform, a cookbook
-//! for the [command line](guide::command_line), [logging](guide::events), [testing](guide::testing),
+//! do [when it is lost](guide::losing), many [threads](guide::threads), [fencing](guide::fencing),
+//! [credentials](guide::credentials) by platform, a cookbook for the [command line](guide::command_line), [logging](guide::events), [testing](guide::testing),
 //! [troubleshooting](guide::troubleshooting), and [how it works](guide::how_it_works).
 //!
 //! # Features
@@ -206,6 +209,7 @@ mod notes;
 pub mod preflight;
 mod process;
 mod question;
+mod queue;
 mod random;
 mod redact;
 mod renewal;
