@@ -168,10 +168,6 @@ struct Family {
 }
 
 impl Family {
-    fn start(emulator: &Emulator, text: &str) -> Family {
-        Family::of(&mut script(emulator, &["--lease", "15"], text))
-    }
-
     fn of(azmutex: &mut Command) -> Family {
         let mut child = azmutex.spawn().unwrap();
         let (line, stdout) = first_line(&mut child);
@@ -261,7 +257,7 @@ fn a_loss_ends_the_child_of_a_command_that_went_ahead() {
 #[test]
 fn the_family_is_dead_before_anybody_else_has_the_lock() {
     let emulator = Emulator::start().unwrap();
-    let family = Family::start(&emulator, &family(DEAF, DEAF));
+    let family = Family::of(&mut script(&emulator, &["--lease", "15"], &family(POLITE, DEAF)));
     emulator.fail_next_of(Operation::RenewLease, 1000, Fault::status(503, "ServerBusy"));
     let start = Instant::now();
     let guard = loop {
@@ -273,6 +269,7 @@ fn the_family_is_dead_before_anybody_else_has_the_lock() {
         thread::sleep(Duration::from_millis(20));
     };
     assert_eq!(family.living(), 0);
-    family.end();
+    // At the grace before that.
+    assert_eq!(family.end().0, "asked\n");
     guard.unlock().unwrap();
 }
