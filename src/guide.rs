@@ -5,6 +5,7 @@
 //! - [Migration](migration): Ctrl-C while a lock is waited for, and while it is held.
 //! - [Who has it](who_has_it): what an operator sees, and how a lock is freed safely.
 //! - [Runtimes](runtimes): for programs that are asynchronous.
+//! - [Platforms](platforms): what holds on which system, and how the program gets into a container.
 
 #[doc = include_str!("guide/fencing.md")]
 pub mod fencing {}
@@ -33,3 +34,6 @@ pub mod who_has_it {}
 #[doc = include_str!("guide/tokio.rs")]
 #[doc = "```"]
 pub mod runtimes {}
+
+#[doc = include_str!("guide/platforms.md")]
+pub mod platforms {}
