@@ -59,6 +59,10 @@ pub(crate) fn now() -> Moment {
     now
 }
 
+/// What a clock shows that starts with this process: far enough on that what was minutes ago is not at [`Moment::PAST`].
+#[cfg(any(not(unix), target_vendor = "apple"))]
+const BEGINNING: Duration = Duration::from_secs(24 * 60 * 60);
+
 #[cfg(all(unix, not(target_vendor = "apple")))]
 fn machine_time() -> Moment {
     use rustix::time::{ClockId, clock_gettime};
@@ -92,8 +96,7 @@ fn machine_time() -> Moment {
     let (start, clocks) = &*START;
     let mut clocks = clocks.lock().unwrap_or_else(PoisonError::into_inner);
     let shown = clocks.show(start.elapsed(), counting());
-    // One nanosecond on, so that nothing ever happens at `Moment::PAST`.
-    Moment(nanos(shown).saturating_add(1))
+    Moment(nanos(BEGINNING.saturating_add(shown)))
 }
 
 /// Apple's clocks, neither of which will do alone: one stands still in suspend, and the other counts it, but comes of the
@@ -131,9 +134,8 @@ fn machine_time() -> Moment {
     use std::sync::LazyLock;
     use std::time::Instant;
 
-    // One nanosecond on, so that nothing ever happens at `Moment::PAST`.
     static START: LazyLock<Instant> = LazyLock::new(Instant::now);
-    Moment(nanos(START.elapsed()).saturating_add(1))
+    Moment(nanos(BEGINNING.saturating_add(START.elapsed())))
 }
 
 /// The wall clock, for the date that a request carries, and for tokens of which only the date of their end is known:
