@@ -217,6 +217,7 @@ fn what_is_told_is_what_was_asked_for() {
     let events: Vec<serde_json::Value> = told.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let names: Vec<_> = events.iter().map(|event| event["event"].as_str().unwrap()).collect();
     assert_eq!(names, ["acquired", "released"], "{told}");
+    assert!(events.iter().all(|event| event["severity"] == "info"), "{told}");
     assert!(events[0]["fencing_token"].as_u64().is_some() && events[0]["time"].as_str().is_some(), "{told}");
 }
 
