@@ -1,8 +1,8 @@
 //! The only place that asks for the time or sleeps.
 //!
 //! Deadlines are counted on a clock that goes on while the machine is suspended: a lease runs out on the service
-//! whether or not the holder's lid is closed. std's `Instant` does that on Windows and, on macOS, through
-//! `CLOCK_MONOTONIC`; on Linux it takes `CLOCK_BOOTTIME`.
+//! whether or not the holder's lid is closed. std's `Instant` does that on Windows alone; on Linux it takes
+//! `CLOCK_BOOTTIME`, and on Apple's systems two clocks.
 
 use std::time::{Duration, SystemTime};
 
@@ -59,7 +59,11 @@ pub(crate) fn now() -> Moment {
     now
 }
 
-#[cfg(unix)]
+/// What a clock shows that starts with this process: far enough on that what was minutes ago is not at [`Moment::PAST`].
+#[cfg(any(not(unix), target_vendor = "apple"))]
+const BEGINNING: Duration = Duration::from_secs(24 * 60 * 60);
+
+#[cfg(all(unix, not(target_vendor = "apple")))]
 fn machine_time() -> Moment {
     use rustix::time::{ClockId, clock_gettime};
 
@@ -74,15 +78,64 @@ fn machine_time() -> Moment {
     Moment(seconds.saturating_mul(1_000_000_000).saturating_add(nanos))
 }
 
+#[cfg(target_vendor = "apple")]
+#[allow(clippy::disallowed_methods)]
+fn machine_time() -> Moment {
+    use std::sync::{LazyLock, Mutex, PoisonError};
+    use std::time::Instant;
+
+    use rustix::time::{ClockId, clock_gettime};
+
+    static START: LazyLock<(Instant, Mutex<TwoClocks>)> =
+        LazyLock::new(|| (Instant::now(), Mutex::new(TwoClocks::started(counting()))));
+
+    fn counting() -> Duration {
+        Duration::try_from(clock_gettime(ClockId::Monotonic)).unwrap_or_default()
+    }
+
+    let (start, clocks) = &*START;
+    let mut clocks = clocks.lock().unwrap_or_else(PoisonError::into_inner);
+    let shown = clocks.show(start.elapsed(), counting());
+    Moment(nanos(BEGINNING.saturating_add(shown)))
+}
+
+/// Apple's clocks, neither of which will do alone: one stands still in suspend, and the other counts it, but comes of the
+/// wall clock and steps back now and then. Between two looks counts what the one says that shows more.
+#[cfg(any(target_vendor = "apple", test))]
+struct TwoClocks {
+    steady: Duration,
+    counting: Duration,
+    shown: Duration,
+}
+
+#[cfg(any(target_vendor = "apple", test))]
+impl TwoClocks {
+    /// The two are not read at the same instant, and the second trembles: so little is no suspend, and would make time
+    /// go faster for whoever looks often.
+    const TREMBLE: Duration = Duration::from_millis(1);
+
+    fn started(counting: Duration) -> TwoClocks {
+        TwoClocks { steady: Duration::ZERO, counting, shown: Duration::ZERO }
+    }
+
+    /// The time since the start.
+    fn show(&mut self, steady: Duration, counting: Duration) -> Duration {
+        let passed = steady.saturating_sub(self.steady);
+        let counted = counting.saturating_sub(self.counting);
+        let elapsed = if counted > passed.saturating_add(Self::TREMBLE) { counted } else { passed };
+        *self = TwoClocks { steady, counting, shown: self.shown.saturating_add(elapsed) };
+        self.shown
+    }
+}
+
 #[cfg(not(unix))]
 #[allow(clippy::disallowed_methods)]
 fn machine_time() -> Moment {
     use std::sync::LazyLock;
     use std::time::Instant;
 
-    // One nanosecond on, so that nothing ever happens at `Moment::PAST`.
     static START: LazyLock<Instant> = LazyLock::new(Instant::now);
-    Moment(nanos(START.elapsed()).saturating_add(1))
+    Moment(nanos(BEGINNING.saturating_add(START.elapsed())))
 }
 
 /// The wall clock, for the date that a request carries, and for tokens of which only the date of their end is known:
@@ -164,6 +217,42 @@ mod tests {
         sleep(Duration::from_millis(2));
         assert!(now() >= before.after(Duration::from_millis(2)));
         assert!(before > Moment::PAST);
+    }
+
+    const MILLI: Duration = Duration::from_millis(1);
+
+    /// Apple's two clocks, as they go on from look to look: the one that stands still, and by how much the other gains.
+    fn looks(clocks: &[(Duration, i64)]) -> Vec<Duration> {
+        let (mut steady, mut counting) = (Duration::ZERO, HOUR);
+        let mut both = TwoClocks::started(counting);
+        let mut look = |(passed, gained): &(Duration, i64)| {
+            steady += *passed;
+            let by = Duration::from_micros(gained.unsigned_abs());
+            counting = if *gained < 0 { counting + *passed - by } else { counting + *passed + by };
+            both.show(steady, counting)
+        };
+        clocks.iter().map(&mut look).collect()
+    }
+
+    #[test]
+    fn a_suspend_counts_on_the_clock_of_two() {
+        let hour = 3_600_000_000;
+        assert_eq!(looks(&[(MILLI, 0), (MILLI, hour), (MILLI, 0)])[2], HOUR + 3 * MILLI);
+        assert_eq!(looks(&[(MILLI, hour), (MILLI, hour)])[1], 2 * HOUR + 2 * MILLI, "each of them");
+    }
+
+    #[test]
+    fn a_step_back_is_no_step_of_the_clock_of_two() {
+        let hour = 3_600_000_000;
+        assert_eq!(looks(&[(2 * MILLI, -5), (MILLI, 0)]), [2 * MILLI, 3 * MILLI]);
+        assert_eq!(looks(&[(HOUR, -hour / 2), (MILLI, 0)])[1], HOUR + MILLI, "nor if the wall clock is set back");
+        assert_eq!(looks(&[(HOUR, -hour / 2), (MILLI, hour)])[1], 2 * HOUR + MILLI, "a suspend after that counts");
+    }
+
+    #[test]
+    fn who_looks_often_at_the_clock_of_two_does_not_make_it_fast() {
+        let trembling: Vec<_> = (0..10_000).map(|look| (MILLI, if look % 2 == 0 { 7 } else { -7 })).collect();
+        assert_eq!(looks(&trembling).last(), Some(&(10_000 * MILLI)));
     }
 
     #[test]

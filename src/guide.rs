@@ -22,6 +22,7 @@
 //! - [Who has it](who_has_it): what an operator sees, and how a lock is freed safely.
 //! - [Logging and events](events): to `log`, `tracing`, JSON lines and a metric.
 //! - [Network](network): proxies, private endpoints, firewalls, other clouds.
+//! - [Platforms](platforms): what holds on which system, and how the program gets into a container.
 //! - [Troubleshooting](troubleshooting): each error text, its cause and its cure.
 //!
 //! Judge:
@@ -114,3 +115,6 @@ pub mod evidence {}
 #[doc = include_str!("guide/coming_from.md")]
 #[doc(alias("go-azuremutex", "DistributedLock", "flock", "semaphore", "consul"))]
 pub mod coming_from {}
+
+#[doc = include_str!("guide/platforms.md")]
+pub mod platforms {}

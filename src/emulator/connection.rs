@@ -18,6 +18,8 @@ use super::shared::{Peer, Shared};
 const IDLE: Duration = Duration::from_secs(120);
 /// For a request, from its first byte on; and for an answer.
 const TRANSFER: Duration = Duration::from_secs(10);
+/// A read that waits is woken by a shutdown of its socket; but on Windows only the next one sees that.
+const SLICE: Duration = if cfg!(windows) { Duration::from_millis(50) } else { Duration::MAX };
 /// For a client to notice that it is not heard any more.
 const FAREWELL: Duration = Duration::from_secs(1);
 const READ: usize = 16 * 1024;
@@ -80,18 +82,26 @@ impl Connection<'_> {
 
     /// Reads what there is; `false` when the client has closed. An error when nothing comes until `limit`.
     fn receive(&mut self, limit: Moment) -> io::Result<bool> {
-        let left = limit.saturating_sub(self.now());
-        if left.is_zero() {
-            return Err(io::ErrorKind::TimedOut.into());
+        loop {
+            let left = limit.saturating_sub(self.now());
+            if left.is_zero() {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            match self.read(left.min(SLICE)) {
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {}
+                read => return read,
+            }
         }
-        self.peer.stream.set_read_timeout(Some(left))?;
+    }
+
+    fn read(&mut self, limit: Duration) -> io::Result<bool> {
+        self.peer.stream.set_read_timeout(Some(limit))?;
         let had = self.received.len();
         self.received.resize(had + READ, 0);
         let read = (&self.peer.stream).read(&mut self.received[had..]);
         self.received.truncate(had + read.as_ref().map_or(0, |read| *read));
         match read {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(io::ErrorKind::TimedOut.into()),
             read => Ok(read? > 0),
         }
     }

@@ -90,6 +90,18 @@ fn a_warden_that_is_killed_ends_all() {
     assert!(!is_free(&emulator));
 }
 
+/// The card names it, so that is whom an operator asks to end.
+#[test]
+fn a_warden_that_is_asked_to_end_passes_it_on() {
+    let emulator = Emulator::start().unwrap();
+    let mut child = script(&emulator, &[], "trap 'exit 5' TERM; echo up; while :; do sleep 0.1; done").spawn().unwrap();
+    child.stdout = Some(first_line(&mut child).1);
+    kill_process(warden(&child), Signal::TERM).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(code(&output), 5, "{}", stderr(&output));
+    assert_free(&emulator);
+}
+
 #[test]
 fn if_both_are_killed_the_command_itself_ends() {
     let emulator = Emulator::start().unwrap();

@@ -200,7 +200,9 @@ fn what_is_told_is_what_was_asked_for() {
     let told = |options: &[&str]| stderr(&run(&emulator, options, &["true"]).output().unwrap());
     assert_eq!(told(&["-q", "-w", "2"]).lines().count(), 1);
     let two = told(&["-w", "2"]);
-    assert_eq!(two.lines().count(), 2, "{two}");
+    // On a busy machine, the last look may have no time for an answer.
+    let is_late = |line: &&str| line.contains("in the time that was left");
+    assert_eq!(two.lines().filter(|line| !is_late(line)).count(), 2, "{two}");
     assert!(told(&["-v", "-w", "2"]).contains("waiting"));
     let told = told(&["--log", "json", "-w", "2"]);
     let objects: Vec<serde_json::Value> = told.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -215,6 +217,7 @@ fn what_is_told_is_what_was_asked_for() {
     let events: Vec<serde_json::Value> = told.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let names: Vec<_> = events.iter().map(|event| event["event"].as_str().unwrap()).collect();
     assert_eq!(names, ["acquired", "released"], "{told}");
+    assert!(events.iter().all(|event| event["severity"] == "info"), "{told}");
     assert!(events[0]["fencing_token"].as_u64().is_some() && events[0]["time"].as_str().is_some(), "{told}");
 }
 

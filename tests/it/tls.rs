@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use azmutex::credential::Credential;
 use azmutex::{Container, ErrorKind};
 
-use crate::support::azurite::{self, azurite_https, azurite_with_an_authority_s_certificate};
-use crate::support::{process, unique};
+use crate::support::azurite::{azurite_https, azurite_with_an_authority_s_certificate};
+use crate::support::unique;
 
 const KEY: &str = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
 
@@ -39,6 +39,8 @@ fn an_authority_s_certificate_is_named_as_such() {
 #[cfg(all(feature = "platform-verifier", target_os = "linux"))]
 #[test]
 fn a_certificate_that_the_platform_trusts_is_good_enough() {
+    use crate::support::{azurite, process};
+
     const PORT: &str = "AZMUTEX_TEST_HTTPS_PORT";
     if let Some(port) = process::variable(PORT) {
         let locker = container(port.parse().unwrap()).locker("job").unwrap();

@@ -67,7 +67,7 @@ pub(crate) struct Place {
 #[derive(Args, Clone, Copy, Debug, Default)]
 #[command(next_help_heading = "What is told")]
 pub(crate) struct Telling {
-    /// Tell nothing but why no command was run, or why it was ended.
+    /// Print only why a command could not be run, or was ended; nothing of a run that is skipped.
     #[arg(short, long, conflicts_with = "verbose")]
     pub(crate) quiet: bool,
     /// Tell all that happens to the lock.

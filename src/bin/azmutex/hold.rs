@@ -121,6 +121,9 @@ struct Owner {
     /// A process that `--pid` names.
     #[cfg(unix)]
     process: Option<rustix::process::Pid>,
+    /// The same, by more than its number, where there is `/proc`.
+    #[cfg(target_os = "linux")]
+    known: Option<crate::run::linux::Process>,
     #[cfg(unix)]
     parent: Option<rustix::process::Pid>,
 }
@@ -138,7 +141,13 @@ impl Owner {
             return Err(Failure::new(exit::USAGE, format!("there is no process {pid}")));
         }
         let input = if process.is_none() { end_of_input()? } else { never() };
-        Ok(Owner { input, process, parent: getppid() })
+        Ok(Owner {
+            input,
+            process,
+            #[cfg(target_os = "linux")]
+            known: process.and_then(crate::run::linux::Process::of),
+            parent: getppid(),
+        })
     }
 
     #[cfg(not(unix))]
@@ -152,7 +161,14 @@ impl Owner {
     #[cfg(unix)]
     fn is_gone(&self) -> bool {
         match self.process {
-            Some(pid) => rustix::process::test_kill_process(pid) == Err(rustix::io::Errno::SRCH),
+            Some(pid) => {
+                // Who has ended, and was not waited for, still has its number; and that may become another one's.
+                #[cfg(target_os = "linux")]
+                if self.known.as_ref().is_some_and(crate::run::linux::Process::is_gone) {
+                    return true;
+                }
+                rustix::process::test_kill_process(pid) == Err(rustix::io::Errno::SRCH)
+            }
             None => rustix::process::getppid() != self.parent,
         }
     }

@@ -222,7 +222,7 @@ fn of_event(event: &Event) -> Object {
         Event::Missed { count, .. } => Object::new().text("event", "missed").number("count", *count),
         other => Object::new().text("event", "other").text("text", other),
     };
-    object.text("text", event)
+    object.text("severity", event.severity()).text("text", event)
 }
 
 /// A holder, as it left word of itself.

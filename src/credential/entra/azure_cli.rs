@@ -119,7 +119,7 @@ impl TokenSource for Source {
             return Err(TokenError::definite("there is no `az` on the PATH; install it, or choose another credential"));
         };
         let asked = clock::now();
-        let finished = command::run(&mut self.command(&program), self.limit);
+        let finished = command::run(self.command(&program), self.limit);
         let finished =
             finished.map_err(|error| TokenError::definite(format!("{} cannot be run: {error}", program.display())))?;
         let stderr = without_tokens(&String::from_utf8_lossy(&finished.stderr));

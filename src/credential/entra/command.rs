@@ -1,7 +1,7 @@
 //! Another program, with limits: for its time and for what it says.
 
 use std::io::{self, ErrorKind, Read};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -32,13 +32,22 @@ pub(super) enum Exit {
     OutOfTime,
 }
 
+/// The program, and all that it starts.
+#[cfg(not(windows))]
+type Family = std::process::Child;
+#[cfg(windows)]
+type Family = Box<dyn process_wrap::std::ChildWrapper>;
+
 /// Runs `command` with nothing to read, for no longer than `limit`.
-pub(super) fn run(command: &mut Command, limit: Duration) -> io::Result<Finished> {
+pub(super) fn run(mut command: Command, limit: Duration) -> io::Result<Finished> {
     let end = clock::now().after(limit);
-    #[cfg(unix)]
-    std::os::unix::process::CommandExt::process_group(command, 0);
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
-    let (stdout, stderr) = match (Output::of(child.stdout.take()), Output::of(child.stderr.take())) {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = start(command)?;
+    #[cfg(not(windows))]
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    #[cfg(windows)]
+    let (stdout, stderr) = (child.stdout().take(), child.stderr().take());
+    let (stdout, stderr) = match (Output::of(stdout), Output::of(stderr)) {
         (Ok(stdout), Ok(stderr)) => (stdout, stderr),
         (Err(error), _) | (_, Err(error)) => {
             kill(&mut child);
@@ -59,7 +68,28 @@ pub(super) fn run(command: &mut Command, limit: Duration) -> io::Result<Finished
     Ok(Finished { exit, stdout: stdout.take(), stderr: stderr.take() })
 }
 
-fn kill(child: &mut Child) {
+#[cfg(not(windows))]
+fn start(mut command: Command) -> io::Result<Family> {
+    #[cfg(unix)]
+    std::os::unix::process::CommandExt::process_group(&mut command, 0);
+    command.spawn()
+}
+
+/// In a job, which the program is in before its first instruction.
+#[cfg(windows)]
+fn start(command: Command) -> io::Result<Family> {
+    process_wrap::std::CommandWrap::from(command).wrap(process_wrap::std::JobObject).spawn()
+}
+
+#[cfg(windows)]
+fn kill(family: &mut Family) {
+    if family.start_kill().is_ok() {
+        let _ = family.inner_mut().wait();
+    }
+}
+
+#[cfg(not(windows))]
+fn kill(child: &mut Family) {
     #[cfg(unix)]
     {
         use rustix::process::{Pid, Signal, kill_process_group};
@@ -125,7 +155,9 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn shell(script: &str, limit: Duration) -> Finished {
-        run(Command::new("/bin/sh").args(["-c", script]), limit).unwrap()
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", script]);
+        run(command, limit).unwrap()
     }
 
     #[test]
@@ -163,5 +195,60 @@ mod tests {
         let finished = shell("sleep 20 & echo out", 60 * SECOND);
         assert!(matches!(finished.exit, Exit::With(status) if status.success()) && &**finished.stdout == b"out\n");
         assert!(clock::now().since(begun) < 15 * SECOND);
+    }
+}
+
+#[cfg(all(test, windows))]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// A directory with these scripts in it.
+    struct Scripts(std::path::PathBuf);
+
+    impl Scripts {
+        fn new(name: &str, scripts: &[(&str, &str)]) -> Scripts {
+            let directory = std::env::temp_dir().join(format!("azmutex-{name}-{}", std::process::id()));
+            fs::create_dir_all(&directory).unwrap();
+            for (name, script) in scripts {
+                fs::write(directory.join(name), format!("@echo off\r\n{}\r\n", script.replace('\n', "\r\n"))).unwrap();
+            }
+            Scripts(directory)
+        }
+
+        fn run(&self, limit: Duration) -> Finished {
+            let mut command = Command::new(self.0.join("az.cmd"));
+            command.current_dir(&self.0);
+            run(command, limit).unwrap()
+        }
+    }
+
+    impl Drop for Scripts {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn both_outputs_and_the_status() {
+        let finished = Scripts::new("outputs", &[("az.cmd", "echo out\necho err>&2\nexit /b 3")]).run(60 * SECOND);
+        assert_eq!((&**finished.stdout, &**finished.stderr), (&b"out\r\n"[..], &b"err\r\n"[..]));
+        assert!(matches!(finished.exit, Exit::With(status) if status.code() == Some(3)), "{:?}", finished.exit);
+    }
+
+    #[test]
+    fn who_does_not_end_is_ended_with_all_his_children() {
+        let beat = "if not exist beats echo . > beats\n:again\necho . >> beats\ngoto again";
+        let scripts = Scripts::new("beats", &[("az.cmd", "cmd /c beat.cmd\necho no"), ("beat.cmd", beat)]);
+        let beats = scripts.0.join("beats");
+        let finished = scripts.run(10 * SECOND);
+        assert!(matches!(finished.exit, Exit::OutOfTime) && finished.stdout.is_empty(), "{:?}", finished.exit);
+        let count = || fs::read(&beats).unwrap().len();
+        let counted = count();
+        clock::sleep(SECOND);
+        assert_eq!(count(), counted, "a child goes on");
     }
 }

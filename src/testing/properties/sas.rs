@@ -31,7 +31,7 @@ pub(crate) fn any_token(token: &str) {
 /// What it says of itself, on one line and of bounded length, whatever is in it.
 fn is_fit_to_print(sas: &Sas) {
     let terms = sas.terms();
-    let times = [SystemTime::UNIX_EPOCH, SystemTime::UNIX_EPOCH + Duration::from_secs(1 << 40)];
+    let times = [SystemTime::UNIX_EPOCH, SystemTime::UNIX_EPOCH + Duration::from_secs(1 << 37)];
     let told = times.map(|now| terms.out_of_time(now).unwrap_or_default()).concat();
     let text =
         format!("{terms}{}{}{}{told}", terms.doubts(), terms.permissions(), terms.addresses().unwrap_or_default());

@@ -9,8 +9,7 @@ mod silence;
 mod words;
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::os::fd::OwnedFd;
+use std::net::{Ipv4Addr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -21,7 +20,6 @@ use azmutex::crossbeam_channel::{Receiver, RecvTimeoutError, unbounded};
 use azmutex::lease::Break;
 use azmutex::retry::Policy;
 use azmutex::{AzureMutex, Container, Error, ErrorKind, Locker};
-use rustix::net;
 
 use crate::service::{CALLS, call, key, mutex, mutex_with, policy, stage, well, within};
 use crate::support::http::Operation;
@@ -118,9 +116,21 @@ fn head(status: u16) -> String {
 }
 
 /// A port that refuses connections for as long as the socket lives: it is bound, and nobody listens.
-pub(crate) fn nobody() -> (OwnedFd, u16) {
+#[cfg(unix)]
+pub(crate) fn nobody() -> (std::os::fd::OwnedFd, u16) {
+    use std::net::SocketAddr;
+
+    use rustix::net;
+
     let socket = net::socket(net::AddressFamily::INET, net::SocketType::STREAM, None).unwrap();
     net::bind(&socket, &SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
     let address = SocketAddr::try_from(net::getsockname(&socket).unwrap()).unwrap();
     (socket, address.port())
+}
+
+/// A port that refuses connections, unless somebody else takes it.
+#[cfg(not(unix))]
+pub(crate) fn nobody() -> ((), u16) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    ((), listener.local_addr().unwrap().port())
 }

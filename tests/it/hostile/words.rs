@@ -1,11 +1,6 @@
 //! What is said of everyday mistakes: the thing itself, and not what it looks like.
 
-use std::fs::File;
-
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-
 use super::*;
-use crate::support::process;
 
 /// A server that reads something, answers these bytes to whatever it is, and closes.
 fn canned(bytes: &'static [u8]) -> u16 {
@@ -71,8 +66,15 @@ fn https_to_a_port_of_http_is_named() {
 }
 
 /// In a process of its own, which is left without any.
+#[cfg(unix)]
 #[test]
 fn a_process_without_a_free_descriptor_is_told_so() {
+    use std::fs::File;
+
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+    use crate::support::process;
+
     if !process::is_alone(a_process_without_a_free_descriptor_is_told_so) {
         return;
     }

@@ -26,15 +26,15 @@ const EXIT_WITH_STDIN: &str =
 
 pub struct Azurite {
     account: Account,
-    /// Open as long as this process lives, however it ends.
-    _stdin: ChildStdin,
+    /// Open as long as this process lives, however it ends. `None` if somebody else started it.
+    _stdin: Option<ChildStdin>,
 }
 
 /// The emulator, started on first use. `None`, for a test that then does not run, where it cannot be had; but a panic
 /// with `CI` or `AZMUTEX_REQUIRE_AZURITE` set, lest a build be green untested.
 pub fn azurite() -> Option<&'static Azurite> {
     static AZURITE: OnceLock<Result<Azurite, String>> = OnceLock::new();
-    started(&AZURITE, &[])
+    started(&AZURITE, 0, &[])
 }
 
 /// Another one, which speaks https, with the certificate in `tls/`, and so takes tokens.
@@ -42,6 +42,7 @@ pub fn azurite_https() -> Option<&'static Azurite> {
     static AZURITE: OnceLock<Result<Azurite, String>> = OnceLock::new();
     started(
         &AZURITE,
+        1,
         &[
             "--oauth",
             "basic",
@@ -60,12 +61,16 @@ pub fn azurite_with_an_authority_s_certificate() -> Option<&'static Azurite> {
         concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/support/tls/authority.pem"),
         concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/support/tls/authority-key.pem"),
     ];
-    started(&AZURITE, &["--cert", certificate, "--key", key])
+    started(&AZURITE, 2, &["--cert", certificate, "--key", key])
 }
 
-fn started(azurite: &'static OnceLock<Result<Azurite, String>>, options: &[&str]) -> Option<&'static Azurite> {
+fn started(
+    azurite: &'static OnceLock<Result<Azurite, String>>,
+    number: usize,
+    options: &[&str],
+) -> Option<&'static Azurite> {
     let azurite = azurite.get_or_init(|| {
-        let azurite = start(options);
+        let azurite = from_outside(number).map_or_else(|| start(options), Ok);
         if let Err(reason) = &azurite {
             loud(&format!(
                 "\n*** Azurite could not be started: {reason}\n\
@@ -82,6 +87,14 @@ fn started(azurite: &'static OnceLock<Result<Azurite, String>>, options: &[&str]
             None
         }
     }
+}
+
+/// Where these tests cannot start it, as in another system's clothes: the variable has the ports of all three, in the
+/// order of the functions above.
+fn from_outside(number: usize) -> Option<Azurite> {
+    let ports = env::var("AZMUTEX_TEST_AZURITE").ok()?;
+    let port = ports.split(',').nth(number).and_then(|port| port.parse().ok()).expect("three ports");
+    Some(Azurite { account: Account::at(port), _stdin: None })
 }
 
 fn is_required() -> bool {
@@ -116,7 +129,7 @@ fn start(options: &[&str]) -> Result<Azurite, String> {
         .map_err(|error| format!("node: {error}"))?;
     let stdin = server.stdin.take().expect("a pipe was asked for");
     match listening_port(&mut server) {
-        Ok(port) => Ok(Azurite { account: Account::at(port), _stdin: stdin }),
+        Ok(port) => Ok(Azurite { account: Account::at(port), _stdin: Some(stdin) }),
         Err(reason) => {
             let _ = server.kill();
             let _ = server.wait();

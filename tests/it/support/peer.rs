@@ -43,7 +43,7 @@ pub enum Reply {
     },
     Hang,
     Close,
-    /// RST instead of an answer.
+    /// RST instead of an answer; where none can be asked for, the end.
     Reset,
     After(Duration, Box<Reply>),
 }
@@ -300,7 +300,10 @@ fn give(reply: Reply, request: &Request, mut stream: &TcpStream, shared: &Shared
         }
         Reply::Hang => stay_silent(stream),
         Reply::Close => {}
+        #[cfg(unix)]
         Reply::Reset => rustix::net::sockopt::set_socket_linger(stream, Some(Duration::ZERO))?,
+        #[cfg(not(unix))]
+        Reply::Reset => {}
         Reply::After(time, reply) => {
             if !shared.stop.wait(time) {
                 return give(*reply, request, stream, shared);

@@ -33,6 +33,11 @@ impl Process {
         read(pid, &String::from_utf8_lossy(&stat))
     }
 
+    /// Whether it has ended, be it waited for or not. Another one may have its number by now.
+    pub(crate) fn is_gone(&self) -> bool {
+        Process::of(self.pid).is_none_or(|now| now.ended || now.started != self.started)
+    }
+
     /// What ps shows of it.
     pub(crate) fn name(&self) -> String {
         let name = fs::read_to_string(format!("/proc/{}/comm", self.pid.as_raw_nonzero())).unwrap_or_default();

@@ -16,6 +16,7 @@ use rustix::process::{
 };
 use rustix::stdio::dup2_stdin;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU};
+use signal_hook::iterator::Signals;
 
 use super::descent::{self, Process};
 use super::launcher::Launcher;
@@ -85,12 +86,11 @@ impl Warden {
         // Only now: the command is in the session of the front. In the same session as a stopped job, we would keep it
         // from being ended when its terminal closes.
         setsid()?;
-        // What is sent to all processes of azmutex is passed on by the front.
-        for signal in [SIGINT, SIGQUIT, SIGHUP, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU] {
-            if !signals::is_ignored(signal) {
-                signals::never_ignore(signal)?;
-            }
+        // Nobody means us alone by a stop.
+        for signal in [SIGTSTP, SIGTTIN, SIGTTOU].into_iter().filter(|signal| !signals::is_ignored(*signal)) {
+            signals::never_ignore(signal)?;
         }
+        pass_to_front()?;
         let (sender, messages) = unbounded();
         let (heard, reader) = (sender.clone(), control.try_clone()?);
         threads::start("orders", move || {
@@ -175,6 +175,22 @@ impl Warden {
             descent::signal_each(&[process], signal);
         }
     }
+}
+
+/// The card names this process, so that is where somebody sends what is to end the command. It is for the front, which
+/// knows what that means at each stage.
+fn pass_to_front() -> io::Result<()> {
+    let front = getppid();
+    let passed = [SIGINT, SIGQUIT, SIGHUP, SIGTERM].into_iter().filter(|signal| !signals::is_ignored(*signal));
+    let mut signals = Signals::new(passed)?;
+    threads::start("signals", move || {
+        for number in signals.forever() {
+            // Whoever has adopted us since is not meant.
+            if let Some((front, signal)) = front.filter(|_| getppid() == front).zip(Signal::from_named_raw(number)) {
+                let _ = kill_process(front, signal);
+            }
+        }
+    })
 }
 
 pub(super) fn has_ended(status: WaitStatus) -> bool {
