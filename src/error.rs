@@ -57,38 +57,65 @@ impl fmt::Display for About {
     }
 }
 
-/// What sort of failure an [`Error`] is. `Display` is two or three words, for a line of a log or of a table.
+/// What sort of failure an [`Error`] is, and whether the same call is worth trying again later. `Display` is two or three
+/// words, for a line of a log or of a table. The guide has [all of them in a table](crate::guide::troubleshooting#the-kinds).
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
     /// Somebody else holds the lock, and nothing else is wrong. `try_lock` and `AzureMutex::acquire` say so.
+    ///
+    /// Try again: yes, later; or wait for it with `lock`.
     WouldBlock,
     /// The lock could not be had within the time given.
+    ///
+    /// Try again: yes, later.
     TimedOut,
     /// The wait was ended by its [`Cancel`](crate::Cancel).
+    ///
+    /// Try again: no, and not with that `Cancel`, which stays cancelled.
     Cancelled,
     /// The lock was ours and no longer is.
+    ///
+    /// Try again: yes, with a new `lock`, when the work under the old one has stopped.
     LeaseLost,
     /// What was seen of the lock is over: another holder's token or card is the last one. Nothing was done.
+    ///
+    /// Try again: yes, after a new look, if that says that it is still to be done.
     Outdated,
     /// A name, a duration, a setting or a connection string is invalid. Nothing was sent, or what was begun is undone.
+    ///
+    /// Try again: no; change the input.
     InvalidInput,
     /// The container does not exist, and creating it was switched off; or there is no such lock to break, or no such
     /// container to list.
+    ///
+    /// Try again: no; make the container, or correct the name.
     NotFound,
     /// The credential is known, but lacks a right; or the account refuses this network or this sort of key.
+    ///
+    /// Try again: no; give it the right, which takes some minutes to take effect.
     PermissionDenied,
     /// There is no credential, the service did not accept it, or Entra ID gives no token for it.
+    ///
+    /// Try again: no; give it another credential.
     Credential,
     /// The service refused a request because this machine's clock is wrong.
+    ///
+    /// Try again: no; set the clock right.
     ClockSkew,
     /// There is no trusted TLS connection: the certificate or the TLS of the server, or of an https proxy, was refused.
     /// Nothing was sent, and waiting does not help.
+    ///
+    /// Try again: no; trust the certificate.
     Untrusted,
     /// The service, or the source of its tokens, could not be reached, did not answer in time, or answered with a
     /// passing failure.
+    ///
+    /// Try again: yes, later. What waits has tried for some time already.
     Unavailable,
-    /// An answer that fits nothing known: a fault here or on the way.
+    /// An answer that fits nothing known: a fault here or on the way; or this system has no thread or no random number left.
+    ///
+    /// Try again: yes, a few times; what lasts is for people.
     Unexpected,
 }
 

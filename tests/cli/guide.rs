@@ -9,7 +9,7 @@ use azmutex::emulator::Emulator;
 
 /// What the pages call that is not `azmutex`.
 const COMMANDS: [&str; 4] = ["report.sh", "migrate.sh", "deploy.sh", "serve.sh"];
-const TOOLS: [&str; 1] = ["az"];
+const TOOLS: [&str; 2] = ["az", "sqlite3"];
 /// Whatever it is told of where its locks are, they are on the emulator; and there is one already.
 const AZMUTEX: &str = r#"#!/bin/sh
 echo "$*" >> "$GUIDE_LOG"
@@ -43,6 +43,8 @@ fn script(language: &str, text: &str) -> Option<String> {
         "sh" => Some(text.to_owned()),
         "crontab" => lines(|line| match line.split_once("  ") {
             Some((_, command)) => Some(command.to_owned()),
+            // The path is the test's own.
+            None if line.starts_with("PATH=") => None,
             None => Some(format!("export {line}")),
         }),
         "yaml" => lines(|line| {

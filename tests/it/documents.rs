@@ -86,6 +86,10 @@ fn parts(text: &str) -> Vec<String> {
     parts
 }
 
+fn in_the_repository(path: &Path) -> String {
+    path.strip_prefix(env!("CARGO_MANIFEST_DIR")).unwrap().to_str().unwrap().replace('\\', "/")
+}
+
 fn words(text: &str) -> usize {
     text.split_whitespace().filter(|word| word.contains(char::is_alphanumeric)).count()
 }
@@ -155,7 +159,13 @@ fn each_text_that_is_explained_is_one_of_the_codes() {
 #[test]
 fn each_text_for_people_is_explained() {
     // What is asked for, and which right it takes, is put into other texts.
-    const PUT_IN: [&str; 16] = [
+    const PUT_IN: [&str; 22] = [
+        "wait for the command",
+        "adopt what the command starts",
+        "{why}{but}; the lock frees itself",
+        "the last card left: {card}",
+        "; the last failure was: {}",
+        "what the command had left behind",
         "Storage Blob Data Contributor",
         "renew the credential's token",
         "create the lock's blob",
@@ -178,6 +188,24 @@ fn each_text_for_people_is_explained() {
         ["to an https server", "ssl-enabled server port", "invalid peer certificate", "on the way"];
     // What is no text for people at all.
     const NONE: [&str; 2] = ["CONNECT {target}", "settings do nothing until `build`"];
+    // What the program answers when it has done what it was asked for.
+    const ANSWERS: [&str; 6] = [
+        ": nobody holds it",
+        ": broken, and free",
+        ": broken; it is free in",
+        "break the lock {:?}",
+        ", although its holder may still work under it",
+        "; stop it with Ctrl-C",
+    ];
+    // What is below its help, and above its options; and of its making.
+    const HELP: [&str; 6] = [
+        "Credentials come from the environment",
+        "Where the lock is",
+        "What is told",
+        "What is left for others",
+        "there is no subcommand {name:?}",
+        "write the manual page",
+    ];
     const PLACES: [&str; 15] = [
         "src/lost.rs",
         "src/rest/explain.rs",
@@ -195,14 +223,23 @@ fn each_text_for_people_is_explained() {
         "src/credential/entra/workload_identity.rs",
         "src/credential/sas.rs",
     ];
-    let explained = explained();
+    let mut places: Vec<_> = PLACES.iter().map(|path| (*path).to_owned()).collect();
+    places.extend(files("src/bin", ".rs").iter().map(|path| in_the_repository(path)));
+    // It has the exit codes.
+    let (readme, explained) = (read("README.md"), explained());
     let pieces: Vec<_> = explained.iter().flat_map(|text| text.split('…')).map(str::trim).collect();
     let pieces: Vec<_> = pieces.into_iter().filter(|piece| words(piece) >= 2).collect();
     let mut missing = Vec::new();
-    for path in PLACES {
+    for path in &places {
         for text in literals(&read(path)) {
-            let is_known = PUT_IN.iter().chain(&OTHERS).chain(&NONE).any(|known| text.contains(known));
-            if words(&parts(&text).join(" ")) < 4 || is_known {
+            let is_known = PUT_IN
+                .iter()
+                .chain(&OTHERS)
+                .chain(&NONE)
+                .chain(&ANSWERS)
+                .chain(&HELP)
+                .any(|known| text.contains(known));
+            if words(&parts(&text).join(" ")) < 4 || is_known || readme.contains(&text) {
                 continue;
             }
             let whole = put_together(path, &text);
@@ -213,6 +250,102 @@ fn each_text_for_people_is_explained() {
         }
     }
     assert!(missing.is_empty(), "nothing explains {missing:#?}");
+}
+
+/// The names of all kinds of errors, with the word on trying again that each has in its documentation.
+fn kinds() -> Vec<(String, String)> {
+    let source = read("src/error.rs");
+    let (_, kinds) = source.split_once("pub enum ErrorKind {\n").unwrap();
+    let (mut found, mut word) = (Vec::new(), None);
+    for line in kinds.lines().map(str::trim).take_while(|line| *line != "}") {
+        if let Some(advice) = line.strip_prefix("/// Try again: ") {
+            word = Some(first_word(advice));
+        } else if let Some(name) = line.strip_suffix(',').filter(|_| !line.starts_with("//")) {
+            found.push((name.to_owned(), word.take().unwrap_or_else(|| panic!("{name} has no word"))));
+        }
+    }
+    found
+}
+
+fn first_word(text: &str) -> String {
+    text.chars().take_while(|c| c.is_alphabetic()).collect()
+}
+
+/// What stands after each `ErrorKind::` there, up to the arrow, and behind the arrow.
+fn arms(source: &str) -> Vec<(Vec<String>, String)> {
+    let arms = source.lines().filter_map(|line| line.split_once(" => "));
+    let arms = arms.filter(|(pattern, _)| pattern.contains("ErrorKind::"));
+    arms.map(|(pattern, then)| {
+        (pattern.split("ErrorKind::").skip(1).map(first_word).collect(), then.trim_end_matches(',').to_owned())
+    })
+    .collect()
+}
+
+#[test]
+fn the_guide_says_of_each_kind_whether_to_try_again() {
+    let kinds = kinds();
+    assert!(kinds.len() > 10, "{kinds:?}");
+    let page = read("src/guide/troubleshooting.md");
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| [`"));
+    let rows = rows.filter(|row| row.contains("(crate::ErrorKind::"));
+    let told: Vec<_> = rows
+        .map(|row| {
+            let cells: Vec<_> = row.split(" | ").collect();
+            (first_word(cells[0]), first_word(cells[2]))
+        })
+        .collect();
+    assert_eq!(told, kinds);
+}
+
+/// The command line ends with a code that says "later", and the leader campaigns again, for what may go better then.
+#[test]
+fn what_is_tried_again_may_go_better() {
+    const LATER: [&str; 3] = ["UNREACHABLE", "LOST", "NOT_OBTAINED"];
+    const NEVER: [&str; 2] = ["NOT_AUTHORISED", "CONFIGURATION"];
+    let kinds = kinds();
+    let word = |kind: &String| &kinds.iter().find(|(name, _)| name == kind).unwrap().1;
+    let program = read("src/bin/azmutex/exit.rs");
+    let (_, code) = program.split_once("pub(crate) fn code(").unwrap();
+    let code = code.split("\n}\n").next().unwrap();
+    let mut count = 0;
+    for (names, then) in arms(code) {
+        for name in &names {
+            let told = word(name);
+            assert!(!LATER.contains(&then.as_str()) || told == "yes", "{name}: {then}, {told}");
+            assert!(!NEVER.contains(&then.as_str()) || told == "no", "{name}: {then}, {told}");
+            count += 1;
+        }
+    }
+    assert!(count >= kinds.len() - 1, "{count}");
+
+    let leader = read("src/guide/leader.rs");
+    let (page, (again, _)) =
+        (read("src/guide/leaders.md"), arms(&leader).into_iter().find(|(_, then)| then == "{").unwrap());
+    for name in &again {
+        assert_eq!(word(name), "yes", "{name}");
+        assert!(page.contains(&format!("`{name}`")), "{name} is not on the page");
+    }
+}
+
+/// The lines of `--log json`: their names, of which all are in the page's table and no others.
+#[test]
+fn the_guide_has_all_events_of_the_command_line() {
+    let sources: String = files("src/bin", ".rs").iter().map(read).collect();
+    let names = |before: &str| {
+        let rest = sources.split(before).skip(1).map(str::trim_start).filter_map(|rest| rest.strip_prefix('"'));
+        rest.map(|rest| rest.split('"').next().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let calls = [".happened(", ".in_detail(", "named(", ".text(\"event\","];
+    let told: BTreeSet<_> = calls.iter().flat_map(|before| names(before)).collect();
+    let page = read("src/guide/events.md");
+    let (_, table) = page.split_once("| `event` |").unwrap();
+    let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+    let listed: BTreeSet<_> = rows.map(|row| quotes(row)[0].clone()).collect();
+    assert_eq!(listed, told);
+    let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+    for field in rows.flat_map(|row| quotes(row.split('|').nth(2).unwrap())) {
+        assert!(sources.contains(&format!("\"{field}\"")), "no line has {field:?}");
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The guide's programs that end by signals, as processes. Its other ones are run as they stand in the documentation.
 #![cfg(all(unix, feature = "cli"))]
 
+use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,7 @@ use crate::support::server::Server;
 on_the_emulator!(
     a_leader_leads_until_it_is_told_to_end_or_has_lost_the_lock,
     a_migration_ends_by_ctrl_c_and_goes_on_where_it_was,
+    a_migration_says_by_its_exit_code_that_it_lost_its_lock,
     a_second_ctrl_c_ends_a_migration_that_hangs,
 );
 
@@ -30,13 +32,14 @@ mod leader {
     }
 }
 
+#[allow(clippy::print_stderr, reason = "it is a program")]
 mod migration {
     include!("../../src/guide/migration.rs");
 
     #[test]
     pub(super) fn child() {
         if super::process::variable(super::CHILD).is_some() {
-            main().unwrap_or_else(|error| println!("ended: {error}"));
+            println!("ended: {:?}", main());
         }
     }
 }
@@ -117,12 +120,13 @@ fn a_migration_ends_by_ctrl_c_and_goes_on_where_it_was(server: &Server) {
     second.prints("waiting");
     second.signal(Signal::INT);
     let (line, _) = second.prints("ended: ");
-    assert!(line.contains("cancelled") && line.contains("migration"), "{line}");
+    assert!(line.ends_with(&ended(130)), "{line}");
     assert!(second.ends_well());
     assert!(mutex.inspect().unwrap().is_locked(), "the first one's");
 
     first.signal(Signal::INT);
-    first.prints("ended: interrupted");
+    first.prints("interrupted; to go on");
+    first.prints(&ended(130));
     assert!(first.ends_well());
     let after = mutex.inspect().unwrap();
     assert_eq!(after.state(), LockState::Available);
@@ -131,9 +135,23 @@ fn a_migration_ends_by_ctrl_c_and_goes_on_where_it_was(server: &Server) {
     let (line, _) = third.prints("step ");
     assert!(line.contains(&format!("step {}", done + 1)), "{line} after {done}");
     third.prints("all is done");
+    third.prints(&ended(0));
     assert!(third.ends_well());
     let last = mutex.inspect().unwrap();
     assert_eq!((last.state(), last.mark()), (LockState::Available, Some("4")));
+}
+
+/// What is printed by one that ends with this exit code.
+fn ended(code: u8) -> String {
+    format!("ended: {:?}", ExitCode::from(code))
+}
+
+fn a_migration_says_by_its_exit_code_that_it_lost_its_lock(server: &Server) {
+    let mut process = start(migration::child, server);
+    process.prints("step 1");
+    server.as_emulator().unwrap().steal("locks", "migration").unwrap();
+    process.prints(&ended(70));
+    assert!(process.ends_well());
 }
 
 fn a_second_ctrl_c_ends_a_migration_that_hangs(server: &Server) {
