@@ -115,7 +115,8 @@ impl LockGuard {
         self.watch.check().map_or(Duration::ZERO, |valid_until| valid_until.left(clock::now()))
     }
 
-    /// A channel that says once, in time, when and why the lock was lost: for crossbeam's `select!`. It disconnects
+    /// A channel that says once, in time, when and why the lock was lost: a receiver of
+    /// [`azmutex::crossbeam_channel`](crate::crossbeam_channel), for its `select!`. It disconnects
     /// without a word when the lock is let go. Each call makes a new receiver, which the lock remembers until its end
     /// (so make one, and not one in each turn of a loop); one made after the loss hears of it at once.
     ///

@@ -111,10 +111,11 @@
 //! | patience of a wait without a limit | 30 s | [`Policy::patience`](retry::Policy::patience) |
 //!
 //! On the wire, a lock and its unlock are two requests if the blob exists, and five on an account where even the container
-//! is missing. With [`fencing`](locker::Builder::fencing) or a card it is one or two more, and with fencing the lock of a new
-//! blob, or of one that was written to within the same second without a token (as by a mark), takes up to a second longer. Holding is one request every 10 s, 8,640 a day. Waiting is one *read* every 0.75 s on average, about a dollar
-//! a month for each waiter at common list prices. A thousand held locks were measured at 40 KiB each, threads and
-//! connections included.
+//! is missing. With [`fencing`](locker::Builder::fencing) or a card it is one or two more, and with fencing the lock of a
+//! new blob, or of one that was written to within the same second without a token (as by a mark), takes up to a second
+//! longer. Holding is one request every 10 s, 8,640 a day. Waiting is one *read* every 0.75 s on average, about a dollar a
+//! month for each waiter at common list prices. A thousand held locks were measured at 40 KiB each, threads and connections
+//! included.
 //!
 //! # Threads
 //!

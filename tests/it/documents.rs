@@ -342,6 +342,16 @@ fn the_guide_has_all_events_of_the_command_line() {
     let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
     let listed: BTreeSet<_> = rows.map(|row| quotes(row)[0].clone()).collect();
     assert_eq!(listed, told);
+    for row in table.lines().skip(2).take_while(|line| line.starts_with('|')) {
+        let (name, fields) = (&quotes(row)[0], quotes(row.split('|').nth(2).unwrap()));
+        let Some((_, code)) = sources.split_once(&format!("named(\"{name}\", lock)")) else { continue };
+        let code = code.split("Event::").next().unwrap();
+        for field in &fields {
+            let is_everywhere = ["lock", "severity"].contains(&field.as_str());
+            assert!(is_everywhere || code.contains(&format!("(\"{field}\", ")), "{name} has no {field}");
+        }
+        assert_eq!(fields.len() - 2, code.matches("(\"").count(), "{name} has more fields");
+    }
     let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
     for field in rows.flat_map(|row| quotes(row.split('|').nth(2).unwrap())) {
         assert!(sources.contains(&format!("\"{field}\"")), "no line has {field:?}");
