@@ -448,6 +448,23 @@ mod tests {
     }
 
     #[test]
+    fn one_long_turn_is_a_row_also_if_it_ends_with_a_loss() {
+        let next = |length: Duration| {
+            let (mut line, now) = (line(), at(S));
+            let leader = line.join(now, Wait::Forever).unwrap();
+            line.next(now, leader, false);
+            line.carried_out(now, leader, &WAITING);
+            grant(&mut line, now, leader);
+            let lost = now.after(length);
+            line.carried_out(lost, leader, &Act::Lose(Lost::Broken));
+            let again = line.join(lost, Wait::Forever).unwrap();
+            line.next(lost, again, false)
+        };
+        assert_eq!(next(CONTENDED_ROW), Next::Start { stands_back: Some(at(S).after(CONTENDED_ROW + PAUSE)) });
+        assert_eq!(next(CONTENDED_ROW - MS), Next::Start { stands_back: None });
+    }
+
+    #[test]
     fn a_pause_ends_the_row_and_so_does_another_process() {
         let mut line = line();
         let (after, _) = row(&mut line, S, Duration::ZERO);
