@@ -148,7 +148,7 @@ impl Driver {
                 let Step::Sleep { until: whole } = self.hold().clone().step(now, Input::Go, jitter) else {
                     panic!("{before:?} sleeps without a reason")
                 };
-                assert_eq!((until, for_leave), (whole.min(now.after(2 * S)), !self.left));
+                assert_eq!((until, for_leave), (whole.min(now.after(3 * S)), !self.left));
                 Step::Sleep { until: whole }
             }
             Act::End => Step::End,
