@@ -241,6 +241,7 @@ mod standing;
 mod sync;
 #[cfg(any(test, fuzzing))]
 mod testing;
+mod threads;
 mod transport;
 mod watchdog;
 mod with;

@@ -16,10 +16,8 @@ use crate::random::Jitter;
 use crate::rest::{Exchange, Operation};
 use crate::sync::channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, unbounded};
 use crate::sync::thread;
+use crate::threads;
 use crate::watchdog::Watch;
-
-/// TLS and certificate checks included, in a debug build.
-const STACK: usize = 512 * 1024;
 
 /// The caller's side of the lock's thread.
 #[derive(Debug)]
@@ -70,11 +68,10 @@ pub(crate) fn start(
 ) -> Result<Worker> {
     let (stay, stays) = unbounded();
     let (sender, reports) = unbounded();
-    thread::Builder::new()
-        .name("azmutex".into())
-        .stack_size(STACK)
-        .spawn(move || Thread { carrier: Carrier::new(hold), watch, stays, reports: sender }.run(attempt))
-        .map_err(Error::no_thread)?;
+    let process = watch.process();
+    threads::run(process, move || {
+        Thread { carrier: Carrier::new(hold), watch, stays, reports: sender }.run(attempt);
+    })?;
     Ok(Worker { stay: Some(stay), reports })
 }
 
