@@ -13,6 +13,7 @@ use ureq::Agent;
 use crate::support::sas::{ACCOUNT, KEY};
 
 const VERSION: &str = "2021-12-02";
+const LIMIT: Duration = Duration::from_secs(5);
 
 #[derive(Copy, Clone, PartialEq)]
 pub(crate) enum Action {
@@ -130,6 +131,9 @@ impl Ureq {
             .accept("")
             .accept_encoding("")
             .max_idle_age(Duration::from_secs(90))
+            // As whoever renews a lock has to; a limit of the whole request would start a thread for each.
+            .timeout_send_request(Some(LIMIT))
+            .timeout_recv_response(Some(LIMIT))
             .build();
         let url = format!("http://127.0.0.1:{}{}?comp=lease", place.port, place.path);
         Ureq { place, agent: config.into(), url }

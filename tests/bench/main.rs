@@ -46,10 +46,8 @@ fn run(words: &[&str]) {
         println!("built without optimization: the figures say little (use --release)");
     }
     for server in servers::all() {
-        if wanted(server.name) || !words.iter().any(|word| servers::NAMES.contains(word)) {
-            if wanted("pairs") || words.iter().all(|word| servers::NAMES.contains(word)) {
-                pairs::pairs(&server);
-            }
+        if wanted(server.name) {
+            pairs::pairs(&server);
         }
     }
 }
