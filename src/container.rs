@@ -10,6 +10,7 @@ use crate::credential::Credential;
 use crate::error::{About, Result};
 use crate::metadata::Metadata;
 use crate::names;
+use crate::queue::Queues;
 use crate::rest::{self, AccountInfo, Address, Contact, Exchange, Operation};
 #[cfg(feature = "list")]
 use crate::rest::{Page, Wanted};
@@ -28,8 +29,9 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'
 /// A container of Azure Blob Storage in which locks live, with its credential and its connections. Not a Docker
 /// container.
 ///
-/// Making one talks to nobody. Clones are cheap and share the connections, so make one per program and clone it, or
-/// make all locks from it; it can be used from many threads at once.
+/// Making one talks to nobody. Clones are cheap and share the connections, and the [queues](crate::Locker#turns) in which
+/// threads wait for a lock. So make one per program and clone it, or make all locks from it; it can be used from many
+/// threads at once.
 ///
 /// ```
 /// let container = azmutex::Container::development("locks")?;
@@ -50,11 +52,17 @@ pub(crate) struct Inner {
     /// Whether metadata of others may be written back with their names in lower case.
     lower_cases: bool,
     version: String,
+    queues: Queues,
 }
 
 impl Container {
     pub(crate) fn policy(&self) -> &Policy {
         &self.0.policy
+    }
+
+    /// Where the threads of this process wait for its locks.
+    pub(crate) fn queues(&self) -> &Queues {
+        &self.0.queues
     }
 
     /// The one on the way to the service.

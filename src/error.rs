@@ -142,6 +142,8 @@ enum Problem {
     TimedOut { waited: Duration, card: Option<Arc<Card>>, source: Option<Error> },
     #[error("the wait was cancelled{}", of(.card))]
     Cancelled { card: Option<Arc<Card>>, source: Option<Error> },
+    #[error("{what}; behind {ahead} of this process")]
+    Queued { kind: ErrorKind, what: String, ahead: usize },
     #[error("it is another one's by now; nothing was done")]
     Outdated,
     #[error("lost: {0}; stop the work that it guarded")]
@@ -227,6 +229,16 @@ impl Error {
         Error::about(lock, Problem::Cancelled { card, source })
     }
 
+    /// Not obtained, with so many of this process before it.
+    pub(crate) fn queued(lock: &Arc<str>, kind: ErrorKind, waited: Duration, ahead: usize) -> Error {
+        let what = match kind {
+            ErrorKind::TimedOut => format!("not obtained within {waited:?}"),
+            ErrorKind::Cancelled => "the wait was cancelled".to_owned(),
+            _ => "taken; try again later, or wait for it".to_owned(),
+        };
+        Error::about(lock, Problem::Queued { kind, what, ahead })
+    }
+
     /// Nothing was heard of a mark in time.
     pub(crate) fn not_marked(lock: &Arc<str>) -> Error {
         let hint = "no word of the mark, which may be left or not; look, or leave it again";
@@ -303,6 +315,7 @@ impl Error {
             Problem::Busy => ErrorKind::WouldBlock,
             Problem::TimedOut { .. } => ErrorKind::TimedOut,
             Problem::Cancelled { .. } => ErrorKind::Cancelled,
+            Problem::Queued { kind, .. } => *kind,
             Problem::Outdated => ErrorKind::Outdated,
             Problem::Lost(_) => ErrorKind::LeaseLost,
             Problem::Input(_) => ErrorKind::InvalidInput,
@@ -329,6 +342,12 @@ impl Error {
             Problem::TimedOut { card, .. } | Problem::Cancelled { card, .. } => card.as_deref(),
             _ => None,
         }
+    }
+
+    /// How many waits and holds of this process were before this wait when it ended: more than zero if its turn to ask the
+    /// service had not come.
+    pub fn ahead(&self) -> usize {
+        if let Problem::Queued { ahead, .. } = &self.0.problem { *ahead } else { 0 }
     }
 
     /// The name of the lock that this is about, if it is about one.

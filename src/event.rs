@@ -23,13 +23,25 @@ const QUEUE: usize = 256;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Event {
-    /// Somebody else has the lock, and it is being waited for. When a wait begins, and whenever another card is seen.
+    /// Somebody else has the lock, and it is being waited for. When a wait begins, when its turn comes among those of this
+    /// process and another process has the lock, and whenever another card is seen.
     #[non_exhaustive]
     Waiting {
         /// The lock's name.
         lock: Arc<str>,
         /// The last card left, once it was seen: the holder's, if all who use the lock leave cards.
         card: Option<Card>,
+        /// How many waits and holds of this process are before this wait, which asks the service for nothing until its turn
+        /// comes. With 0 it is another process that has the lock.
+        ahead: usize,
+    },
+    /// This process has had the lock in a long row of turns, and leaves it alone for a moment, so that others get in.
+    #[non_exhaustive]
+    StandingBack {
+        /// The lock's name.
+        lock: Arc<str>,
+        /// For how long.
+        pause: Duration,
     },
     /// A passing failure on the way to the lock; it is tried again.
     #[non_exhaustive]
@@ -121,9 +133,15 @@ pub enum Event {
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Event::Waiting { lock, card: None } => write!(f, "lock {lock:?}: waiting, somebody else holds it"),
-            Event::Waiting { lock, card: Some(card) } => {
+            Event::Waiting { lock, ahead: ahead @ 1.., .. } => {
+                write!(f, "lock {lock:?}: waiting, behind {ahead} of this process")
+            }
+            Event::Waiting { lock, card: None, .. } => write!(f, "lock {lock:?}: waiting, somebody else holds it"),
+            Event::Waiting { lock, card: Some(card), .. } => {
                 write!(f, "lock {lock:?}: waiting, somebody else holds it; the last card left: {card}")
+            }
+            Event::StandingBack { lock, pause } => {
+                write!(f, "lock {lock:?}: standing back for {pause:.1?}, so that other processes get in")
             }
             Event::Retrying { error, .. } => write!(f, "{error:?}; trying again"),
             Event::Acquired { lock, left, fencing_token: None } => {
@@ -253,7 +271,7 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(60);
 
     fn waiting(name: &str) -> Event {
-        Event::Waiting { lock: name.into(), card: None }
+        Event::Waiting { lock: name.into(), card: None, ahead: 0 }
     }
 
     #[test]

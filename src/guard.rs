@@ -253,7 +253,7 @@ impl LockGuard {
         }
         let begun = clock::now();
         let farewell = Farewell::new(begun, self.watch.close(), &self.limits, way);
-        self.worker.leave();
+        self.worker.leave(begun.after(self.limits.undoing()));
         let result = loop {
             let heard = self.hear(farewell.until());
             if let Some(result) = farewell.hear(clock::now(), heard) {
@@ -291,6 +291,7 @@ mod tests {
     use crate::event::{Event, Observer};
     use crate::hold::{Hold, Leaves, Settings, Wait};
     use crate::lease::Term;
+    use crate::queue::Place;
     use crate::renewal;
     use crate::rest::{Exchange, Operation, Outcome};
     use crate::retry::Policy;
@@ -330,7 +331,8 @@ mod tests {
             let _ = seen.send(operation);
             Exchange::new(sent, if is_release { Outcome::Done } else { Outcome::Leased(id) }, None)
         };
-        let worker = renewal::start(Hold::keep(settings, id, Wait::Forever), watch.clone(), attempt).unwrap();
+        let worker =
+            renewal::start(Hold::keep(settings, id, Wait::Forever), watch.clone(), Place::alone(), attempt).unwrap();
         worker.reports.recv_timeout(PATIENCE).unwrap();
         assert!(matches!(requests.recv(), Ok(Operation::Acquire { .. })));
         (

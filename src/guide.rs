@@ -4,6 +4,8 @@
 //! - [Leaders](leaders): one of many processes leads, and another when it is gone.
 //! - [Migration](migration): Ctrl-C while a lock is waited for, and while it is held.
 //! - [Who has it](who_has_it): what an operator sees, and how a lock is freed safely.
+//! - [Threads](threads): many of one process want the same lock, and other processes, too.
+//! - [Speed](speed): what a lock costs, in requests and on the bill.
 //! - [Runtimes](runtimes): for programs that are asynchronous.
 
 #[doc = include_str!("guide/fencing.md")]
@@ -26,6 +28,12 @@ pub mod migration {}
 
 #[doc = include_str!("guide/who_has_it.md")]
 pub mod who_has_it {}
+
+#[doc = include_str!("guide/threads.md")]
+pub mod threads {}
+
+#[doc = include_str!("guide/speed.md")]
+pub mod speed {}
 
 // It needs a runtime, which this crate does not depend on: tests/tokio runs it.
 #[doc = include_str!("guide/runtimes.md")]

@@ -24,11 +24,16 @@
 //! | lost | the lease was ours and no longer is; final |
 //! | lapsed | lost, and the guard is not dropped yet |
 //! | leave | the caller wants the lock no more: it unlocks, drops the guard, or gives up waiting |
+//! | queue | the threads of one process that want one lock; only the first of them, whose turn it is, has a hold |
+//! | row | the turns in which one process has had the lock, without a pause in which others could have got in |
+//! | stand back | leave the lock alone for a pause, after a long row, so that other processes get in |
+//! | defer | see the lock free, having stood back, and look once more before taking it, so that others go first |
 //! | undo | release what may have been taken, for a caller who did not get it |
 //! | write | leave a fencing token, a card or a mark in the metadata of the lock's blob, under our lease |
 //! | version | what the service calls an ETag: the lock's blob between two writes |
 //! | one-shot | a call of `AzureMutex`: ends after the first thing done, and leaves the lease to the caller |
 
+use std::mem;
 use std::time::Duration;
 
 use crate::clock::Moment;
@@ -57,6 +62,9 @@ const FIRST_EARLY: u32 = 2;
 const EARLY: u32 = 10;
 /// By up to this part a pause between two looks is shortened.
 const LOOKS_EARLIER: u32 = 3;
+/// For so long the lock is left to others who have waited for it: until each has looked once more, where pauses are what
+/// they are by default.
+const DEFERENCE: Duration = Duration::from_millis(1_500);
 /// So often in a row a blob or container that vanished at once is made anew without a pause.
 const CREATIONS: u32 = 4;
 /// So many looks in a row that something in between answered are enough to try instead.
@@ -255,6 +263,10 @@ struct Seek {
     /// How many looks have been answered by something in between, since one was answered by the service.
     filtered: u32,
     told_waiting: bool,
+    /// Whenever it sees the lock free, it lets others go first: its process has had a row of turns.
+    defers: bool,
+    /// It has just done so.
+    has_deferred: bool,
     /// How often somebody else had it.
     busy: u32,
     creations: u32,
@@ -321,6 +333,8 @@ impl Seek {
             blind_until: Moment::PAST,
             filtered: 0,
             told_waiting: false,
+            defers: false,
+            has_deferred: false,
             busy: 0,
             creations: 0,
             failures: 0,
@@ -346,6 +360,15 @@ impl Hold {
     /// With what is known of the lock's blob from before.
     pub(crate) fn knowing(self, blob: Option<Blob>) -> Hold {
         Hold { blob, ..self }
+    }
+
+    /// It asks for nothing before this time, so that other processes get in; its wait lasts longer than that. Where some did, it lets the others go first,
+    /// too, whenever it sees the lock free.
+    pub(crate) fn standing_back(mut self, until: Moment) -> Hold {
+        if let State::Seeking(seek) = &mut self.state {
+            (seek.stage, seek.defers) = (Stage::Resting { until, then: Ask::Acquire }, true);
+        }
+        self
     }
 
     /// To write to the lock's blob under a lease that the caller keeps. `seed` is new and random.
@@ -480,6 +503,10 @@ impl Hold {
             (Ask::Look, Outcome::Seen(status)) if status.is_locked() => self.busy(seek, now, jitter),
             (Ask::Look, Outcome::Seen(_)) => {
                 seek.answered();
+                if seek.defers && !mem::replace(&mut seek.has_deferred, true) {
+                    seek.stage = Stage::Resting { until: rested(seek.wait, now, DEFERENCE), then: Ask::Look };
+                    return self.seek_on(seek, now);
+                }
                 self.put(seek, Ask::Acquire, now)
             }
             (Ask::Look, Outcome::NoBlob | Outcome::NoContainer) => self.put(seek, Ask::Acquire, now),
@@ -614,6 +641,7 @@ impl Hold {
         let pause = retry::shortened(full, LOOKS_EARLIER, jitter);
         let then = if now < seek.blind_until { Ask::Acquire } else { Ask::Look };
         seek.busy = seek.busy.saturating_add(1);
+        seek.has_deferred = false;
         seek.answered();
         seek.stage = Stage::Resting { until: rested(seek.wait, now, pause), then };
         if !seek.told_waiting && !self.leaving {

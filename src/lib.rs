@@ -31,8 +31,9 @@
 //! so is in the [guide](guide::fencing).
 //!
 //! A holder that crashes blocks the others for one lease (30 s by default), 2 s and a pause at most; for one lease
-//! more if a packet of its last renewal arrives late. Those who wait get the lock in no particular order, and no
-//! holder can take it twice.
+//! more if a packet of its last renewal arrives late. Threads of one process get the lock in the order in
+//! which they asked for it. Processes get it in no particular order, but none keeps the others out by locking again and
+//! again ([`Locker`] says for how long at most). No holder can take it twice.
 //!
 //! # Four nouns
 //!
@@ -162,12 +163,16 @@
 //! - Taking and releasing it can fail, which drop tells only to
 //!   [`on_event`](locker::Builder::on_event).
 //! - The guard may be sent to another thread.
+//! - The threads of a process have it in the order in which they asked, and `try_lock` fails while one of them waits. For
+//!   the sake of other processes, a loop that locks again and again pauses now and then: for 4 s after 40 s.
 //!
 //! # How to
 //!
 //! The [guide] has whole programs: [fencing](guide::fencing), by which a file, a database or a blob refuses
 //! who comes too late; [leaders](guide::leaders); a [migration](guide::migration) that Ctrl-C ends; [who has
-//! it](guide::who_has_it), for operators; and [runtimes](guide::runtimes), for programs that are asynchronous.
+//! it](guide::who_has_it), for operators; many [threads](guide::threads) that want one lock;
+//! what a lock [costs](guide::speed); and
+//! [runtimes](guide::runtimes), for programs that are asynchronous.
 //!
 //! # Features
 //!
@@ -232,6 +237,7 @@ mod notes;
 pub mod preflight;
 mod process;
 mod question;
+mod queue;
 mod random;
 mod redact;
 mod renewal;

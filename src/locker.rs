@@ -2,14 +2,14 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use crate::cancel::Cancel;
-use crate::clock::{self, Moment};
+use crate::clock::{self, LONGEST_SLEEP, Moment};
 use crate::container::Container;
 use crate::credential::Failing;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, Observer};
 use crate::guard::LockGuard;
 use crate::hold::caller::{Heard, Limits, Missed, Turn, Waiter};
@@ -18,6 +18,8 @@ use crate::lease::{Card, DEFAULT_LEASE, LeaseId, Term};
 use crate::metadata::Known;
 use crate::mutex::{self, AzureMutex};
 use crate::notes::Notes;
+use crate::queue::line::Next;
+use crate::queue::{Place, Queue};
 use crate::renewal;
 use crate::rest::{self, Exchange, Operation, Outcome};
 use crate::retry;
@@ -33,8 +35,10 @@ const DROP_LIMIT: Duration = Duration::from_secs(2);
 /// A lock that waits for its turn, renews itself, and tells when it is lost.
 ///
 /// While a lock is waited for or held, one thread makes its requests; `lock` returns a [`LockGuard`] that says at any
-/// time whether the lock is still ours. Clones are cheap, share the settings, and contend like strangers: a lock is
-/// not re-entrant.
+/// time whether the lock is still ours. Clones are cheap and share the settings.
+///
+/// A lock is not re-entrant: a thread that keeps its guard and calls `lock` again **waits for itself, for ever**, as with a
+/// `std::sync::Mutex`. So it does by a second locker of the same container for the same name.
 ///
 /// ```no_run
 /// let locker = azmutex::Container::from_env("locks")?.locker("nightly-report")?;
@@ -43,6 +47,27 @@ const DROP_LIMIT: Duration = Duration::from_secs(2);
 /// guard.unlock()?;
 /// # Ok::<(), azmutex::Error>(())
 /// ```
+///
+/// # Turns
+///
+/// **Within a process** the lock goes to those who asked first: all lockers that are made from one [`Container`], or its
+/// clones, for one name have a queue in common, whatever their settings. Only the first in it asks the service. The others cost no request and are
+/// woken when their turn comes, which is when the release before it has ended; their time limits and [`Cancel`]s end
+/// their waits as ever. A failure that ends the first one's wait also ends the waits behind it that have no limit, so that
+/// a hundred threads do not lose their patience one after the other. [`try_lock`](Locker::try_lock) does not wait in the
+/// queue, so it fails at once, without a request, if anybody is there. Lockers of containers that were built apart are
+/// strangers to each other, as processes are: a test that plays two processes has two containers.
+///
+/// **Between processes** there is no order, but none keeps the others out by unlocking and locking again. A process that
+/// has had the lock for 40 s in a row of turns leaves it alone for 4 s before its next one, of which
+/// [`StandingBack`](Event::StandingBack) tells; once it has met another process, after 10 s. A waiter elsewhere that looks
+/// with the default [`pauses`](Builder::pauses), and has its answers within a second, gets in by then: it waits for 44 s
+/// at most, and for the hold that is in progress when the row is over. Where several wait, any one of them gets in; those
+/// that have had a row let the others go first, as far as they can see them, where answers take a fifth of a second at
+/// most. Nobody stands back in
+/// [`try_lock`](Locker::try_lock) or in a wait with less than 5 s left, lest these fail for it: a
+/// process that takes the lock in such ways alone, over and over, can keep others out. So can holders that use
+/// [`AzureMutex`], or other programs. The [guide](crate::guide::threads) has an example.
 #[derive(Clone)]
 pub struct Locker(pub(crate) Arc<Inner>);
 
@@ -54,11 +79,18 @@ pub(crate) struct Inner {
     /// The last row of failures of the credential's that the observer was told of.
     pub(crate) told: AtomicU64,
     card: Option<Card>,
+    /// That of its container for its name, from the first wait on.
+    queue: OnceLock<Arc<Queue>>,
     /// What the last hold left in the blob's metadata.
     known: Mutex<Option<Known>>,
 }
 
 impl Inner {
+    fn queue(&self) -> Arc<Queue> {
+        let queue = || self.mutex.container().queues().of(self.mutex.lock_name());
+        self.queue.get_or_init(queue).current()
+    }
+
     fn known(&self) -> MutexGuard<'_, Option<Known>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -84,6 +116,10 @@ impl Inner {
 impl Container {
     /// The lock of that name in this container, with the default settings: short for
     /// [`Locker::new`]`(container.`[`mutex`](Container::mutex)`(name)?)`. Talks to nobody.
+    ///
+    /// All lockers of this container and its clones for one name take [turns](Locker#turns), first come first served. So
+    /// two of them are one lock to a thread, too: if it keeps the guard of one and calls `lock` on the other, it waits for
+    /// itself. A second container, built apart, is as another process.
     ///
     /// # Errors
     ///
@@ -125,18 +161,21 @@ impl Locker {
     /// The same lock, with an observer.
     #[cfg(test)]
     pub(crate) fn observed_by(&self, observer: Arc<Observer>) -> Locker {
+        self.in_queue(self.0.queue(), Some(observer))
+    }
+
+    /// The same lock, as another process has it.
+    #[cfg(test)]
+    pub(crate) fn apart(&self) -> Locker {
+        self.in_queue(Arc::new(Queue::new()), self.0.observer.clone())
+    }
+
+    #[cfg(test)]
+    fn in_queue(&self, queue: Arc<Queue>, observer: Option<Arc<Observer>>) -> Locker {
         let Inner { mutex, settings, drop_limit, card, .. } = &*self.0;
         let (mutex, settings, card) = (mutex.clone(), settings.clone(), card.clone());
-        let (told, known) = (AtomicU64::new(0), Mutex::new(None));
-        Locker(Arc::new(Inner {
-            mutex,
-            settings,
-            drop_limit: *drop_limit,
-            observer: Some(observer),
-            told,
-            card,
-            known,
-        }))
+        let (told, known, queue) = (AtomicU64::new(0), Mutex::new(None), queue.into());
+        Locker(Arc::new(Inner { mutex, settings, drop_limit: *drop_limit, observer, told, card, queue, known }))
     }
 
     /// The name of the lock.
@@ -154,18 +193,19 @@ impl Locker {
     /// - [`Untrusted`](crate::ErrorKind::Untrusted): the server's certificate was refused, which ends a wait, too.
     /// - [`Unavailable`](crate::ErrorKind::Unavailable), [`Unexpected`](crate::ErrorKind::Unexpected): the service
     ///   could not be reached, or made no sense, for all of the policy's
-    ///   [`patience`](crate::retry::Policy::patience), 30 s by default.
+    ///   [`patience`](crate::retry::Policy::patience), 30 s by default; of this wait, or of one of this process before it.
     /// - [`LeaseLost`](crate::ErrorKind::LeaseLost): this process stood still, just when it got the lock, for longer
     ///   than the lease lasts.
     pub fn lock(&self) -> Result<LockGuard> {
         self.obtain(Wait::Forever, Duration::MAX, None)
     }
 
-    /// Takes the lock if nobody has it.
+    /// Takes the lock if nobody has it, and nobody of this process waits for it.
     ///
     /// # Errors
     ///
-    /// - [`WouldBlock`](crate::ErrorKind::WouldBlock): somebody else has it.
+    /// - [`WouldBlock`](crate::ErrorKind::WouldBlock): somebody else has it, or somebody of this process waits for it:
+    ///   [`Error::ahead`] tells which.
     /// - As [`lock`](Locker::lock), but after the policy's [`retries`](crate::retry::Policy::retries).
     pub fn try_lock(&self) -> Result<LockGuard> {
         self.obtain(Wait::Never, Duration::MAX, None)
@@ -266,7 +306,7 @@ impl Locker {
         if cancel.is_some_and(Cancel::is_cancelled) {
             return Err(Error::cancelled(self.0.mutex.lock_name(), None, None));
         }
-        let notes = Arc::new(Mutex::new(Notes::new(self.0.card.clone(), None, self.0.known().clone())));
+        let notes = Arc::new(Mutex::new(Notes::new(self.0.card.clone(), None, None)));
         let (inner, noted) = (self.0.clone(), notes.clone());
         let attempt = move |operation, limit| inner.attempt(&noted, operation, limit);
         let cancelled = cancel.map_or_else(never, |cancel| cancel.watched().clone());
@@ -284,11 +324,20 @@ impl Locker {
         notes: Arc<Mutex<Notes>>,
     ) -> Result<LockGuard> {
         let Inner { mutex, settings, drop_limit, observer, .. } = &*self.0;
+        let (place, stands_back) = self.queue_up(wait, waited, cancelled)?;
         let watch = Watch::new(mutex.lock_name().clone(), observer.clone());
         watchdog::watch(&watch)?;
-        let known = lock(&notes).known().map(|known| known.blob);
-        let hold = Hold::keep(settings.clone(), id, wait).knowing(known);
-        let mut worker = renewal::start(hold, watch.clone(), attempt)?;
+        // Not before it is our turn: whoever was before us has written.
+        let known = self.0.known().clone();
+        let blob = known.as_ref().map(|known| known.blob);
+        lock(&notes).knows(known);
+        let mut hold = Hold::keep(settings.clone(), id, wait).knowing(blob);
+        if let Some(until) = stands_back {
+            hold = hold.standing_back(until);
+            watch.tell(Event::StandingBack { lock: mutex.lock_name().clone(), pause: until.left(clock::now()) });
+        }
+        let limits = Limits::new(settings.policy.attempt_limit, *drop_limit, settings.term);
+        let mut worker = renewal::start(hold, watch.clone(), Arc::new(place), attempt)?;
         let (mut waiter, mut cancelled) = (Waiter::new(wait), cancelled.clone());
         loop {
             let until = waiter.until();
@@ -301,14 +350,45 @@ impl Locker {
             match waiter.hear(clock::now(), heard, || watch.check()) {
                 Turn::Listen => {}
                 Turn::Take(holder) => {
-                    let limits = Limits::new(settings.policy.attempt_limit, *drop_limit, settings.term);
                     return Ok(LockGuard::new(id, watch, worker, limits, holder, notes));
                 }
                 Turn::Leave => {
-                    worker.leave();
+                    worker.leave(clock::now().after(limits.undoing()));
                     cancelled = never();
                 }
                 Turn::Return(missed) => return Err(not_obtained(mutex.lock_name(), missed, waited)),
+            }
+        }
+    }
+
+    /// Waits for the turn among those of this process. With the time until which this process stands back, if it does.
+    fn queue_up(&self, wait: Wait, waited: Duration, cancelled: &Receiver<()>) -> Result<(Place, Option<Moment>)> {
+        let lock = self.0.mutex.lock_name();
+        let place = self.0.queue().join(wait);
+        let place = place.map_err(|ahead| Error::queued(lock, ErrorKind::WouldBlock, waited, ahead))?;
+        let (mut is_told, mut is_cancelled) = (false, false);
+        loop {
+            match place.next(is_cancelled) {
+                Next::Start { stands_back } => return Ok((place, stands_back)),
+                Next::Failed(failure) => return Err(failure.unwrap_or_else(|| renewal::unexplained(lock))),
+                Next::Missed { why, ahead } => {
+                    let kind = if why == Why::TimedOut { ErrorKind::TimedOut } else { ErrorKind::Cancelled };
+                    return Err(Error::queued(lock, kind, waited, ahead));
+                }
+                Next::Wait { ahead, until } => {
+                    if let Some(observer) = self.0.observer.as_ref().filter(|_| !is_told) {
+                        observer.tell(Event::Waiting { lock: lock.clone(), card: None, ahead });
+                        is_told = true;
+                    }
+                    // Channels wait on a clock that stands still in suspend.
+                    let left = until.left(clock::now()).min(LONGEST_SLEEP);
+                    let silence = if until < Moment::NEVER { after(left) } else { never() };
+                    select! {
+                        recv(place.woken()) -> _ => {},
+                        recv(cancelled) -> _ => is_cancelled = true,
+                        recv(silence) -> _ => {},
+                    }
+                }
             }
         }
     }
@@ -492,8 +572,8 @@ impl Builder {
             policy: self.mutex.container().policy().clone(),
         };
         let Builder { mutex, drop_limit, card, .. } = self;
-        let (told, known) = (AtomicU64::new(0), Mutex::new(None));
-        Locker(Arc::new(Inner { mutex, settings, drop_limit, observer, told, card, known }))
+        let (told, known, queue) = (AtomicU64::new(0), Mutex::new(None), OnceLock::new());
+        Locker(Arc::new(Inner { mutex, settings, drop_limit, observer, told, card, queue, known }))
     }
 }
 
@@ -552,6 +632,171 @@ mod tests {
             Exchange::new(clock::now(), outcome, error)
         };
         error_of(attempt, Wait::Until(clock::now().after(Duration::from_secs(2))), &Cancel::new())
+    }
+
+    fn obliging(operation: Operation, _: Duration) -> Exchange {
+        let outcome = if let Operation::Acquire { id, .. } = operation { Outcome::Leased(id) } else { Outcome::Done };
+        Exchange::new(clock::now(), outcome, None)
+    }
+
+    fn try_at(locker: &Locker) -> Result<LockGuard> {
+        locker.obtain_by(obliging, LeaseId::random()?, Wait::Never, Duration::MAX, &never(), Arc::default())
+    }
+
+    #[test]
+    fn whoever_has_let_go_can_try_again_at_once() {
+        /// Holds up the end of the lock's thread, which has said by then that the lock is released.
+        struct Late;
+
+        impl Drop for Late {
+            fn drop(&mut self) {
+                clock::sleep(Duration::from_millis(50));
+            }
+        }
+
+        let locker = locker();
+        for unlocks in [true, false, true] {
+            let late = Late;
+            let attempt = move |operation, limit| {
+                let _ = &late;
+                obliging(operation, limit)
+            };
+            let id = LeaseId::random().unwrap();
+            let guard = locker.obtain_by(attempt, id, Wait::Never, Duration::MAX, &never(), Arc::default()).unwrap();
+            if unlocks { guard.unlock().unwrap() } else { drop(guard) }
+        }
+    }
+
+    #[test]
+    fn a_try_does_not_ask_for_what_this_process_has() {
+        let locker = locker();
+        let guard = try_at(&locker).unwrap();
+        let asked = |_, _| panic!("it asks");
+        let id = LeaseId::random().unwrap();
+        let error =
+            locker.clone().obtain_by(asked, id, Wait::Never, Duration::MAX, &never(), Arc::default()).unwrap_err();
+        assert_eq!((error.kind(), error.ahead()), (ErrorKind::WouldBlock, 1));
+        assert!(guard.is_held());
+    }
+
+    #[test]
+    fn a_panic_of_the_holder_leaves_its_turn_to_the_next() {
+        let locker = locker();
+        let guard = try_at(&locker).unwrap();
+        let (done, ended) = bounded(1);
+        let waits = locker.clone();
+        thread::spawn(move || {
+            let id = LeaseId::random().unwrap();
+            let obtained = waits.obtain_by(obliging, id, Wait::Forever, Duration::MAX, &never(), Arc::default());
+            let _ = done.send(obtained.map(drop));
+        });
+        let holder = thread::spawn(move || {
+            let _guard = guard;
+            // A panic without its words.
+            std::panic::resume_unwind(Box::new("on purpose"))
+        });
+        assert!(holder.join().is_err());
+        ended.recv_timeout(PATIENCE).expect("the wait ends").unwrap();
+    }
+
+    #[test]
+    fn wherever_a_locks_thread_dies_the_next_one_has_its_turn() {
+        for dies_at in ["acquire", "renew", "release"] {
+            let mutex = Container::development("locks").unwrap().mutex("job").unwrap();
+            let locker = Locker::builder(mutex).renew_every(Duration::from_millis(10)).build().unwrap();
+            let attempt = move |operation, limit| {
+                let name = match operation {
+                    Operation::Acquire { .. } => "acquire",
+                    Operation::Renew { .. } => "renew",
+                    _ => "release",
+                };
+                if name == dies_at {
+                    // A panic without its words.
+                    std::panic::resume_unwind(Box::new("on purpose"))
+                }
+                obliging(operation, limit)
+            };
+            let id = LeaseId::random().unwrap();
+            let first = locker.obtain_by(attempt, id, Wait::Forever, Duration::MAX, &never(), Arc::default());
+            let (done, ended) = bounded(1);
+            let waits = locker.clone();
+            thread::spawn(move || {
+                let id = LeaseId::random().unwrap();
+                let obtained = waits.obtain_by(obliging, id, Wait::Forever, Duration::MAX, &never(), Arc::default());
+                let _ = done.send(obtained.map(drop));
+            });
+            match dies_at {
+                "acquire" => assert!(first.is_err()),
+                // Its guard may be kept for as long as anybody likes.
+                "renew" => match &first {
+                    Ok(guard) => assert!(guard.wait_lost(PATIENCE).is_some()),
+                    // It died before its caller could take the guard.
+                    Err(error) => assert_eq!(error.lost_because(), Some(crate::lease::Lost::RenewalStopped)),
+                },
+                _ => drop(first.unwrap().unlock().unwrap_err()),
+            }
+            ended.recv_timeout(PATIENCE).expect(dies_at).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_fork_does_not_wait_behind_its_parents_threads() {
+        let parents = Queue::of_a_parent();
+        let _waits_there = parents.join(Wait::Forever).unwrap();
+        let locker = locker().in_queue(parents, None);
+        let _guard = try_at(&locker).unwrap();
+        assert_eq!(try_at(&locker).unwrap_err().ahead(), 1);
+    }
+
+    #[test]
+    fn a_wait_in_the_queue_ends_when_its_time_is_up_or_it_is_cancelled() {
+        let locker = locker();
+        // As one that is leaked.
+        let _guard = try_at(&locker).unwrap();
+        let (cancel, pause) = (Cancel::new(), Duration::from_millis(50));
+        let wait = |wait| {
+            let (locker, cancelled) = (locker.clone(), cancel.cancelled());
+            let (done, ended) = bounded(1);
+            thread::spawn(move || {
+                let id = LeaseId::random().unwrap();
+                let obtained = locker.obtain_by(obliging, id, wait, pause, &cancelled, Arc::default());
+                let _ = done.send(obtained.map(drop));
+            });
+            ended
+        };
+        let error = wait(Wait::Until(clock::now().after(pause))).recv_timeout(PATIENCE).unwrap().unwrap_err();
+        assert_eq!((error.kind(), error.ahead()), (ErrorKind::TimedOut, 1));
+        assert_eq!(error.to_string(), "lock \"job\": not obtained within 50ms; behind 1 of this process");
+        let ended = wait(Wait::Forever);
+        assert!(ended.recv_timeout(2 * pause).is_err(), "it waits");
+        cancel.cancel();
+        let error = ended.recv_timeout(PATIENCE).unwrap().unwrap_err();
+        assert_eq!((error.kind(), error.ahead()), (ErrorKind::Cancelled, 1));
+    }
+
+    #[test]
+    fn a_hundred_threads_give_up_with_the_first_of_them() {
+        let policy =
+            retry::Policy::default().patience(Duration::from_millis(200)).first_pause(Duration::from_millis(1));
+        let container =
+            crate::container::Builder::from_connection_string("UseDevelopmentStorage=true", "locks").unwrap();
+        let locker = container.retry(policy).build().unwrap().locker("job").unwrap();
+        let (done, ended) = unbounded();
+        for _ in 0..100 {
+            let (locker, done) = (locker.clone(), done.clone());
+            thread::spawn(move || {
+                let fails = |_, _| Exchange::new(clock::now(), FAILED, Some(Error::thread_died(&"job".into())));
+                let id = LeaseId::random().unwrap();
+                let obtained = locker.obtain_by(fails, id, Wait::Forever, Duration::MAX, &never(), Arc::default());
+                let _ = done.send(obtained.map(drop));
+            });
+        }
+        let begun = clock::now();
+        for _ in 0..100 {
+            ended.recv_timeout(PATIENCE).expect("the wait ends").unwrap_err();
+        }
+        // One after the other they would take twenty seconds.
+        assert!(clock::now().since(begun) < PATIENCE, "{:?}", clock::now().since(begun));
     }
 
     #[test]

@@ -21,6 +21,11 @@ impl Notes {
         Notes { card, mark, known }
     }
 
+    /// With what is known by now.
+    pub(crate) fn knows(&mut self, known: Option<Known>) {
+        self.known = known;
+    }
+
     pub(crate) fn known(&self) -> Option<&Known> {
         self.known.as_ref()
     }

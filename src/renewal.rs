@@ -12,6 +12,7 @@ use crate::hold::carry::{Act, Carrier, Notice, Report, Unreleased};
 use crate::hold::write::Wish;
 use crate::lease::Lost;
 use crate::mutex::unwritten;
+use crate::queue::{Place, Turn};
 use crate::random::Jitter;
 use crate::rest::{Exchange, Operation};
 use crate::sync::channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, unbounded};
@@ -26,6 +27,7 @@ pub(crate) struct Worker {
     stay: Option<Sender<Order>>,
     /// Disconnects when the thread has ended, whatever way: its only sender is on that thread's stack.
     pub(crate) reports: Receiver<Report<Error>>,
+    place: Arc<Place>,
 }
 
 /// What the caller's side says to the lock's thread. That it is there, the channel says by itself.
@@ -36,8 +38,9 @@ enum Order {
 }
 
 impl Worker {
-    /// The lock is not wanted any more.
-    pub(crate) fn leave(&mut self) {
+    /// The lock is not wanted any more. What was begun is undone by then, or never.
+    pub(crate) fn leave(&mut self, gone_by: Moment) {
+        self.place.leaves(gone_by);
         self.stay = None;
     }
 
@@ -53,32 +56,37 @@ impl Worker {
         self.stay.is_none()
     }
 
-    /// In a process that was forked: the thread is the parent's, and may have been using the channel at that moment, so
-    /// it is better not touched.
+    /// In a process that was forked: the thread is the parent's, and may have been using the channels at that moment, so
+    /// they are better not touched.
     pub(crate) fn abandon(&mut self) {
         std::mem::forget(self.stay.take());
+        std::mem::forget(self.place.clone());
     }
 }
 
-/// Starts the thread. `attempt` makes one request.
+/// Starts the thread, whose turn it is by this place in the queue. `attempt` makes one request.
 pub(crate) fn start(
     hold: Hold,
     watch: Arc<Watch>,
+    place: Arc<Place>,
     attempt: impl FnMut(Operation, Duration) -> Exchange + Send + 'static,
 ) -> Result<Worker> {
+    let turn = Turn::of(&place);
     let (stay, stays) = unbounded();
     let (sender, reports) = unbounded();
     let process = watch.process();
     threads::run(process, move || {
-        Thread { carrier: Carrier::new(hold), watch, stays, reports: sender }.run(attempt);
+        Thread { carrier: Carrier::new(hold), watch, stays, turn, reports: sender }.run(attempt);
     })?;
-    Ok(Worker { stay: Some(stay), reports })
+    Ok(Worker { stay: Some(stay), reports, place })
 }
 
 struct Thread {
     carrier: Carrier<Error>,
     watch: Arc<Watch>,
     stays: Receiver<Order>,
+    /// Dropped before the caller hears that the thread has ended, and comes again.
+    turn: Turn,
     reports: Sender<Report<Error>>,
 }
 
@@ -92,12 +100,17 @@ impl Thread {
                 Err(TryRecvError::Disconnected) => self.carrier.leave(),
                 Err(TryRecvError::Empty) => {}
             }
-            match self.carrier.next(clock::now(), jitter.next()) {
+            let act = self.carrier.next(clock::now(), jitter.next());
+            self.turn.carries_out(&act);
+            match act {
                 Act::Send { operation, limit } => self.carrier.answered(attempt(operation, limit)),
                 Act::Sleep { until, for_leave } => self.sleep(until, for_leave),
                 Act::Grant { valid_until, ends } => self.watch.grant(valid_until, ends),
                 Act::Extend { valid_until, ends } => {
                     let extended = self.watch.extend(valid_until, ends);
+                    if extended.is_err() {
+                        self.turn.pass();
+                    }
                     self.carrier.extended(clock::now(), extended);
                 }
                 Act::Lose(lost) => self.watch.lose(lost),
@@ -144,7 +157,7 @@ fn event(lock: &Arc<str>, notice: Notice<Error>) -> Event {
     let failure = |failure: Option<Error>| failure.unwrap_or_else(|| unexplained(lock));
     let name = lock.clone();
     match notice {
-        Notice::Waiting(card) => Event::Waiting { lock: name, card: card.map(Arc::unwrap_or_clone) },
+        Notice::Waiting(card) => Event::Waiting { lock: name, card: card.map(Arc::unwrap_or_clone), ahead: 0 },
         Notice::Retrying(error) => Event::Retrying { lock: name, error: failure(error) },
         Notice::Acquired { left, token } => Event::Acquired { lock: name, left, fencing_token: token },
         Notice::NotLeft { why, failure } => Event::NotWritten { lock: name, error: unwritten(lock, why, failure) },
@@ -191,11 +204,8 @@ mod tests {
         started_with(Duration::from_millis(20), answer)
     }
 
-    fn started_with(
-        renew_every: Duration,
-        answer: impl Fn(Operation) -> Outcome + Send + 'static,
-    ) -> (Worker, Arc<Watch>) {
-        let settings = Settings {
+    fn settings(renew_every: Duration) -> Settings {
+        Settings {
             term: TERM,
             renew_every,
             first_pause: Duration::from_millis(1),
@@ -203,14 +213,20 @@ mod tests {
             create_container: true,
             leaves: Leaves::default(),
             policy: Policy::default().first_pause(Duration::from_millis(1)),
-        };
+        }
+    }
+
+    fn started_with(
+        renew_every: Duration,
+        answer: impl Fn(Operation) -> Outcome + Send + 'static,
+    ) -> (Worker, Arc<Watch>) {
         let watch = Watch::new("test".into(), None);
-        let hold = Hold::keep(settings, LeaseId::random().unwrap(), Wait::Forever);
+        let hold = Hold::keep(settings(renew_every), LeaseId::random().unwrap(), Wait::Forever);
         let attempt = move |operation, _| {
             let sent = clock::now();
             Exchange::new(sent, answer(operation), None)
         };
-        (start(hold, watch.clone(), attempt).unwrap(), watch)
+        (start(hold, watch.clone(), Place::alone(), attempt).unwrap(), watch)
     }
 
     fn obliging(operation: Operation) -> Outcome {
@@ -245,7 +261,7 @@ mod tests {
             assert!(clock::now() < end, "it is not renewed");
             clock::sleep(Duration::from_millis(1));
         }
-        worker.leave();
+        worker.leave(Moment::NEVER);
         assert!(matches!(worker.reports.recv_timeout(PATIENCE), Ok(Report::Released(Ok(())))));
         assert!(worker.reports.recv_timeout(PATIENCE).is_err_and(|error| error.is_disconnected()));
     }
@@ -286,7 +302,7 @@ mod tests {
         // One was under way, perhaps, and the next one has no use.
         let renewals = std::iter::from_fn(|| operations.try_recv().ok()).count();
         assert!(renewals <= 2, "{renewals}");
-        worker.leave();
+        worker.leave(Moment::NEVER);
         assert!(matches!(worker.reports.recv_timeout(PATIENCE), Ok(Report::Released(Err(Unreleased::Lost(_))))));
     }
 
@@ -295,7 +311,7 @@ mod tests {
         for _ in 0..3_000 {
             let (mut worker, _watch) = started_with(5 * SECOND, obliging);
             assert!(matches!(next(&worker), Some(Report::Granted(_))));
-            worker.leave();
+            worker.leave(Moment::NEVER);
             // Shorter than the thread's sleep, which is until its next renewal if nobody wakes it.
             let released = worker.reports.recv_timeout(LONGEST_SLEEP / 2);
             assert!(matches!(released, Ok(Report::Released(Ok(())))));
@@ -312,7 +328,7 @@ mod tests {
             obliging(operation)
         });
         assert!(matches!(operations.recv_timeout(PATIENCE), Ok(Operation::Acquire { .. })));
-        worker.leave();
+        worker.leave(Moment::NEVER);
         drop(go);
         assert!(matches!(operations.recv_timeout(PATIENCE), Ok(Operation::Release { .. })));
         assert!(matches!(worker.reports.recv_timeout(PATIENCE), Ok(Report::NotObtained { .. })));
@@ -333,6 +349,15 @@ mod tests {
         let error = guard.unlock().unwrap_err();
         assert_eq!(error.lost_because(), Some(Lost::RenewalStopped));
         assert!(clock::now().since(start) < SECOND);
+    }
+
+    #[test]
+    fn a_thread_that_dies_leaves_its_turn_to_the_next() {
+        let (place, next) = Place::two();
+        let watch = Watch::new("test".into(), None);
+        let hold = Hold::acquire(settings(SECOND), LeaseId::random().unwrap());
+        let _worker = start(hold, watch, place, |_, _| die()).unwrap();
+        next.woken().recv_timeout(PATIENCE).unwrap();
     }
 
     #[test]

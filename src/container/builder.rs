@@ -14,6 +14,7 @@ use crate::environment::{
 };
 use crate::error::{Error, Result};
 use crate::names;
+use crate::queue::Queues;
 use crate::redact::quoted;
 use crate::rest::request::{OLDEST_VERSION, VERSION};
 use crate::retry::Policy;
@@ -293,6 +294,7 @@ impl Builder {
             create: self.create,
             lower_cases: self.lower_cases,
             version: self.version,
+            queues: Queues::default(),
         })))
     }
 

@@ -188,6 +188,11 @@ impl Limits {
         Limits { unlock, drop, mark: attempt * 4 + SLACK, term }
     }
 
+    /// How long it may take until whatever was begun is undone.
+    pub(crate) fn undoing(&self) -> Duration {
+        self.unlock
+    }
+
     fn of(&self, way: Way) -> Duration {
         match way {
             Way::Unlock => self.unlock,

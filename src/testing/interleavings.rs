@@ -167,6 +167,8 @@ struct Line {
     is_slow: bool,
     /// Some renewals are the death of the lock's thread.
     is_deadly: bool,
+    /// Of a queue, in which no two ask the service at the same time.
+    queue: Option<Arc<Mutex<bool>>>,
     _alive: Sender<()>,
 }
 
@@ -179,9 +181,11 @@ impl Line {
             record.requests.push(Request { operation, leaving, guarded, outcome: None });
             record.requests.len() - 1
         });
+        self.asks(true);
         self.chance.pause();
         let outcome = self.outcome(operation);
         self.chance.pause();
+        self.asks(false);
         if self.is_slow && matches!(outcome, Outcome::Leased(_)) && self.chance.one_in(2) {
             sleep(GRACE + 10 * MS);
         }
@@ -191,6 +195,14 @@ impl Line {
         }
         self.record(|record| record.requests[number].outcome = Some(outcome));
         Exchange::new(sent, outcome, None)
+    }
+
+    fn asks(&self, asks: bool) {
+        if let Some(queue) = &self.queue {
+            let mut is_asking = queue.lock().unwrap_or_else(PoisonError::into_inner);
+            assert!(*is_asking != asks, "two ask at the same time");
+            *is_asking = asks;
+        }
     }
 
     fn outcome(&mut self, operation: Operation) -> Outcome {
@@ -221,6 +233,7 @@ impl Client {
             is_safe_for_releases: false,
             is_slow: false,
             is_deadly: false,
+            queue: None,
             _alive: alive,
         };
         Client { id: chance.id(), service, record, over, line: Some(line) }
@@ -423,6 +436,7 @@ fn an_unlock_against_a_renewal() {
     let locker = locker();
     let wanted = ["a renewal was under way", "after a renewal", "before the first renewal"];
     play(4, &wanted, move |chance| {
+        let locker = locker.apart();
         let mut client = Client::new(&Arc::default(), chance);
         let guard = client.lock(&locker);
         let listener = guard.lost();
@@ -441,7 +455,7 @@ fn letting_go_against_a_loss() {
     let locker = locker();
     let wanted = ["told, then unlocked", "told, then dropped", "found by the unlock", "unlocked", "dropped"];
     play(4, &wanted, move |chance| {
-        let (locker, events) = observed(&locker);
+        let (locker, events) = observed(&locker.apart());
         let mut client = Client::new(&Arc::default(), chance);
         let guard = client.lock(&locker);
         let listener = guard.lost();
@@ -484,6 +498,7 @@ fn an_unlock_against_a_suspend() {
     let Some(clock) = SettableClock::alone(an_unlock_against_a_suspend) else { return };
     let locker = locker();
     play(1, &["told, then unlocked", "found by the unlock", "unlocked"], move |chance| {
+        let locker = locker.apart();
         let mut client = Client::new(&Arc::default(), chance);
         let guard = client.lock(&locker);
         let listener = guard.lost();
@@ -521,7 +536,7 @@ fn a_renewal_against_a_suspend() {
     let Some(clock) = SettableClock::alone(a_renewal_against_a_suspend) else { return };
     let locker = locker();
     play(1, &["a renewal was under way", "after a renewal", "before the first renewal"], move |chance| {
-        let (locker, events) = observed(&locker);
+        let (locker, events) = observed(&locker.apart());
         let mut client = Client::new(&Arc::default(), chance);
         let guard = Arc::new(client.lock(&locker));
         let listener = guard.lost();
@@ -554,6 +569,7 @@ fn a_cancel_against_a_grant() {
     let locker = locker();
     let wanted = ["granted", "cancelled", "granted, cancelled and undone"];
     play(4, &wanted, move |chance| {
+        let locker = locker.apart();
         let service = Arc::new(Service::default());
         let mut client = Client::new(&service, chance);
         client.line.iter_mut().for_each(|line| line.is_safe_for_releases = true);
@@ -601,6 +617,7 @@ fn the_end_of_a_wait_against_a_grant() {
     let wanted = ["granted", "timed out", "granted, timed out and undone"];
     // Waiting for the most part: shorter waits ask for nothing.
     play(16, &wanted, move |chance| {
+        let locker = locker.apart();
         let service = Arc::new(Service::default());
         let mut client = Client::new(&service, chance);
         client.line.iter_mut().for_each(|line| {
@@ -643,6 +660,7 @@ fn a_try_against_a_release() {
     let locker = locker();
     let wanted = ["refused", "obtained beside the release", "obtained after the release"];
     play(4, &wanted, move |chance| {
+        let locker = locker.apart();
         let service = Arc::new(Service::default());
         let mut first = Client::new(&service, chance);
         let guard = first.lock(&locker);
@@ -659,7 +677,7 @@ fn a_try_against_a_release() {
         chance.pauses(10);
         let mut second = Client::new(&service, chance);
         second.leaves();
-        let came = match second.obtain(&locker, Wait::Never, &never()) {
+        let came = match second.obtain(&locker.apart(), Wait::Never, &never()) {
             Ok(guard) => {
                 guard.ensure_held().unwrap();
                 let record = record.lock().unwrap_or_else(PoisonError::into_inner);
@@ -685,7 +703,7 @@ fn a_try_against_a_release() {
 fn listening_against_a_loss() {
     let locker = locker();
     play(4, &["listened before the loss", "listened after the loss"], move |chance| {
-        let (locker, events) = observed(&locker);
+        let (locker, events) = observed(&locker.apart());
         let mut client = Client::new(&Arc::default(), chance);
         let guard = Arc::new(client.lock(&locker));
         let first = guard.lost();
@@ -728,12 +746,116 @@ fn listening_against_a_loss() {
     });
 }
 
+/// One of those that wait behind each other in a queue.
+struct Waits {
+    number: usize,
+    client: Client,
+    wait: Wait,
+    cancel: Cancel,
+}
+
+impl Waits {
+    /// Waits, and holds the lock for a little. Whether it had it, which is noted in the order of the turns.
+    fn turn(mut self, locker: &Locker, turns: &Mutex<Vec<usize>>, mut chance: Chance) -> bool {
+        self.client.leaves();
+        let is_held = match self.client.obtain(locker, self.wait, &self.cancel.cancelled()) {
+            Ok(guard) => {
+                guard.ensure_held().unwrap();
+                turns.lock().unwrap_or_else(PoisonError::into_inner).push(self.number);
+                chance.pauses(3);
+                if chance.one_in(2) {
+                    guard.unlock().unwrap()
+                } else {
+                    drop(guard)
+                }
+                true
+            }
+            Err(error) => {
+                let expected = if self.wait == Wait::Forever { ErrorKind::Cancelled } else { ErrorKind::TimedOut };
+                assert_eq!(error.kind(), expected);
+                false
+            }
+        };
+        self.client.assert_over();
+        let mut record = self.client.record();
+        assert!(
+            record.requests.drain(..).all(|request| request.outcome != Some(Outcome::Busy)),
+            "asked before its turn"
+        );
+        is_held
+    }
+}
+
+// Scenario 21: in the order in which they came, one at a time, and whoever gives up holds up nobody.
+#[test]
+fn the_turns_of_those_who_wait() {
+    let locker = locker();
+    let wanted = ["all had their turns", "the first gave up", "another gave up"];
+    play(4, &wanted, move |chance| {
+        let (locker, events) = observed(&locker.apart());
+        let (service, queue) = (Arc::new(Service::default()), Arc::new(Mutex::new(false)));
+        let client = |chance: &mut Chance| {
+            let mut client = Client::new(&service, chance);
+            client.line.iter_mut().for_each(|line| {
+                line.is_safe_for_releases = true;
+                line.queue = Some(queue.clone());
+            });
+            client
+        };
+        let mut first = client(chance);
+        let guard = first.lock(&locker);
+        let turns = Arc::new(Mutex::new(Vec::new()));
+        let (mut threads, mut cancels) = (Vec::new(), Vec::new());
+        for number in 0..3 {
+            // Its time may be up before it could say that it waits, so nobody comes after it.
+            let is_timed = number == 2 && chance.one_in(3);
+            let wait = if is_timed { Wait::Until(clock::now().after(chance.below(3) * MS)) } else { Wait::Forever };
+            let waits = Waits { number, client: client(chance), wait, cancel: Cancel::new() };
+            if !is_timed && chance.one_in(3) {
+                cancels.push(waits.cancel.clone());
+            }
+            let (locker, turns, chance) = (locker.clone(), turns.clone(), chance.split());
+            threads.push(thread::spawn(move || waits.turn(&locker, &turns, chance)));
+            // It has come when it says that it waits.
+            while !is_timed && !matches!(events.recv_timeout(SOON), Ok(Event::Waiting { ahead: 1.., .. })) {}
+        }
+        let canceller = {
+            let mut chance = chance.split();
+            thread::spawn(move || {
+                for cancel in cancels {
+                    chance.pauses(4);
+                    cancel.cancel();
+                }
+            })
+        };
+        let mut trial = client(chance);
+        trial.leaves();
+        assert_eq!(trial.obtain(&locker, Wait::Never, &never()).map(drop).unwrap_err().kind(), ErrorKind::WouldBlock);
+        chance.pauses(6);
+        first.leaves();
+        guard.unlock().unwrap();
+        let had: Vec<bool> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
+        canceller.join().unwrap();
+        first.assert_over();
+        assert!(trial.record().requests.is_empty(), "a try has barged in");
+        let turns = turns.lock().unwrap_or_else(PoisonError::into_inner).split_off(0);
+        assert!(turns.is_sorted(), "{turns:?}");
+        assert_eq!(*service.holder(), None);
+        match had[..] {
+            [true, true, true] => "all had their turns",
+            [false, ..] => "the first gave up",
+            _ => "another gave up",
+        }
+    });
+}
+
 // Scenario 20. Not in the model, where nobody may panic.
 #[cfg(not(shuttle))]
 #[test]
 fn an_unlock_against_the_death_of_the_thread() {
     let locker = locker();
     play(4, &["told, then unlocked", "found by the unlock", "unlocked"], move |chance| {
+        let locker = locker.apart();
         let mut client = Client::new(&Arc::default(), chance);
         client.line.iter_mut().for_each(|line| line.is_deadly = true);
         let guard = match client.obtain(&locker, Wait::Forever, &never()) {
@@ -769,6 +891,7 @@ fn a_lock_against_the_end_of_the_watchdog() {
     let clock = SettableClock::alone(a_lock_against_the_end_of_the_watchdog).unwrap();
     let locker = locker_renewing_every(Duration::from_secs(5));
     play(1, &["watched by the first", "watched by another"], move |chance| {
+        let locker = locker.apart();
         let mut first = Client::new(&Arc::default(), chance);
         let guard = first.lock(&locker);
         first.leaves();

@@ -16,6 +16,7 @@ use crate::support::unique;
 
 on_both_servers!(
     a_token_costs_two_requests_at_most_and_one_where_the_blob_is_known,
+    whoever_was_behind_other_threads_knows_what_they_wrote,
     tokens_grow_through_whatever_becomes_of_the_blob,
     an_unreadable_token_is_an_error_and_the_lock_is_free,
     metadata_of_others_are_refused_or_kept,
@@ -37,6 +38,8 @@ on_both_servers!(
 );
 
 const LEASE: Duration = Duration::from_secs(15);
+/// For what comes at once, however busy the machine is.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A lock behind a proxy.
 struct Watched {
@@ -64,6 +67,12 @@ impl Watched {
 
     fn locker(&self) -> Locker {
         Locker::builder(self.mutex.clone()).lease(LEASE).fencing(true).build().unwrap()
+    }
+
+    /// The same lock, as another process has it.
+    fn elsewhere(&self, server: &Server) -> Locker {
+        let mutex = server.container(&self.container).mutex("job").unwrap();
+        Locker::builder(mutex).lease(LEASE).fencing(true).build().unwrap()
     }
 
     fn seen(&self) -> Vec<Operation> {
@@ -109,6 +118,28 @@ fn a_token_costs_two_requests_at_most_and_one_where_the_blob_is_known(server: &S
     let plain = Locker::new(lock.mutex.clone()).lock().unwrap();
     assert_eq!(plain.fencing_token(), None);
     assert_eq!(lock.mutex.inspect().unwrap().fencing_token(), tokens.last().copied(), "the last one stays");
+}
+
+fn whoever_was_behind_other_threads_knows_what_they_wrote(server: &Server) {
+    let lock = Watched::used(server);
+    let (heard, events) = mpsc::channel();
+    let builder = Locker::builder(lock.mutex.clone()).on_event(move |event| drop(heard.send(event)));
+    let locker = builder.lease(LEASE).fencing(true).build().unwrap();
+    let guard = locker.lock().unwrap();
+    lock.proxy.forget();
+    // The last one comes before the one in front of it has written.
+    let waits: Vec<_> = (0..2)
+        .map(|_| {
+            let locker = locker.clone();
+            let wait = thread::spawn(move || turn(&locker));
+            while !matches!(events.recv_timeout(PATIENCE).unwrap(), Event::Waiting { ahead: 1.., .. }) {}
+            wait
+        })
+        .collect();
+    guard.unlock().unwrap();
+    let tokens: Vec<_> = waits.into_iter().map(|wait| wait.join().unwrap()).collect();
+    assert_eq!(lock.seen(), [Release, Acquire, SetMetadata, Release, Acquire, SetMetadata, Release]);
+    assert!(tokens[0] < tokens[1], "{tokens:?}");
 }
 
 // Scenario 28.
@@ -264,7 +295,8 @@ fn a_card_tells_who_has_the_lock(server: &Server) {
 
 fn who_waits_hears_whose_turn_it_is(server: &Server) {
     let lock = Watched::used(server);
-    let holder = Locker::builder(lock.mutex.clone()).card(Card::new("the holder")).build().unwrap();
+    let elsewhere = server.container(&lock.container).mutex("job").unwrap();
+    let holder = Locker::builder(elsewhere).card(Card::new("the holder")).build().unwrap();
     let guard = holder.lock().unwrap();
     let (heard, events) = mpsc::channel();
     let builder = Locker::builder(lock.mutex.clone()).on_event(move |event| drop(heard.send(event)));
@@ -317,7 +349,7 @@ fn nobody_marks_a_lock_that_is_lost(server: &Server) {
     let lock = Watched::used(server);
     let guard = lock.locker().lock().unwrap();
     server.break_lease(&lock.container, "job", Some(0));
-    let next = lock.locker().lock().unwrap();
+    let next = lock.elsewhere(server).lock().unwrap();
     next.mark("of the next").unwrap();
     let error = guard.mark("of one who lost it").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::LeaseLost, "{error:?}");

@@ -24,7 +24,7 @@
 //! | 18 | a drop while the store is down | tests/it/faults |
 //! | 19 | panics of the holder and of the observer | tests/it/faults |
 //! | 20 | the lock's thread dies | src/renewal.rs, src/testing/interleavings.rs |
-//! | 21 | of a process's threads one at a time asks the service | not yet: each asks for itself |
+//! | 21 | of a process's threads one at a time asks the service | tests/turns, src/testing/interleavings.rs, src/testing/sim |
 //! | 22 | two hundred wait | tests/scale |
 //! | 23 | a thousand locks are held | tests/scale |
 //! | 24 | the lock's blob is somebody's data | tests/it/names.rs, tests/it/fencing.rs |
@@ -41,6 +41,7 @@
 //! | 35 | a proxy drips, hangs, refuses, or asks for a password | tests/it/proxies.rs |
 //! | 36 | an endpoint that is written differently | tests/it/names.rs, src/container/builder.rs |
 //! | 37 | a running machine is copied (what one held, each goes on holding: no lease can help that) | src/random.rs |
+//! | 41 | threads of one process take turns, and a second process of as many gets in | tests/turns |
 
 // A test that meets what it did not expect is to panic.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]

@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use azmutex::Container;
+use azmutex::{Container, ErrorKind};
 
 use crate::on_both_servers;
 use crate::support::http::Operation::{self, *};
@@ -41,6 +41,12 @@ fn lock_and_unlock_are_two_requests_and_five_on_a_fresh_account(server: &Server)
     drop(locker.try_lock().unwrap());
     assert_eq!(seen(&proxy), [Acquire, Release]);
     let guard = locker.lock().unwrap();
+    proxy.forget();
+    let error = locker.try_lock().unwrap_err();
+    assert_eq!((error.kind(), error.ahead()), (ErrorKind::WouldBlock, 1));
+    assert_eq!(seen(&proxy), [], "what this process has, it need not ask for");
+    guard.unlock().unwrap();
+    let guard = server.container(&name).locker("job").unwrap().lock().unwrap();
     proxy.forget();
     locker.try_lock().unwrap_err();
     assert_eq!(seen(&proxy), [Acquire], "a refused try is one request");

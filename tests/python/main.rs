@@ -41,12 +41,15 @@ fn the_vendors_client_finds_the_service_it_knows() {
 fn the_guides_statement_refuses_who_comes_too_late() {
     let Some(mut python) = python() else { return };
     let emulator = Emulator::start().unwrap();
-    let container = Container::from_connection_string(&emulator.connection_string(), "locks").unwrap();
-    let locker = Locker::builder(container.mutex("report").unwrap()).fencing(true).build().unwrap();
-    let first = locker.lock().unwrap();
+    // The second one is another process, as far as it matters.
+    let locker = || {
+        let container = Container::from_connection_string(&emulator.connection_string(), "locks").unwrap();
+        Locker::builder(container.mutex("report").unwrap()).fencing(true).build().unwrap()
+    };
+    let first = locker().lock().unwrap();
     // As if it were stopped for so long.
     emulator.advance(Duration::from_secs(60));
-    let second = locker.lock().unwrap();
+    let second = locker().lock().unwrap();
     let tokens = [&first, &second].map(|guard| guard.fencing_token().unwrap().to_string());
     assert!(python.args([TABLE, PAGE]).args(&tokens).status().unwrap().success());
 }

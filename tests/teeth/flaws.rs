@@ -59,6 +59,7 @@ mod call;
 mod caller;
 mod carry;
 mod hold;
+mod queue;
 mod standing;
 mod threads;
 mod write;
@@ -70,6 +71,7 @@ pub(crate) fn all() -> impl Iterator<Item = Flaw> {
         call::FLAWS,
         caller::FLAWS,
         standing::FLAWS,
+        queue::FLAWS,
         threads::FLAWS,
         write::FLAWS,
         answer::FLAWS,

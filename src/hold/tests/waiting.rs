@@ -274,3 +274,54 @@ fn what_is_being_made_goes_on_where_it_failed() {
     play.tells(Told::NotObtained(Why::Busy));
     play.ends();
 }
+
+#[test]
+fn one_who_stands_back_asks_for_nothing_until_then() {
+    let hold = Hold::keep(settings(), ours(), Wait::Forever).standing_back(at(4 * S));
+    let mut play = Play::new(hold);
+    let mut slept = Duration::ZERO;
+    while slept < 4 * S {
+        slept += play.sleeps();
+    }
+    assert_eq!(slept, 4 * S);
+    play.sends(acquire());
+}
+
+#[test]
+fn one_who_stood_back_lets_others_go_first_whenever_it_sees_the_lock_free() {
+    let mut play = Play::new(Hold::keep(settings(), ours(), Wait::Forever).standing_back(start()));
+    play.exchange(acquire(), Outcome::Busy);
+    play.tells(Told::Waiting);
+    for _ in 0..3 {
+        play.sleeps();
+        play.exchange(Operation::Look, Outcome::Seen(LockState::Available));
+        assert_eq!(play.sleeps(), DEFERENCE);
+        play.exchange(Operation::Look, Outcome::Seen(LockState::Leased));
+    }
+    play.sleeps();
+    play.exchange(Operation::Look, Outcome::Seen(LockState::Available));
+    play.sleeps();
+    play.exchange(Operation::Look, Outcome::Seen(LockState::Available));
+    play.sends(acquire());
+}
+
+#[test]
+fn one_who_stood_back_still_makes_its_last_try_in_time() {
+    let mut play = Play::new(Hold::keep(settings(), ours(), Wait::Until(at(S))).standing_back(start()));
+    play.exchange(acquire(), Outcome::Busy);
+    play.tells(Told::Waiting);
+    play.sleeps();
+    play.exchange(Operation::Look, Outcome::Seen(LockState::Available));
+    play.sleeps();
+    assert_eq!(play.now, at(S - LAST_TRY));
+    play.sends(acquire());
+}
+
+#[test]
+fn one_who_stands_back_can_leave() {
+    let mut play = Play::new(Hold::keep(settings(), ours(), Wait::Forever).standing_back(at(4 * S)));
+    play.sleeps();
+    play.leaves();
+    play.tells(Told::NotObtained(Why::GivenUp));
+    play.ends();
+}

@@ -14,6 +14,7 @@ use crate::hold::{Hold, Leaves, Settings, Wait, Why};
 use crate::kept::Kept;
 use crate::lease::{LeaseId, Lost, Term};
 use crate::question::{Question, Task};
+use crate::queue::line::{LEAST_LEFT, PAUSE};
 use crate::random::Jitter;
 use crate::rest::{Applied, Exchange, Operation, Outcome};
 use crate::retry::Policy;
@@ -417,13 +418,27 @@ impl World {
             _ => Wait::Forever,
         };
         self.note(format_args!("client {who} begins claim {number}: one call {one_shot}, {wait:?}, {settings:?}"));
+        let mut stands_back = None;
         let run = if one_shot {
             Run::new(Carried::Call(Call::acquire(settings.clone(), id)), Purpose::Acquire, id)
         } else {
-            let hold = Hold::keep(settings.clone(), id, wait).knowing(self.clients[who].known);
+            let mut hold = Hold::keep(settings.clone(), id, wait).knowing(self.clients[who].known);
+            let until = now.after(self.random.up_to(PAUSE));
+            let has_time = match wait {
+                Wait::Never => false,
+                Wait::Until(end) => end >= until.after(LEAST_LEFT),
+                Wait::Forever => true,
+            };
+            if has_time && self.random.one_in(4) {
+                self.note(format_args!("client {who} stands back for {:?}", until.left(now)));
+                self.tally.add(Count::StoodBack);
+                hold = hold.standing_back(until);
+                stands_back = Some(until);
+            }
             Run::new(Carried::Thread(Carrier::new(hold)), Purpose::Keep, id)
         };
         self.claim(who, number, Estate { id, settings }, wait, run);
+        self.clients[who].claim_mut().run_mut().record.stands_back = stands_back;
         self.listen(who);
         if wait != Wait::Never && self.random.one_in(3) {
             let cancels = self.now + self.random.up_to(60 * S);

@@ -37,6 +37,8 @@ pub(super) struct Record {
     asked: Option<Operation>,
     /// What came of it.
     heard: Option<Outcome>,
+    /// It stands back until then, as after a long row of turns.
+    pub(super) stands_back: Option<Moment>,
     /// An acquire may have been carried out, or may still be.
     pub(super) unsure: bool,
     /// Until then it is not to look: looks are refused, or something in between answers them.
@@ -47,6 +49,8 @@ pub(super) struct Record {
     blind: bool,
     /// How many looks in a row something in between has answered.
     filtered: u32,
+    /// How many looks in a row have shown that nobody has the lock.
+    free: u32,
     /// When an acquire was decided on last.
     tried: Option<Moment>,
     /// How many failures were borne.
@@ -88,6 +92,11 @@ impl Record {
                 self.blind_until = Some(term.ends(local)).filter(|_| self.filtered >= MOST_FILTERED);
             }
             Outcome::Seen(_) | Outcome::NoBlob | Outcome::NoContainer => self.filtered = 0,
+            _ => {}
+        }
+        match outcome {
+            Outcome::Seen(_) if is_locked(outcome) => self.free = 0,
+            Outcome::Seen(_) => self.free += 1,
             _ => {}
         }
     }
@@ -140,7 +149,12 @@ impl World {
         record.not_before = None;
         let perhaps = matches!(outcome, Outcome::Leased(_) | Outcome::Failed { applied: Applied::Perhaps, .. });
         match record.asked {
-            Some(Operation::Acquire { .. }) => record.unsure |= perhaps,
+            Some(Operation::Acquire { .. }) => {
+                record.unsure |= perhaps;
+                if outcome == Outcome::Busy {
+                    record.free = 0;
+                }
+            }
             Some(Operation::Release { .. }) => self.facts[claim.number].perhaps_released |= perhaps,
             Some(Operation::Look) if waits => record.saw(local, claim.settings.term, outcome),
             _ => {}
@@ -215,14 +229,20 @@ impl World {
         let knocks = record.saw_it_locked() && !may_knock;
         let last_look = looks && last_try && record.tried < last_try_at;
         let looks_in_vain = looks && record.blind_until.is_some_and(|until| local < until);
+        let too_soon = record.stands_back.is_some_and(|until| local < until);
+        let sees_free = matches!(record.heard, Some(outcome @ Outcome::Seen(_)) if !is_locked(outcome));
+        let barges = record.stands_back.is_some() && sees_free && record.free == 1 && !record.writes && !may_knock;
+        let defers = looks && record.stands_back.is_some() && sees_free && record.free == 1;
         if let Operation::Acquire { .. } = operation {
             if std::mem::take(&mut record.writes) {
                 // It begins anew.
-                (record.blind_until, record.filtered) = (None, 0);
+                (record.blind_until, record.filtered, record.stands_back) = (None, 0, None);
             }
             record.tried = Some(local);
         }
         let breach = match operation {
+            _ if too_soon => Some("who stands back asks for nothing"),
+            Operation::Acquire { .. } if barges => Some("who stood back lets others go first"),
             Operation::Acquire { .. } if knocks => Some("nobody knocks at a locked door"),
             Operation::Renew { .. } if is_over => Some("what is lost is not renewed"),
             _ if last_look => Some("the last try is no read"),
@@ -235,6 +255,9 @@ impl World {
             _ if matches!(claim.wait, Wait::Until(_)) => None,
             _ => too_early.then_some("nobody hammers at a service that fails"),
         };
+        if defers {
+            self.tally.add(Count::Deferred);
+        }
         if let Some(rule) = breach {
             self.breach(rule, format_args!("client {who}: {operation:?}"));
         }

@@ -22,6 +22,7 @@ mod rules;
 mod service;
 mod tally;
 mod time;
+mod turns;
 mod world;
 
 use std::env;

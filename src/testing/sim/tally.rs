@@ -74,6 +74,8 @@ tally! {
     Marked "mark left"
     EndedByFailure "not obtained: time is up or caller left, beside a failure"
     Waiting "wait begun"
+    StoodBack "stood back before the wait, as after a long row of turns"
+    Deferred "saw it free after standing back, and let others go first"
     Retrying "failure on the way borne"
     Unlocked "unlocked"
     UnlockedLost "unlock said: lost before"

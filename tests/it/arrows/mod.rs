@@ -22,7 +22,7 @@ const ROWS: [&[&str]; 20] = [
     &["guard.rs"],
     &["renewal.rs"],
     &["threads.rs", "watchdog.rs", "mutex.rs", "locks.rs", "cancel.rs"],
-    &["hold.rs", "hold/", "question.rs", "standing.rs", "notes.rs", "container.rs", "container/"],
+    &["hold.rs", "hold/", "question.rs", "standing.rs", "notes.rs", "container.rs", "container/", "queue.rs", "queue/"],
     &["rest/"],
     &["credential/"],
     &["environment.rs", "connection_string.rs", "transport.rs", "transport/", "retry.rs", "event.rs", "names.rs"],

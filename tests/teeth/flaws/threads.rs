@@ -32,8 +32,8 @@ flaws! {
             "self.carrier.extended(clock::now(), extended.or(Ok(valid_until)));"
     }
     "the lock is released before its guard is closed" by "testing::interleavings::an_unlock_against_a_renewal" {
-        "guard.rs": "        let farewell = Farewell::new(begun, self.watch.close(), &self.limits, way);\n        self.worker.leave();\n" =>
-            "        self.worker.leave();\n        let farewell = Farewell::new(begun, self.watch.close(), &self.limits, way);\n"
+        "guard.rs": "        let farewell = Farewell::new(begun, self.watch.close(), &self.limits, way);\n        self.worker.leave(begun.after(self.limits.undoing()));\n" =>
+            "        self.worker.leave(begun.after(self.limits.undoing()));\n        let farewell = Farewell::new(begun, self.watch.close(), &self.limits, way);\n"
     }
     "an unlock does not wait for its observer"
         by "guard::tests::the_observer_has_heard_of_the_release_when_the_unlock_returns" {
@@ -61,7 +61,7 @@ flaws! {
     }
     "who gives up does not tell the lock's thread"
         by "locker::tests::who_gives_up_has_undone_what_it_began_when_it_returns" {
-        "locker.rs": "                    worker.leave();\n" => ""
+        "locker.rs": "                    worker.leave(clock::now().after(limits.undoing()));\n" => ""
     }
     "a lock is granted that nobody watches" by "testing::suspend::a_suspend_past_the_deadline_is_told_in_time_and_not_one_renewal_later" {
         "locker.rs": "        watchdog::watch(&watch)?;\n" => ""
