@@ -41,6 +41,7 @@ use crate::sync::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 /// }
 /// ```
 #[derive(Clone, Debug)]
+#[doc(alias = "CancellationToken")]
 pub struct Cancel(Arc<Flag>);
 
 #[derive(Debug)]

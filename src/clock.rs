@@ -13,7 +13,7 @@ use crate::sync::thread;
 pub(crate) struct Moment(u64);
 
 /// No sleep should be longer: threads and channels wait on a clock that stands still in suspend.
-pub(crate) const LONGEST_SLEEP: Duration = Duration::from_secs(3);
+pub(crate) const LONGEST_SLEEP: Duration = Duration::from_secs(2);
 
 impl Moment {
     /// Before anything that has happened.

@@ -71,8 +71,7 @@ pub enum ErrorKind {
     LeaseLost,
     /// What was seen of the lock is over: another holder's token or card is the last one. Nothing was done.
     Outdated,
-    /// A name, a duration, a setting or a connection string cannot be what was meant. Nothing was sent, or what was begun
-    /// is undone.
+    /// A name, a duration, a setting or a connection string is invalid. Nothing was sent, or what was begun is undone.
     InvalidInput,
     /// The container does not exist, and creating it was switched off; or there is no such lock to break, or no such
     /// container to list.
@@ -81,7 +80,7 @@ pub enum ErrorKind {
     PermissionDenied,
     /// There is no credential, the service did not accept it, or Entra ID gives no token for it.
     Credential,
-    /// The service refused a request because this machine's clock is off.
+    /// The service refused a request because this machine's clock is wrong.
     ClockSkew,
     /// There is no trusted TLS connection: the certificate or the TLS of the server, or of an https proxy, was refused.
     /// Nothing was sent, and waiting does not help.
@@ -144,7 +143,7 @@ enum Problem {
     Cancelled { card: Option<Arc<Card>>, source: Option<Error> },
     #[error("{what}; behind {ahead} of this process")]
     Queued { kind: ErrorKind, what: String, ahead: usize },
-    #[error("it is another one's by now; nothing was done")]
+    #[error("another holder has it by now; nothing was done")]
     Outdated,
     #[error("lost: {0}; stop the work that it guarded")]
     Lost(Lost),
@@ -239,9 +238,10 @@ impl Error {
         Error::about(lock, Problem::Queued { kind, what, ahead })
     }
 
-    /// Nothing was heard of a mark in time.
+    /// The service did not confirm a mark in time.
     pub(crate) fn not_marked(lock: &Arc<str>) -> Error {
-        let hint = "no word of the mark, which may be left or not; look, or leave it again";
+        let hint =
+            "the service did not confirm the mark, which may be left or not; inspect the lock, or leave it again";
         Error::no_answer(lock, ErrorKind::Unavailable, "write to the lock's metadata", hint, None)
     }
 
@@ -266,9 +266,13 @@ impl Error {
     /// `left`: how long until the lease ends by itself.
     pub(crate) fn not_released(lock: &Arc<str>, left: Duration, last: Option<Error>) -> Error {
         let text = match left {
-            Duration::MAX => "no word of its release; it stays taken until it is released or broken".to_owned(),
+            Duration::MAX => {
+                "the service did not confirm the release; the lock stays taken until it is released or broken"
+                    .to_owned()
+            }
             left => {
-                format!("no word of its release; it ends by itself in about {} s", left.as_secs().saturating_add(1))
+                let seconds = left.as_secs().saturating_add(1);
+                format!("the service did not confirm the release; the lease expires in about {seconds} s")
             }
         };
         Error::about(lock, Problem::NotReleased(text, last))

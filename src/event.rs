@@ -8,7 +8,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use crate::card::Card;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::fencing::FencingToken;
 use crate::lost::Lost;
 use crate::sync::{Condvar, Mutex, MutexGuard, thread};
@@ -18,10 +18,12 @@ const QUEUE: usize = 256;
 
 /// Something that happened to a lock, for a log. `Display` is one line.
 ///
-/// Made known by [`Builder::on_event`](crate::locker::Builder::on_event). Nothing depends on its being heard: whoever
-/// works under the lock asks the [`LockGuard`](crate::LockGuard).
+/// Received by [`Builder::on_event`](crate::locker::Builder::on_event). Delivery is best effort: whoever works under the
+/// lock asks the [`LockGuard`](crate::LockGuard). To `log`, `tracing`, JSON and metrics: see the
+/// [guide](crate::guide::events).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
+#[doc(alias = "log")]
 pub enum Event {
     /// Somebody else has the lock, and it is being waited for. When a wait begins, when its turn comes among those of this
     /// process and another process has the lock, and whenever another card is seen.
@@ -128,6 +130,69 @@ pub enum Event {
         /// How many.
         count: u64,
     },
+}
+
+/// How grave an [`Event`] is, for the level of a log. `Display` is one word.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Severity {
+    /// What happens all the time.
+    Debug,
+    /// The usual course of a lock.
+    Info,
+    /// Something failed, and the lock is still ours, or never was.
+    Warning,
+    /// The lock was lost: the work must stop, or another holder may have overlapped it.
+    Error,
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Severity::Debug => "debug",
+            Severity::Info => "info",
+            Severity::Warning => "warning",
+            Severity::Error => "error",
+        })
+    }
+}
+
+impl Event {
+    /// How grave it is.
+    pub fn severity(&self) -> Severity {
+        match self {
+            Event::Renewed { .. } => Severity::Debug,
+            Event::Waiting { .. } | Event::StandingBack { .. } | Event::Acquired { .. } | Event::Released { .. } => {
+                Severity::Info
+            }
+            Event::ReleaseFailed { error, .. } if error.kind() == ErrorKind::LeaseLost => Severity::Error,
+            Event::Retrying { .. }
+            | Event::NotWritten { .. }
+            | Event::RenewalFailed { .. }
+            | Event::CredentialFailing { .. }
+            | Event::ReleaseFailed { .. }
+            | Event::Missed { .. } => Severity::Warning,
+            Event::Lost { .. } => Severity::Error,
+        }
+    }
+
+    /// The name of the lock that it is about, if it is about one.
+    pub fn lock_name(&self) -> Option<&str> {
+        match self {
+            Event::Waiting { lock, .. }
+            | Event::StandingBack { lock, .. }
+            | Event::Retrying { lock, .. }
+            | Event::Acquired { lock, .. }
+            | Event::NotWritten { lock, .. }
+            | Event::Renewed { lock, .. }
+            | Event::RenewalFailed { lock, .. }
+            | Event::CredentialFailing { lock, .. }
+            | Event::Lost { lock, .. }
+            | Event::Released { lock, .. }
+            | Event::ReleaseFailed { lock, .. } => Some(lock),
+            Event::Missed { .. } => None,
+        }
+    }
 }
 
 impl fmt::Display for Event {

@@ -38,6 +38,7 @@ use crate::watchdog::Watch;
 /// (`std::mem::forget`) keeps the lock until the process ends, and a lease longer.
 #[must_use = "if unused, the lock is released at once"]
 #[clippy::has_significant_drop]
+#[doc(alias = "MutexGuard")]
 pub struct LockGuard {
     id: LeaseId,
     watch: Arc<Watch>,
@@ -72,17 +73,18 @@ impl LockGuard {
     ///
     /// # Errors
     ///
-    /// - [`LeaseLost`](crate::ErrorKind::LeaseLost): the lock was lost before, so the work may not have been alone. Also
+    /// - [`LeaseLost`](crate::ErrorKind::LeaseLost): the lock was lost before, so another holder may have overlapped. Also
     ///   if it ran out or was broken between this call and its release, where a renewal was under way or the process
     ///   was held up.
     /// - [`Unavailable`](crate::ErrorKind::Unavailable), or another kind of failure or refusal: the lock was ours
     ///   until now, but the service did not confirm the release. If the lock is still taken, it frees itself when
     ///   the lease runs out.
+    #[doc(alias = "release")]
     pub fn unlock(mut self) -> Result<()> {
         self.let_go(Way::Unlock)
     }
 
-    /// Whether the lock is still ours, by this machine's clock and what the service has said so far. Asks nobody and
+    /// Whether the lock is still ours, by this machine's clock and what the service has said so far. Makes no request and
     /// costs next to nothing. Once `false`, it stays so. After a `fork` it is `false` in the child.
     pub fn is_held(&self) -> bool {
         self.watch.check().is_ok()
@@ -133,6 +135,7 @@ impl LockGuard {
     ///     }
     /// }
     /// ```
+    #[doc(alias = "HandleLostToken")]
     pub fn lost(&self) -> Receiver<Lost> {
         self.watch.listen()
     }

@@ -240,7 +240,7 @@ impl Lease {
         self.kept.left(clock::now())
     }
 
-    /// Whether the lease is still ours by this machine's clock. Asks nobody, so of a lease without an end it does not
+    /// Whether the lease is still ours by this machine's clock. Makes no request, so of a lease without an end it does not
     /// know whether somebody broke it: [`renew`](crate::AzureMutex::renew) finds that out.
     pub fn is_held(&self) -> bool {
         self.remaining() > Duration::ZERO

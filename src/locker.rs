@@ -23,7 +23,7 @@ use crate::queue::{Place, Queue};
 use crate::renewal;
 use crate::rest::{self, Exchange, Operation, Outcome};
 use crate::retry;
-use crate::sync::channel::{Receiver, after, never, select};
+use crate::sync::channel::{Receiver, TryRecvError, after, never, select};
 use crate::watchdog::{self, Watch};
 pub use crate::with::WithError;
 
@@ -69,6 +69,7 @@ const DROP_LIMIT: Duration = Duration::from_secs(2);
 /// process that takes the lock in such ways alone, over and over, can keep others out. So can holders that use
 /// [`AzureMutex`], or other programs. The [guide](crate::guide::threads) has an example.
 #[derive(Clone)]
+#[doc(alias("mutex", "leader", "acquire"))]
 pub struct Locker(pub(crate) Arc<Inner>);
 
 pub(crate) struct Inner {
@@ -207,6 +208,7 @@ impl Locker {
     /// - [`WouldBlock`](crate::ErrorKind::WouldBlock): somebody else has it, or somebody of this process waits for it:
     ///   [`Error::ahead`] tells which.
     /// - As [`lock`](Locker::lock), but after the policy's [`retries`](crate::retry::Policy::retries).
+    #[doc(alias = "try_acquire")]
     pub fn try_lock(&self) -> Result<LockGuard> {
         self.obtain(Wait::Never, Duration::MAX, None)
     }
@@ -366,9 +368,12 @@ impl Locker {
         let lock = self.0.mutex.lock_name();
         let place = self.0.queue().join(wait);
         let place = place.map_err(|ahead| Error::queued(lock, ErrorKind::WouldBlock, waited, ahead))?;
-        let (mut is_told, mut is_cancelled) = (false, false);
+        let mut is_told = false;
         loop {
+            // Also if its turn has come at the same time: who is cancelled asks for nothing any more.
+            let is_cancelled = cancelled.try_recv() != Err(TryRecvError::Empty);
             match place.next(is_cancelled) {
+                Next::Missed { why: Why::GivenUp, ahead: 0 } => return Err(Error::cancelled(lock, None, None)),
                 Next::Start { stands_back } => return Ok((place, stands_back)),
                 Next::Failed(failure) => return Err(failure.unwrap_or_else(|| renewal::unexplained(lock))),
                 Next::Missed { why, ahead } => {
@@ -385,7 +390,7 @@ impl Locker {
                     let silence = if until < Moment::NEVER { after(left) } else { never() };
                     select! {
                         recv(place.woken()) -> _ => {},
-                        recv(cancelled) -> _ => is_cancelled = true,
+                        recv(cancelled) -> _ => {},
                         recv(silence) -> _ => {},
                     }
                 }
@@ -797,6 +802,15 @@ mod tests {
         }
         // One after the other they would take twenty seconds.
         assert!(clock::now().since(begun) < PATIENCE, "{:?}", clock::now().since(begun));
+    }
+
+    #[test]
+    fn who_is_cancelled_when_its_turn_comes_asks_for_nothing() {
+        let cancel = Cancel::new();
+        cancel.cancel();
+        let error = error_of(|_, _| panic!("it asks"), Wait::Forever, &cancel);
+        assert_eq!((error.kind(), error.ahead()), (ErrorKind::Cancelled, 0));
+        assert_eq!(error.to_string(), "lock \"job\": the wait was cancelled");
     }
 
     #[test]

@@ -41,7 +41,7 @@ const MOST_EMPTY_PAGES: u32 = 1_000;
 
 impl Container {
     /// The locks of this container, each with its state, its last fencing token, card and mark: all the blobs that are in
-    /// it, since each of them can be locked. Takes and makes none. Talks to nobody until the first is asked for; then one request gets up to 250 of them. What
+    /// it, since each of them can be locked. Takes and makes none. Makes no network calls until the first is asked for; then one request gets up to 250 of them. What
     /// it saw is over when it is read: for people and dashboards, not for decisions.
     ///
     /// A lock that was never taken is not there. Directories of accounts with a hierarchical namespace are passed over, as

@@ -23,7 +23,7 @@ const WRITING: &str = "write to the lock's metadata";
 
 /// One named lock: the lease of one blob. Each method talks to the service, and nothing runs behind it.
 ///
-/// This is the tool for those who keep their own time: whoever takes a lease here must renew it before
+/// This is the tool for callers that schedule renewals: whoever takes a lease here must renew it before
 /// [`Lease::remaining`] is over, and stop when it is. [`Locker`](crate::Locker) does that by itself.
 ///
 /// A passing failure is tried again, as the container's [`Policy`](crate::retry::Policy) says. Clones are cheap.
@@ -40,6 +40,7 @@ const WRITING: &str = "write to the lock's metadata";
 /// # Ok::<(), azmutex::Error>(())
 /// ```
 #[derive(Clone, Debug)]
+#[doc(alias = "lease")]
 pub struct AzureMutex {
     container: Container,
     place: Arc<Place>,
@@ -47,7 +48,7 @@ pub struct AzureMutex {
 
 impl Container {
     /// The lock of that name in this container: the blob of that name, which is made when it is first locked. If
-    /// there is one already, its content and metadata stay as they are. Talks to nobody.
+    /// there is one already, its content and metadata stay as they are. Makes no network calls.
     ///
     /// # Errors
     ///
@@ -87,6 +88,11 @@ impl AzureMutex {
         &self.place.lock
     }
 
+    /// The URL of the lock's blob, without a signature: two locks are one if their URLs are the same.
+    pub fn url(&self) -> &str {
+        &self.place.url
+    }
+
     /// Takes the lock for `duration`, 15 to 60 whole seconds, if nobody has it. Does not wait for a holder. One
     /// request; up to three more if the blob or the container is missing.
     ///
@@ -101,6 +107,7 @@ impl AzureMutex {
     /// - [`Unavailable`](crate::ErrorKind::Unavailable), [`Unexpected`](crate::ErrorKind::Unexpected): no answer, or
     ///   none of use, in all of the tries. If the service took the lease all the same, it was asked to release it; at worst the
     ///   lock stays taken for `duration`.
+    #[doc(alias = "try_acquire")]
     pub fn acquire(&self, duration: Duration) -> Result<Lease> {
         self.acquire_for(Term::new(duration)?)
     }
@@ -192,7 +199,7 @@ impl AzureMutex {
     ///
     /// # Errors
     ///
-    /// - [`LeaseLost`](crate::ErrorKind::LeaseLost): it was lost before, so the work may not have been alone.
+    /// - [`LeaseLost`](crate::ErrorKind::LeaseLost): it was lost before, so another holder may have overlapped.
     /// - [`InvalidInput`](crate::ErrorKind::InvalidInput): it is the lease of another lock. Nothing was sent.
     /// - The kinds of [`acquire`](AzureMutex::acquire) for a failure or a refusal. The lease then runs out by itself,
     ///   unless it is infinite.
@@ -547,6 +554,14 @@ mod tests {
         emulator.break_lock("locks", "job").unwrap();
         assert_eq!(mutex.renew(&mut lease).unwrap_err().lost_because(), Some(Lost::Broken));
         assert!(!lease.is_held());
+    }
+
+    #[test]
+    fn the_url_says_which_lock_it_is_and_no_secret() {
+        // Without TLS, which not every build has.
+        let url = "http://127.0.0.1:10000/acct/locks?sv=2021-12-02&sr=c&sp=rw&sig=c2VjcmV0";
+        let mutex = Container::from_sas_url(url).unwrap().mutex("a b").unwrap();
+        assert_eq!(mutex.url(), "http://127.0.0.1:10000/acct/locks/a%20b");
     }
 
     #[test]

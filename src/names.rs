@@ -31,8 +31,7 @@ pub(crate) fn check_container(name: &str) -> Result<()> {
         return Ok(());
     }
     Err(Error::input(format!(
-        "{} cannot be a container's name: 3 to 63 lower-case letters, digits and single dashes, neither first nor last \
-         a dash",
+        "{} cannot be a container's name: 3 to 63 lower-case letters, digits and single dashes, with no dash at either end",
         quoted(name)
     )))
 }
@@ -47,7 +46,7 @@ pub(crate) fn check_lock(name: &str) -> Result<()> {
     } else if name.contains('\\') {
         "has a backslash, which the service takes for a slash"
     } else if name.chars().any(is_forbidden) {
-        "has a control character or a character that is none"
+        "has a control character or a Unicode noncharacter"
     } else if name.split('/').count() > MOST_SEGMENTS {
         "has more than 254 segments"
     } else if name.split('/').any(str::is_empty) {

@@ -49,7 +49,7 @@ impl Locker {
                 origin: container.origin(),
                 proxy: container.proxy(),
                 container: container.name(),
-                credential: container.credential().sort(),
+                credential: container.credential().describe(),
                 is_dated: container.credential().is_dated(),
                 held_for: settings.term.valid_until(Moment::PAST).since(Moment::PAST),
                 renew_every: settings.renew_every,

@@ -74,7 +74,7 @@ impl Queue {
     }
 
     /// As a fork sees that of its parent.
-    #[cfg(test)]
+    #[cfg(all(test, not(shuttle)))]
     pub(crate) fn of_a_parent() -> Arc<Queue> {
         Arc::new(Queue { process: Process::other(), ..Queue::new() })
     }

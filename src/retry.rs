@@ -79,7 +79,7 @@ impl Policy {
         self
     }
 
-    /// How long a wait without a deadline bears a service that cannot be reached, or answers with errors, before it
+    /// How long a wait without a deadline tolerates a service that cannot be reached, or answers with errors, before it
     /// ends with [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable). Any proper answer starts it anew.
     /// Defaults to 30 s.
     pub fn patience(mut self, patience: Duration) -> Self {

@@ -203,7 +203,7 @@ fn watchdog() -> &'static Watchdog {
     &WATCHDOG
 }
 
-/// Has the deadline of `watch` watched, from its grant until its holder lets go. Called before the lock is taken, so
+/// Registers `watch`: its deadline is watched from its grant until its holder lets go. Called before the lock is taken, so
 /// that a thread which cannot be started strands no lease.
 pub(crate) fn watch(watch: &Arc<Watch>) -> Result<()> {
     let start = || {

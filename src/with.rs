@@ -11,7 +11,7 @@ use crate::error::Error;
 pub enum WithError<R> {
     /// The lock was not obtained, and the work not begun.
     NotObtained(Error),
-    /// The work has ended, but the lock was lost before, so it may not have been alone, or its release is not confirmed:
+    /// The work has ended, but the lock was lost before, so another holder may have overlapped, or its release is not confirmed:
     /// see [`LockGuard::unlock`](crate::LockGuard::unlock).
     #[non_exhaustive]
     NotReleased {

@@ -251,7 +251,7 @@ impl Builder {
         self
     }
 
-    /// Checks the settings. Talks to nobody.
+    /// Checks the settings. Makes no network calls.
     ///
     /// # Errors
     ///

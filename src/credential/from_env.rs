@@ -41,7 +41,7 @@ impl Credential {
     /// # Errors
     ///
     /// [`Credential`](crate::ErrorKind::Credential) if there is none, naming what was looked for, if a variable that
-    /// belongs to another is missing, or if one says what this crate cannot use; [`InvalidInput`](crate::ErrorKind::InvalidInput) if one cannot be what was meant.
+    /// belongs to another is missing, or if one says what this crate cannot use; [`InvalidInput`](crate::ErrorKind::InvalidInput) if one is invalid.
     pub fn from_env() -> Result<Credential> {
         Credential::from_variables(&Environment::of_process())
     }

@@ -172,7 +172,7 @@ impl Credential {
     }
 
     /// Of which sort it is, for a person.
-    pub(crate) fn sort(&self) -> String {
+    pub(crate) fn describe(&self) -> String {
         match &*self.0 {
             Kind::SharedKey(_) => "an account key".to_owned(),
             Kind::Sas(sas) => sas.terms().to_string(),

@@ -67,7 +67,7 @@ pub enum Subject {
 pub enum Status {
     /// As it should be.
     Ok,
-    /// One can lock, but not as well as with it: without [`Subject::Read`], a wait is dearer; see also
+    /// One can lock, but not as well as with it: without [`Subject::Read`], waiting costs more; see also
     /// [`Subject::Metadata`].
     Warning,
     /// It stands in the way.

@@ -30,7 +30,7 @@ const LEASE: Duration = Duration::from_secs(15);
 const PAST_THE_DEADLINE: Duration = Duration::from_secs(13);
 const TOLD_WITHIN: Duration = Duration::from_millis(250);
 /// No thread sleeps for longer without a look at the clock.
-const LONGEST_SLEEP: Duration = Duration::from_secs(3);
+const LONGEST_SLEEP: Duration = Duration::from_secs(2);
 const SLACK: Duration = Duration::from_secs(2);
 /// What should come at once has come by then, or never will.
 const SOON: Duration = Duration::from_secs(20);

@@ -24,8 +24,8 @@
 //! Azurite is not restarted: its leases read as expired after that.
 //!
 //! `AZMUTEX_CHAOS_SECONDS` says how long it takes, about, and `AZMUTEX_CHAOS_SEED` what the dice start with: the same
-//! faults then come in the same order, though not at the same instants. With `AZMUTEX_CHAOS_README=1` the figures go
-//! into the README.
+//! faults then come in the same order, though not at the same instants. With `AZMUTEX_CHAOS_TABLE=1` the figures go
+//! into the guide.
 
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::disallowed_methods)]

@@ -1,4 +1,4 @@
-//! The figures, as a table for the README.
+//! The figures, as a table for the guide.
 
 use std::env;
 use std::fs;
@@ -14,14 +14,14 @@ use crate::tally::{DEEDS, Tally};
 const BEGIN: &str = "<!-- chaos -->\n";
 const END: &str = "<!-- /chaos -->\n";
 
-/// To stdout, and to the README if that is wanted.
+/// To stdout, and to the guide if that is wanted.
 pub(crate) fn tell(tally: &Tally, time: Duration, seed: u64) {
     let table = table(tally, time, seed);
     println!("\n{table}");
-    if env::var_os("AZMUTEX_CHAOS_README").is_some_and(|value| value == "1") {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
-        let readme = fs::read_to_string(&path).unwrap();
-        fs::write(&path, replaced(&readme, &table)).unwrap();
+    if env::var_os("AZMUTEX_CHAOS_TABLE").is_some_and(|value| value == "1") {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/guide/evidence.md");
+        let page = fs::read_to_string(&path).unwrap();
+        fs::write(&path, replaced(&page, &table)).unwrap();
     }
 }
 
@@ -124,17 +124,17 @@ fn commit() -> String {
     }
 }
 
-/// `readme` with this between the marks.
-fn replaced(readme: &str, table: &str) -> String {
-    let (before, rest) = readme.split_once(BEGIN).expect("the README has the mark");
-    let (_, after) = rest.split_once(END).expect("the README has the end mark");
+/// `page` with this between the marks.
+fn replaced(page: &str, table: &str) -> String {
+    let (before, rest) = page.split_once(BEGIN).expect("the page has the mark");
+    let (_, after) = rest.split_once(END).expect("the page has the end mark");
     format!("{before}{BEGIN}{table}{END}{after}")
 }
 
 #[test]
 fn a_new_table_takes_the_old_ones_place() {
-    let readme = format!("one\n{BEGIN}old\n{END}two\n");
-    assert_eq!(replaced(&readme, "new\n"), format!("one\n{BEGIN}new\n{END}two\n"));
+    let page = format!("one\n{BEGIN}old\n{END}two\n");
+    assert_eq!(replaced(&page, "new\n"), format!("one\n{BEGIN}new\n{END}two\n"));
 }
 
 #[test]

@@ -19,7 +19,7 @@ fn serves_until_it_is_stopped() {
         .args(["run", "--timeout", "0", "job", "--", "true"])
         .output()
         .unwrap();
-    assert_eq!(code(&output), 3);
+    assert_eq!(code(&output), 75);
     guard.unlock().unwrap();
     kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
     assert_eq!(code(&child.wait_with_output().unwrap()), 0);
@@ -29,6 +29,6 @@ fn serves_until_it_is_stopped() {
 fn a_port_that_is_taken() {
     let emulator = Emulator::start().unwrap();
     let output = azmutex().args(["emulator", "--port", &emulator.port().to_string()]).output().unwrap();
-    assert_eq!(code(&output), 5);
+    assert_eq!(code(&output), 71);
     assert!(output.stdout.is_empty());
 }

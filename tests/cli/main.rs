@@ -9,6 +9,20 @@ mod support;
 mod arguments;
 mod doctor;
 mod emulator;
+#[cfg(target_os = "linux")]
+mod guards;
+#[cfg(unix)]
+mod guide;
+#[cfg(unix)]
+mod hold;
+#[cfg(target_os = "linux")]
+mod jobs;
+mod options;
+#[cfg(unix)]
+mod processes;
 mod run;
 #[cfg(unix)]
 mod signals;
+mod status;
+#[cfg(target_os = "linux")]
+mod terminal;

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
@@ -9,30 +10,15 @@ use std::time::{Duration, Instant};
 
 use azmutex::ErrorKind;
 use azmutex::emulator::{Emulator, Fault, Operation};
-use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::{SOON, assert_free, break_lock, code, eventually, first_line, locker, run, script, stderr};
+#[cfg(target_os = "linux")]
+use crate::processes::is_stopped;
+use crate::processes::{is_alive, pid};
+use crate::support::{SOON, assert_free, break_lock, code, died, eventually, first_line, locker, run, script, stderr};
 
 fn send(child: &Child, signal: Signal) {
     kill_process(Pid::from_child(child), signal).unwrap();
-}
-
-fn pid(text: &str) -> Pid {
-    Pid::from_raw(text.trim().parse().unwrap()).unwrap()
-}
-
-/// A process that has ended may stay as a zombie, if nobody reaps orphans here.
-fn is_alive(pid: Pid) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
-    match stat {
-        Ok(stat) => !stat.rsplit_once(')').unwrap().1.starts_with(" Z"),
-        Err(_) => cfg!(not(target_os = "linux")) && test_kill_process(pid).is_ok(),
-    }
-}
-
-fn is_stopped(pid: Pid) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap();
-    stat.rsplit_once(')').unwrap().1.starts_with(" T")
 }
 
 /// The signals that end things, with what is exited with; but for those that this process was started to ignore, as one
@@ -44,7 +30,7 @@ fn endings() -> impl Iterator<Item = (Signal, i32)> {
     [Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT]
         .into_iter()
         .filter(move |signal| ignored >> (signal.as_raw() - 1) & 1 == 0)
-        .map(|signal| (signal, 128 + signal.as_raw()))
+        .map(|signal| (signal, signal.as_raw()))
 }
 
 #[test]
@@ -57,7 +43,7 @@ fn a_signal_before_the_lock_ends_the_wait() {
         eventually("a wait", || emulator.requests().len() > before + 1);
         send(&child, signal);
         let output = child.wait_with_output().unwrap();
-        assert_eq!((code(&output), output.stdout.len()), (expected, 0), "{}", stderr(&output));
+        assert_eq!((died(&output.status), output.stdout.len()), (expected, 0), "{}", stderr(&output));
     }
     guard.unlock().unwrap();
     assert_free(&emulator);
@@ -74,9 +60,9 @@ fn a_signal_ends_a_wait_whose_request_hangs() {
         let start = Instant::now();
         send(&child, Signal::TERM);
         let output = child.wait_with_output().unwrap();
-        assert_eq!((code(&output), output.stdout.len()), (143, 0), "{}", stderr(&output));
-        assert_eq!(stderr(&output), "azmutex: a signal ended the wait for the lock\n");
-        assert!(start.elapsed() < Duration::from_secs(4), "{options:?}: {:?}", start.elapsed());
+        assert_eq!((died(&output.status), output.stdout.len()), (15, 0), "{}", stderr(&output));
+        assert_eq!(stderr(&output), "");
+        assert!(start.elapsed() < Duration::from_secs(2), "{options:?}: {:?}", start.elapsed());
     }
 }
 
@@ -87,7 +73,7 @@ fn a_wait_stops_and_continues() {
     let emulator = Emulator::start().unwrap();
     let guard = locker(&emulator).lock().unwrap();
     let before = emulator.requests().len();
-    let child = run(&emulator, &[], &["echo", "ran"]).spawn().unwrap();
+    let child = run(&emulator, &[], &["echo", "ran"]).process_group(0).spawn().unwrap();
     eventually("a wait", || emulator.requests().len() > before + 1);
     for _ in 0..2 {
         send(&child, Signal::TSTP);
@@ -114,7 +100,7 @@ fn a_signal_is_passed_on_and_the_lock_is_free_at_once() {
             thread::sleep(Duration::from_millis(100));
             child.try_wait().unwrap().is_some()
         });
-        assert_eq!(code(&child.wait_with_output().unwrap()), expected);
+        assert_eq!(died(&child.wait().unwrap()), expected);
         assert_free(&emulator);
     }
 }
@@ -145,25 +131,24 @@ fn a_signal_that_was_ignored_stays_so() {
         .unwrap();
     let (_, _stdout) = first_line(&mut child);
     send(&child, Signal::HUP);
-    thread::sleep(Duration::from_millis(300));
-    assert!(child.try_wait().unwrap().is_none());
+    // It would have been the first to end it.
     send(&child, Signal::TERM);
-    assert_eq!(child.wait().unwrap().code(), Some(143));
+    assert_eq!(died(&child.wait().unwrap()), 15);
 }
 
-/// ^Z: without the process that renews its lock, the command must not work on.
+/// A stop that a process sends, and no key.
 #[test]
 #[cfg(target_os = "linux")]
 fn the_command_stops_and_continues_with_us() {
     let emulator = Emulator::start().unwrap();
-    let mut child = script(&emulator, &[], "echo $$; sleep 600").spawn().unwrap();
+    let mut child = script(&emulator, &[], "sleep 600 & echo $$; wait").process_group(0).spawn().unwrap();
     let (line, _stdout) = first_line(&mut child);
     send(&child, Signal::TSTP);
     eventually("both stopped", || is_stopped(pid(&line)) && is_stopped(Pid::from_child(&child)));
     send(&child, Signal::CONT);
     eventually("both continued", || !is_stopped(pid(&line)) && !is_stopped(Pid::from_child(&child)));
     send(&child, Signal::TERM);
-    assert_eq!(code(&child.wait_with_output().unwrap()), 143);
+    assert_eq!(died(&child.wait().unwrap()), 15);
     assert_free(&emulator);
 }
 
@@ -183,10 +168,6 @@ struct Family {
 }
 
 impl Family {
-    fn start(emulator: &Emulator, text: &str) -> Family {
-        Family::of(&mut script(emulator, &["--lease", "15"], text))
-    }
-
     fn of(azmutex: &mut Command) -> Family {
         let mut child = azmutex.spawn().unwrap();
         let (line, stdout) = first_line(&mut child);
@@ -204,14 +185,19 @@ impl Family {
         let mut said = String::new();
         self.stdout.read_to_string(&mut said).unwrap();
         let output = self.child.wait_with_output().unwrap();
-        assert_eq!(code(&output), 6, "{}", stderr(&output));
+        assert_eq!(code(&output), 70, "{}", stderr(&output));
         (said, stderr(&output))
     }
 }
 
 fn lost_in_mid_run(command: &str, child: &str) -> String {
+    lost_with(&[], command, child)
+}
+
+fn lost_with(options: &[&str], command: &str, child: &str) -> String {
     let emulator = Emulator::start().unwrap();
-    let family = Family::start(&emulator, &family(command, child));
+    let options = [&["--lease", "15"], options].concat();
+    let family = Family::of(&mut script(&emulator, &options, &family(command, child)));
     break_lock(&emulator);
     eventually("the end of the family", || family.living() == 0);
     let (said, told) = family.end();
@@ -250,6 +236,14 @@ fn a_loss_asks_the_whole_family_to_end() {
 }
 
 #[test]
+fn a_loss_asks_by_the_signal_that_was_chosen_and_not_without_a_grace() {
+    let by = |signal: &str| format!("trap 'echo {signal}; exit' {signal}");
+    assert_eq!(lost_with(&["--signal", "USR1"], &by("USR1"), &by("USR1")), "USR1\nUSR1\n");
+    assert_eq!(lost_with(&["-s", "sigint", "--grace", "1"], &by("INT"), "trap '' INT"), "INT\n");
+    assert_eq!(lost_with(&["--grace", "0"], POLITE, POLITE), "");
+}
+
+#[test]
 fn a_loss_ends_a_family_that_does_not_listen() {
     assert_eq!(lost_in_mid_run(DEAF, DEAF), "");
 }
@@ -263,7 +257,7 @@ fn a_loss_ends_the_child_of_a_command_that_went_ahead() {
 #[test]
 fn the_family_is_dead_before_anybody_else_has_the_lock() {
     let emulator = Emulator::start().unwrap();
-    let family = Family::start(&emulator, &family(DEAF, DEAF));
+    let family = Family::of(&mut script(&emulator, &["--lease", "15"], &family(POLITE, DEAF)));
     emulator.fail_next_of(Operation::RenewLease, 1000, Fault::status(503, "ServerBusy"));
     let start = Instant::now();
     let guard = loop {
@@ -275,6 +269,7 @@ fn the_family_is_dead_before_anybody_else_has_the_lock() {
         thread::sleep(Duration::from_millis(20));
     };
     assert_eq!(family.living(), 0);
-    family.end();
+    // At the grace before that.
+    assert_eq!(family.end().0, "asked\n");
     guard.unlock().unwrap();
 }

@@ -43,6 +43,14 @@ pub(crate) fn code(output: &Output) -> i32 {
     output.status.code().unwrap_or_else(|| panic!("azmutex itself died: {output:?}"))
 }
 
+/// The signal that `azmutex` died of.
+#[cfg(unix)]
+pub(crate) fn died(status: &std::process::ExitStatus) -> i32 {
+    use std::os::unix::process::ExitStatusExt;
+
+    status.signal().unwrap_or_else(|| panic!("azmutex did not die of a signal: {status:?}"))
+}
+
 pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
@@ -59,6 +67,11 @@ pub(crate) fn break_lock(emulator: &Emulator) {
 /// Nobody has the lock: at once, and not after its lease.
 pub(crate) fn assert_free(emulator: &Emulator) {
     locker(emulator).try_lock().expect("the lock is free").unlock().unwrap();
+}
+
+/// Whether nobody has the lock.
+pub(crate) fn is_free(emulator: &Emulator) -> bool {
+    locker(emulator).try_lock().is_ok_and(|guard| guard.unlock().is_ok())
 }
 
 /// Waits until `done`.

@@ -32,7 +32,7 @@
 //! | 26 | names of every kind | tests/it/names.rs, src/names.rs |
 //! | 27 | a token expires while the lock is held | tests/it/entra |
 //! | 28 | fencing tokens grow, whatever happens | tests/it/fencing.rs, tests/crowd, src/testing/sim |
-//! | 29 | the command line (a terminal's ^C is a signal like the others) | tests/cli |
+//! | 29 | the command line | tests/cli |
 //! | 30 | random faults on Azurite, for as long as is wished | tests/chaos |
 //! | 31 | one script for all servers | tests/it/conformance.rs |
 //! | 32 | an old answer comes again, or a copy of one comes late | tests/it/service/belonging.rs, tests/it/faults, src/testing/sim, tests/chaos |
@@ -41,6 +41,8 @@
 //! | 35 | a proxy drips, hangs, refuses, or asks for a password | tests/it/proxies.rs |
 //! | 36 | an endpoint that is written differently | tests/it/names.rs, src/container/builder.rs |
 //! | 37 | a running machine is copied (what one held, each goes on holding: no lease can help that) | src/random.rs |
+//! | 38 | a command asks at its terminal; keys, jobs, a terminal that closes | tests/cli/jobs.rs |
+//! | 39 | descendants are gone before anybody else has the lock, whoever is stopped, starved or killed | tests/wrapped, tests/cli |
 //! | 41 | threads of one process take turns, and a second process of as many gets in | tests/turns |
 
 // A test that meets what it did not expect is to panic.
@@ -51,6 +53,7 @@
 mod api;
 mod arrows;
 mod conformance;
+mod documents;
 mod emulator;
 mod endurance;
 #[cfg(feature = "entra")]

@@ -1,5 +1,5 @@
-"""The statements of the guide's page on fencing, on a database, with the tokens of two holders: the first was stopped, and
-writes after the second. Its arguments are the page and the two tokens.
+"""The statements of the guide's pages on fencing and on a migration, on a database, with the tokens of two holders: the
+first was stopped, and writes after the second. Its arguments are the page on fencing and the two tokens.
 """
 
 import re
@@ -9,9 +9,19 @@ import tempfile
 from pathlib import Path
 
 
+def statements(page):
+    return re.findall(r"```sql\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+
+
+def check(name, rows, expected):
+    if rows != expected:
+        sys.exit(f"FAILED: {name}: {rows} rows changed")
+
+
 def main():
     page, first, second = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-    create, update = re.findall(r"```sql\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    create, update = statements(page)
+    [refuse] = statements(page.with_name("migration.md"))
     with tempfile.TemporaryDirectory() as directory:
         # Each holder has a connection of its own.
         holders = [sqlite3.connect(Path(directory, "reports.db"), isolation_level=None) for _ in range(2)]
@@ -27,11 +37,16 @@ def main():
             write(1, second, "a whole report"),
             write(0, first, "the other half"),
         ]
+        holders[0].execute("CREATE TABLE schema_version (token BIGINT NOT NULL)")
+        holders[0].execute("INSERT INTO schema_version VALUES (0)")
+        steps = [holders[0].execute(refuse, {"token": token}).rowcount for token in (first, second, second, first)]
         found = holders[1].execute("SELECT content, token FROM report").fetchall()
         for holder in holders:
             holder.close()
-    if rows != [1, 1, 1, 0] or found != [("a whole report", second)]:
-        sys.exit(f"FAILED: {rows} rows changed; there is {found}")
+    check("fencing", rows, [1, 1, 1, 0])
+    check("migration", steps, [1, 1, 1, 0])
+    if found != [("a whole report", second)]:
+        sys.exit(f"FAILED: there is {found}")
     print(f"ok: {rows} rows changed")
 
 

@@ -1,26 +1,62 @@
 //! The command line: runs a command under a lock.
 
 mod arguments;
-mod command;
+mod breaking;
+mod clock;
 mod doctor;
 mod exit;
+mod hold;
+mod json;
+mod place;
 mod run;
+mod serve;
 mod signals;
-mod store;
+mod status;
 mod tell;
+mod texts;
+mod threads;
 
 use std::process::ExitCode;
 
 use clap::Parser;
+use clap::error::ErrorKind;
 
 use arguments::{Action, Arguments};
-use exit::Failure;
 
 fn main() -> ExitCode {
-    let done = match Arguments::parse().action {
-        Action::Run(arguments) => run::run(arguments),
-        Action::Doctor(arguments) => doctor::doctor(arguments),
-        Action::Emulator { port } => store::serve(port).map(|()| 0),
+    #[cfg(target_os = "linux")]
+    let role = run::linux::role();
+    #[cfg(target_os = "linux")]
+    if role == Some(run::linux::Role::Launcher) {
+        return ended(run::linux::launch());
+    }
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let _ = error.print();
+            let is_answer = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+            return ExitCode::from(if is_answer { 0 } else { exit::USAGE });
+        }
     };
-    ExitCode::from(done.unwrap_or_else(Failure::told))
+    #[cfg(target_os = "linux")]
+    if let (Some(run::linux::Role::Warden), Action::Run(run)) = (role, &arguments.action) {
+        return ExitCode::from(run::linux::guard(run));
+    }
+    ended(match arguments.action {
+        Action::Run(run) => run::run(&run),
+        Action::Hold(hold) => hold::hold(&hold),
+        Action::Status(status) => status::status(&status),
+        Action::Break(breaking) => breaking::break_lock(&breaking),
+        Action::Doctor(doctor) => doctor::doctor(&doctor),
+        Action::Emulator(emulator) => serve::serve(&emulator),
+        Action::Completions { shell } => texts::completions(shell),
+        Action::Man { subcommand } => texts::man(subcommand.as_deref()),
+    })
+}
+
+fn ended(result: Result<u8, exit::Failure>) -> ExitCode {
+    ExitCode::from(result.unwrap_or_else(|failure| {
+        tell::note(&failure.text);
+        failure.code
+    }))
 }

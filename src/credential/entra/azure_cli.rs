@@ -67,7 +67,7 @@ impl AzureCli {
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if a setting cannot be what was meant.
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if a setting is invalid.
     pub fn build(self) -> Result<Credential> {
         self.build_in(&Environment::of_process())
     }

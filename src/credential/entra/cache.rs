@@ -16,7 +16,7 @@ use crate::redact::Secret;
 const LEAST_LIFE: Duration = Duration::from_secs(1);
 /// It goes into a request's head, together with all else.
 const LONGEST_TOKEN: usize = 12 * 1024;
-/// When a token that was fetched because its forerunner was rejected is rejected, too, soon after, that is an answer. Not
+/// A second refusal within this time is final. Not
 /// for so long that a lease would run out meanwhile, should it be a second mishap.
 const FORCE_AGAIN: Duration = Duration::from_secs(10);
 

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 
 impl Credential {
     /// The first of these credentials that gives a token, for programs that run in several places. They are asked in
-    /// this order until one of them does; that one is kept. Each that comes in vain costs its time: the metadata service
+    /// this order until one of them does; that one is kept. Each failure costs its timeout: the metadata service
     /// of a [`managed_identity`](Credential::managed_identity), where there is none, 5 s. [`from_env`] chooses without
     /// asking.
     ///

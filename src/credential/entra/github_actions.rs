@@ -121,7 +121,7 @@ impl GitHubActions {
         self
     }
 
-    /// Checks the settings. Talks to nobody.
+    /// Checks the settings. Makes no network calls.
     ///
     /// # Errors
     ///

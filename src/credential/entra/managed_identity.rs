@@ -50,7 +50,7 @@ enum Identity {
 
 impl ManagedIdentity {
     /// With `IDENTITY_ENDPOINT` and `IDENTITY_HEADER` in the environment that of an app; the metadata service
-    /// otherwise, at `AZURE_POD_IDENTITY_AUTHORITY_HOST` if that is set. Talks to nobody: where there is no metadata
+    /// otherwise, at `AZURE_POD_IDENTITY_AUTHORITY_HOST` if that is set. Makes no network calls: where there is no metadata
     /// service, asking it for a token takes seconds to fail.
     ///
     /// # Errors
@@ -91,7 +91,7 @@ impl ManagedIdentity {
         self
     }
 
-    /// Checks the settings. Talks to nobody.
+    /// Checks the settings. Makes no network calls.
     ///
     /// # Errors
     ///

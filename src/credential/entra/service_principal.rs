@@ -92,11 +92,11 @@ impl ServicePrincipal {
         self
     }
 
-    /// Checks the settings. Talks to nobody.
+    /// Checks the settings. Makes no network calls.
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if a setting cannot be what was meant, or the authority is
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if a setting is invalid, or the authority is
     /// https and the crate was built without a TLS feature. [`Credential`](crate::ErrorKind::Credential) if the
     /// certificate's file cannot be used.
     pub fn build(self) -> Result<Credential> {

@@ -20,7 +20,7 @@ pub(crate) const LONGEST_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
 ///
 /// Any function that returns a token is one. A type of its own can give itself a name for error texts.
 pub trait TokenSource: Send + Sync + 'static {
-    /// Gets a new token; one that was given before will not do, unless it is still good for long. It may block: it
+    /// Gets a new token: do not return a cached one, unless it is still good for long. It may block: it
     /// runs on a thread of its own, and is not called again before it returns. Nobody waits for it for longer than a
     /// request's limit.
     ///
@@ -85,7 +85,7 @@ impl fmt::Debug for AccessToken {
     }
 }
 
-/// Why a source has no token. What it is made of must hold no secret: it is shown in errors.
+/// Why a source has no token. Its text is shown in errors: no secrets.
 ///
 /// Every other error becomes one that may pass, so that `?` can be used in a source.
 #[derive(Clone)]

@@ -71,11 +71,11 @@ impl WorkloadIdentity {
         self
     }
 
-    /// Checks the settings. Talks to nobody, and does not read the file yet.
+    /// Checks the settings. Makes no network calls, and does not read the file yet.
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if a setting cannot be what was meant, or the authority is
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if a setting is invalid, or the authority is
     /// https and the crate was built without a TLS feature.
     pub fn build(self) -> Result<Credential> {
         let source = Source { authority: self.login.build()?, token_file: self.token_file };

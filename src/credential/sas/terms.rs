@@ -87,7 +87,7 @@ impl Terms {
         if self.policy {
             text.push_str(", or its stored access policy may have ended");
         } else if self.ends.is_none() {
-            text.push_str("; it says no time when it expires");
+            text.push_str("; it has no expiry date");
         }
         text
     }
@@ -261,7 +261,7 @@ mod tests {
             ("sr=b&se=2026-01-02", ", or be for another blob than the lock's"),
             ("sr=c&se=2026-01-02&skoid=o", ", or its user delegation key may have been revoked"),
             ("sr=c&si=policy-1", ", or its stored access policy may have ended"),
-            ("sr=c", "; it says no time when it expires"),
+            ("sr=c", "; it has no expiry date"),
         ] {
             assert_eq!(Terms::read(&format!("{query}&sig=x")).doubts(), format!("{any}{more}"), "{query}");
         }

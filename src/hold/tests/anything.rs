@@ -1,5 +1,7 @@
 //! Anything at all.
 
+use std::collections::BTreeSet;
+
 use super::*;
 use crate::random::Jitter;
 use crate::standing::Standing;
@@ -12,14 +14,16 @@ fn granted_until(valid_until: Moment) -> Standing<()> {
 
 /// Plays one hold against chance, and holds it to what must be true at every step. It follows the machine from the
 /// outside: what it knows are inputs and outputs.
-struct Walk {
+pub(super) struct Walk {
     random: Jitter,
     settings: Settings,
     driver: Driver,
-    once: bool,
+    pub(super) once: bool,
     wait: Option<Wait>,
     now: Moment,
     story: Vec<(Moment, Input, Step)>,
+    /// From which state it went to which.
+    pub(super) ways: BTreeSet<(String, String)>,
 
     left: Option<usize>,
     /// The request under way, or just answered.
@@ -38,7 +42,7 @@ struct Walk {
 }
 
 impl Walk {
-    fn new(seed: u64) -> Walk {
+    pub(super) fn new(seed: u64) -> Walk {
         let mut random = Jitter::new(seed);
         let policy = Policy {
             attempt_limit: pick(&mut random, &[10 * MS, 100 * MS, 5 * S, 5 * S, 60 * S]),
@@ -82,6 +86,7 @@ impl Walk {
             wait,
             now,
             story: Vec::new(),
+            ways: BTreeSet::new(),
             left: None,
             asked: None,
             unsure: false,
@@ -104,7 +109,7 @@ impl Walk {
     }
 
     /// To the end; says how many steps it took.
-    fn run(mut self) -> usize {
+    pub(super) fn run(&mut self) -> usize {
         let patience = pick(&mut self.random, &[4, 20, 100]);
         let mut input = Input::Go;
         loop {
@@ -118,7 +123,12 @@ impl Walk {
                 Input::Answer { sent, outcome, .. } => self.driver.answered(sent, outcome),
                 Input::Lapsed(lost) => self.driver.lapses(self.now, lost),
             }
+            let before = self.driver.hold().state_name();
             let step = self.driver.step(self.now, jitter);
+            let after = self.driver.hold().state_name();
+            if before != after {
+                self.ways.insert((before, after));
+            }
             self.story.push((self.now, input, step));
             if let Some(left) = self.left {
                 assert!(self.story.len() - left <= 60, "it does not come to an end");

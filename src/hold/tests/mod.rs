@@ -14,6 +14,7 @@ mod free;
 mod held;
 mod one_call;
 mod patience;
+mod picture;
 mod releasing;
 mod unsure;
 mod waiting;
@@ -149,7 +150,7 @@ impl Driver {
                 let Step::Sleep { until: whole } = self.hold().clone().step(now, Input::Go, jitter) else {
                     panic!("{before:?} sleeps without a reason")
                 };
-                assert_eq!((until, for_leave), (whole.min(now.after(3 * S)), !self.left));
+                assert_eq!((until, for_leave), (whole.min(now.after(2 * S)), !self.left));
                 Step::Sleep { until: whole }
             }
             Act::End => Step::End,

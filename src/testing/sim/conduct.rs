@@ -25,7 +25,7 @@ const S: Duration = Duration::from_secs(1);
 /// Of 15 s, less the margin.
 const COUNTS_AS: Duration = Duration::from_millis(12_700);
 /// Threads sleep on a clock that stands still in suspend.
-const LONGEST_SLEEP: Duration = Duration::from_secs(3);
+const LONGEST_SLEEP: Duration = Duration::from_secs(2);
 /// No service is heeded for longer when it asks to be left alone.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60);
 /// Who is told nothing by so many looks in a row tries, and looks again a lease later.

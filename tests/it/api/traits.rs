@@ -60,6 +60,7 @@ fn all() -> Vec<(&'static str, Vec<&'static str>)> {
         azmutex::emulator::Operation,
         azmutex::emulator::Request,
         azmutex::event::Event,
+        azmutex::event::Severity,
         azmutex::lease::Break,
         azmutex::lease::Card,
         azmutex::lease::FencingToken,

@@ -36,11 +36,11 @@ const ROWS: [&[&str]; 20] = [
 ];
 
 /// The only ones that ask for the time, or sleep.
-const CLOCKS: [&str; 2] = ["clock.rs", "emulator/clock.rs"];
+const CLOCKS: [&str; 3] = ["bin/azmutex/clock.rs", "clock.rs", "emulator/clock.rs"];
 
 /// The only ones that start threads.
 const THREADS: [&str; 8] = [
-    "bin/azmutex/signals.rs",
+    "bin/azmutex/threads.rs",
     "credential/entra/cache.rs",
     "credential/entra/command.rs",
     "emulator/server.rs",

@@ -36,7 +36,7 @@ flaws! {
             "self.blob.filter(|known| blob.is_some_and(|blob| blob.version.etag == known.version.etag || known.content.is_some()))"
         "rest/request.rs": "            headers.push((\"if-match\", write.only.to_string().into()));\n" => ""
     }
-    "the second of the last change is taken again" {
+    "the second of the last change is taken again" by "fencing::tests::a_token_is_the_services_time_or_the_last_one_and_one" {
         "fencing.rs": "version.date.0.max(version.modified.0.saturating_add(1))" => "version.date.0.max(version.modified.0)"
     }
     "a token is given out before its second has come" {

@@ -1,9 +1,8 @@
 //! The command, and on Unix all that it starts, which is its process group.
 
 use std::ffi::OsString;
-use std::io::{self, IsTerminal};
-use std::process::{self, Child, ExitStatus, Stdio};
-#[cfg(unix)]
+use std::io;
+use std::process::{self, Child, ExitStatus};
 use std::time::Duration;
 
 use azmutex::LockGuard;
@@ -11,32 +10,37 @@ use azmutex::LockGuard;
 use azmutex::crossbeam_channel::{after, select};
 
 #[cfg(unix)]
-/// From TERM to KILL. A loss is told within 250 ms of the local deadline, and the lease ends 2 s after that at the
-/// earliest: what is left is for a busy machine.
-const GRACE: Duration = Duration::from_secs(1);
-#[cfg(unix)]
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-pub(crate) struct Command {
+pub(crate) struct Group {
     child: Child,
     #[cfg(unix)]
     group: rustix::process::Pid,
 }
 
-impl Command {
-    pub(crate) fn start(line: &[OsString], guard: &LockGuard) -> io::Result<Command> {
+impl Group {
+    pub(crate) fn start(line: &[OsString], guard: &LockGuard) -> io::Result<Group> {
         let (program, arguments) = line.split_first().ok_or(io::ErrorKind::NotFound)?;
         let mut command = process::Command::new(program);
         command.args(arguments).env("AZMUTEX_LOCK", guard.lock_name());
         command.env("AZMUTEX_LEASE_ID", guard.lease_id().to_string());
+        match guard.fencing_token() {
+            Some(token) => command.env("AZMUTEX_FENCING_TOKEN", token.to_string()),
+            // Not that of another lock, in which this run is nested.
+            None => command.env_remove("AZMUTEX_FENCING_TOKEN"),
+        };
         #[cfg(unix)]
-        std::os::unix::process::CommandExt::process_group(&mut command, 0);
-        if cfg!(unix) && io::stdin().is_terminal() {
-            // A group in the background that reads from its terminal is stopped, and would keep the lock for ever.
-            command.stdin(Stdio::null());
+        {
+            use std::io::IsTerminal;
+
+            std::os::unix::process::CommandExt::process_group(&mut command, 0);
+            if io::stdin().is_terminal() {
+                // A group in the background that reads from its terminal is stopped, and would keep the lock for ever.
+                command.stdin(process::Stdio::null());
+            }
         }
         let child = command.spawn()?;
-        Ok(Command {
+        Ok(Group {
             #[cfg(unix)]
             group: rustix::process::Pid::from_child(&child),
             child,
@@ -56,32 +60,31 @@ impl Command {
         }
     }
 
-    #[cfg(unix)]
-    pub(crate) fn kill(&mut self) {
-        self.signal(signal_hook::consts::SIGKILL);
-    }
-
+    /// ^C reaches the command as well as us.
     #[cfg(not(unix))]
-    pub(crate) fn kill(&mut self) {
-        let _ = self.child.kill();
-    }
+    pub(crate) fn signal(&self, _: i32) {}
 
-    /// Asks all of it to end, and after a moment sees to it.
-    pub(crate) fn end(&mut self) -> io::Result<ExitStatus> {
+    /// Asks all of it to end, and sees to it when the grace is over.
+    pub(crate) fn end(&mut self, asking: i32, grace: Duration) {
         #[cfg(unix)]
         {
-            use signal_hook::consts::{SIGCONT, SIGTERM};
-            self.signal(SIGTERM);
+            use signal_hook::consts::{SIGCONT, SIGKILL};
+            self.signal(asking);
             self.signal(SIGCONT); // one that is stopped could not obey
-            self.wait_until_gone();
+            self.wait_until_gone(grace);
+            self.signal(SIGKILL);
         }
-        self.kill();
-        self.child.wait()
+        #[cfg(not(unix))]
+        {
+            let _ = (asking, grace);
+            let _ = self.child.kill();
+        }
+        let _ = self.child.wait();
     }
 
     #[cfg(unix)]
-    fn wait_until_gone(&mut self) {
-        let too_late = after(GRACE);
+    fn wait_until_gone(&mut self, grace: Duration) {
+        let too_late = after(grace);
         while self.is_alive() {
             select! {
                 recv(too_late) -> _ => return,

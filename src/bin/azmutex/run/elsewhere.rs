@@ -1,0 +1,151 @@
+//! A command under a lock, on systems without what Linux has for it: it is a group of processes, which ends on a loss; what
+//! leaves that group gets away, and so does all of it if this process is killed.
+
+use std::time::Duration;
+
+use azmutex::crossbeam_channel::{Receiver, bounded, select};
+use azmutex::{Cancel, Error, ErrorKind, LockGuard};
+
+use super::group::Group;
+use super::lock::{self, Lock};
+use crate::arguments::Run;
+use crate::exit::{self, Failure};
+use crate::tell::Voice;
+use crate::{signals, threads};
+
+/// Nothing tells that a child has ended, so it is looked for.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// A wait that is cancelled ends within a quarter of a second, with what it began undone.
+const PARTING: Duration = Duration::from_millis(500);
+/// For what is told to be written, if nobody reads.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// The exit code, unless it is a failure of ours.
+pub(crate) fn run(arguments: &Run) -> Result<u8, Failure> {
+    let voice = Voice::start(arguments.telling, false).map_err(|error| Failure::system("start a thread", &error))?;
+    let code = carry_out(arguments, &voice).unwrap_or_else(|failure| {
+        voice.failed(&failure);
+        failure.code
+    });
+    voice.flush(LAST_WORDS);
+    Ok(code)
+}
+
+fn carry_out(arguments: &Run, voice: &Voice) -> Result<u8, Failure> {
+    let signals = signals::end().map_err(|error| Failure::system("listen for signals", &error))?;
+    let lock = Lock::of(arguments, voice, false, |_| {})?;
+    let guard = match obtain(arguments, &lock, &signals)? {
+        Obtained::Guard(guard) => guard,
+        Obtained::Not(error) if arguments.skip_if_held && error.kind() == ErrorKind::WouldBlock => {
+            let text = format!("lock {:?}: somebody else holds it, so nothing was run", arguments.name);
+            voice.happened("skipped", text);
+            return Ok(0);
+        }
+        Obtained::Not(error) => return Err(lock::not_obtained(arguments, &error)),
+        Obtained::Signal(signal) => return Ok(exit::signalled(signal)),
+    };
+    if !lock.times.may_start(guard.remaining()) {
+        let text = format!("lock {:?}: this machine stood still when it was obtained", arguments.name);
+        return Err(Failure::new(exit::LOST, text));
+    }
+    if let Some(text) = lock::is_done(arguments, &lock, &guard)? {
+        drop(guard);
+        voice.happened("skipped", text);
+        return Ok(0);
+    }
+    let command = arguments.command();
+    let mut group = match Group::start(&command, &guard) {
+        Ok(group) => group,
+        Err(error) => {
+            drop(guard);
+            let program = command.first().map(|program| program.display().to_string()).unwrap_or_default();
+            return Err(Failure::not_started(&program, &error));
+        }
+    };
+    supervise(guard, &mut group, (arguments, &lock), voice, &signals)
+}
+
+enum Obtained {
+    Guard(LockGuard),
+    Not(Error),
+    Signal(i32),
+}
+
+/// The lock, unless a signal or the end of the time comes first.
+fn obtain(arguments: &Run, lock: &Lock, signals: &Receiver<i32>) -> Result<Obtained, Failure> {
+    let (cancel, (sender, obtained)) = (Cancel::new(), bounded(1));
+    let (locker, limit, cancelled) = (lock.locker.clone(), arguments.limit(), cancel.clone());
+    threads::start("wait", move || drop(sender.send(lock::obtain(&locker, limit, &cancelled))))
+        .map_err(|error| Failure::system("start a thread", &error))?;
+    select! {
+        recv(obtained) -> result => Ok(match result {
+            Ok(Ok(guard)) => Obtained::Guard(guard),
+            Ok(Err(error)) => Obtained::Not(error),
+            Err(_) => return Err(Failure::new(exit::SYSTEM, "the thread that was to take the lock died")),
+        }),
+        recv(signals) -> signal => {
+            cancel.cancel();
+            // A guard that came at the same moment is dropped, which releases the lock.
+            drop(obtained.recv_timeout(PARTING));
+            Ok(Obtained::Signal(signal.unwrap_or_default()))
+        }
+    }
+}
+
+/// Until the command has ended, by itself or because the lock is lost.
+fn supervise(
+    guard: LockGuard,
+    group: &mut Group,
+    (arguments, lock): (&Run, &Lock),
+    voice: &Voice,
+    signals: &Receiver<i32>,
+) -> Result<u8, Failure> {
+    let lost = guard.lost();
+    loop {
+        select! {
+            recv(lost) -> _ => return Err(end(guard, group, lock, None)),
+            recv(signals) -> signal => if let Ok(signal) = signal {
+                group.signal(signal);
+            },
+            default(LOOK_EVERY) => {}
+        }
+        match group.ended() {
+            Ok(Some(status)) => {
+                if status.success()
+                    && let Some(text) = lock::mark(arguments, lock, &guard)
+                {
+                    voice.happened("not_marked", text);
+                }
+                match guard.unlock() {
+                    Err(error) if error.kind() == ErrorKind::LeaseLost => return Err(error.into()),
+                    // The work was done alone, and the lock frees itself.
+                    Err(error) => voice.happened("release_failed", exit::sentence(&error)),
+                    Ok(()) => {}
+                }
+                return Ok(exit::passed_on(status));
+            }
+            Ok(None) if is_time(lock, &guard) => return Err(end(guard, group, lock, None)),
+            Ok(None) => {}
+            Err(error) => return Err(end(guard, group, lock, Some(error))),
+        }
+    }
+}
+
+/// Whether the command has to be asked to end. A moment is told here by how long it is from now.
+fn is_time(lock: &Lock, guard: &LockGuard) -> bool {
+    lock.times.ask(guard.remaining()).is_zero()
+}
+
+fn end(guard: LockGuard, group: &mut Group, lock: &Lock, error: Option<std::io::Error>) -> Failure {
+    let lost = guard.ensure_held().err().and_then(|error| error.lost_because());
+    let lost = lost.map_or_else(|| "it could not be renewed in time".to_owned(), |lost| lost.to_string());
+    let now = Duration::ZERO;
+    group.end(lock.asking(), lock.times.kill_after_loss(now, guard.remaining()));
+    let name = guard.lock_name().to_owned();
+    // Now that the command is gone: a renewal that is still under way must not keep the lock from the others.
+    drop(guard);
+    if let Some(error) = error {
+        return Failure::system("wait for the command", &error);
+    }
+    Failure::new(exit::LOST, format!("lock {name:?}: lost: {lost}; the command was ended"))
+}

@@ -1,0 +1,208 @@
+//! All that a process started, and what those started: found by their parents in `/proc`, and signalled so that no
+//! stranger who got a number again is hit.
+//!
+//! Whose parent ends becomes a child of the nearest ancestor that is a subreaper, so nobody leaves this family; and all of
+//! it is gone when `wait` says that there is no child. A walk through `/proc` cannot say so: a chain of forks outruns it.
+
+use std::collections::HashMap;
+use std::fs;
+use std::time::Duration;
+
+use azmutex::crossbeam_channel::after;
+use rustix::io::Errno;
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitOptions, getpid, pidfd_open, pidfd_send_signal, wait, waitid,
+};
+
+/// A process, as it was a moment ago.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Process {
+    pub(crate) pid: Pid,
+    parent: i32,
+    group: i32,
+    pub(crate) session: i32,
+    started: u64,
+    ended: bool,
+    /// As ^Z does it.
+    pub(crate) stopped: bool,
+}
+
+impl Process {
+    pub(crate) fn of(pid: Pid) -> Option<Process> {
+        let stat = fs::read(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
+        read(pid, &String::from_utf8_lossy(&stat))
+    }
+
+    /// What ps shows of it.
+    pub(crate) fn name(&self) -> String {
+        let name = fs::read_to_string(format!("/proc/{}/comm", self.pid.as_raw_nonzero())).unwrap_or_default();
+        format!("{} ({})", self.pid.as_raw_nonzero(), name.trim_end())
+    }
+
+    /// When it was started, by a clock of its own: with its number, that is who it is.
+    pub(crate) fn started(&self) -> u64 {
+        self.started
+    }
+
+    pub(crate) fn parent(&self) -> Option<Process> {
+        Process::of(Pid::from_raw(self.parent)?)
+    }
+
+    fn signal(&self, signal: Signal) -> Result<(), Errno> {
+        let open = match pidfd_open(self.pid, PidfdFlags::empty()) {
+            // An old kernel.
+            Err(Errno::NOSYS) => return rustix::process::kill_process(self.pid, signal),
+            open => open?,
+        };
+        // The number may have become another's before it was opened.
+        match Process::of(self.pid) {
+            Some(now) if now.started == self.started => pidfd_send_signal(open, signal),
+            _ => Err(Errno::SRCH),
+        }
+    }
+}
+
+/// From `/proc/PID/stat`, in which the program's name may hold anything.
+fn read(pid: Pid, stat: &str) -> Option<Process> {
+    let (_, fields) = stat.rsplit_once(") ")?;
+    let fields: Vec<_> = fields.split(' ').collect();
+    let number = |at: usize| fields.get(at)?.parse().ok();
+    Some(Process {
+        pid,
+        parent: number(1)?,
+        group: number(2)?,
+        session: number(3)?,
+        started: fields.get(19)?.parse().ok()?,
+        ended: matches!(fields.first(), Some(&("Z" | "X"))),
+        stopped: fields.first() == Some(&"T"),
+    })
+}
+
+/// All living descendants of this process, parents first.
+pub(crate) fn descendants() -> Vec<Process> {
+    let mut all = Vec::new();
+    let mut parents = vec![getpid()];
+    let mut families = None;
+    while let Some(parent) = parents.pop() {
+        let children = listed_children(parent).unwrap_or_else(|| {
+            let families = families.get_or_insert_with(families_by_search);
+            families.get(&parent.as_raw_nonzero().get()).cloned().unwrap_or_default()
+        });
+        for child in children {
+            parents.push(child);
+            all.extend(Process::of(child).filter(|process| !process.ended));
+        }
+    }
+    all
+}
+
+/// Those that the kernel lists for each thread; `None` if it was built without that.
+fn listed_children(parent: Pid) -> Option<Vec<Pid>> {
+    let mut children = Vec::new();
+    let Ok(threads) = fs::read_dir(format!("/proc/{}/task", parent.as_raw_nonzero())) else { return Some(children) };
+    for thread in threads.flatten() {
+        match fs::read_to_string(thread.path().join("children")) {
+            Ok(list) => children.extend(list.split_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?))),
+            Err(_) if thread.path().join("stat").exists() => return None,
+            Err(_) => {}
+        }
+    }
+    Some(children)
+}
+
+fn families_by_search() -> HashMap<i32, Vec<Pid>> {
+    let mut families = HashMap::<_, Vec<_>>::new();
+    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let pid = entry.file_name().to_str().and_then(|name| Pid::from_raw(name.parse().ok()?));
+        if let Some(process) = pid.and_then(Process::of) {
+            families.entry(process.parent).or_default().push(process.pid);
+        }
+    }
+    families
+}
+
+/// Sends it to each of them. Those that this user may not signal.
+pub(crate) fn signal_each(processes: &[Process], signal: Signal) -> Vec<Process> {
+    let refused = |process: &&Process| process.signal(signal) == Err(Errno::PERM);
+    processes.iter().filter(refused).copied().collect()
+}
+
+/// Kills until `wait` says that no child is left, but for those that `spared` names and those that this user may not
+/// signal: which are returned. Reaps whoever ends.
+pub(crate) fn kill_all(spared: &[Process]) -> Vec<Process> {
+    // One that is in the middle of input or output ends after it, which may take a while.
+    for round in 0_u32.. {
+        let mut all = descendants();
+        all.retain(|process| {
+            !spared.iter().any(|spared| (spared.pid, spared.started) == (process.pid, process.started))
+        });
+        let refused = signal_each(&all, Signal::KILL);
+        loop {
+            match wait(WaitOptions::NOHANG) {
+                Ok(Some(_)) | Err(Errno::INTR) => {}
+                Ok(None) if all.len() == refused.len() && (!refused.is_empty() || !spared.is_empty()) => {
+                    return refused;
+                }
+                Ok(None) => break,
+                Err(_) => return Vec::new(),
+            }
+        }
+        let _ = after(Duration::from_micros(100) * round.min(100)).recv();
+    }
+    Vec::new()
+}
+
+/// Whether there is a child, be it one that has ended and was not waited for.
+pub(crate) fn has_child() -> bool {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    !matches!(waitid(WaitId::All, options), Err(Errno::CHILD))
+}
+
+/// Whether it is stopped at this moment; one that has ended is not. Where there is no `/proc`, that is not known.
+pub(crate) fn is_stopped(pid: Pid) -> Option<bool> {
+    let process = Process::of(pid);
+    process.map(|process| process.stopped).or_else(|| Process::of(getpid()).map(|_| false))
+}
+
+/// Whether nobody watches over this process's job, so that its stop would be for good: a stop by the keyboard's signal
+/// does not count there either.
+pub(crate) fn is_orphaned() -> bool {
+    let Some(own) = Process::of(getpid()) else { return true };
+    let mut ancestor = own.parent();
+    while let Some(process) = ancestor.filter(|process| process.session == own.session) {
+        if process.group != own.group {
+            return false;
+        }
+        ancestor = process.parent();
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_may_look_like_the_rest() {
+        let text = "42 (a) b) S 7 8 9 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 4711 1000 10 18446744073709551615";
+        let process = read(Pid::from_raw(42).unwrap(), text).unwrap();
+        assert_eq!((process.parent, process.group, process.session, process.started), (7, 8, 9, 4711));
+        assert!(!process.ended);
+        assert!(read(process.pid, &text.replace(" S ", " Z ")).unwrap().ended);
+        assert!(!process.stopped && read(process.pid, &text.replace(" S ", " T ")).unwrap().stopped);
+        assert_eq!(read(process.pid, "42 (a"), None);
+        assert_eq!(read(process.pid, ""), None);
+    }
+
+    #[test]
+    fn a_child_is_found_in_both_ways() {
+        let mut child = std::process::Command::new("sleep").arg("600").spawn().unwrap();
+        let pid = Pid::from_child(&child);
+        assert!(descendants().iter().any(|process| process.pid == pid));
+        assert!(families_by_search()[&getpid().as_raw_nonzero().get()].contains(&pid));
+        let process = Process::of(pid).unwrap();
+        assert_eq!(Process { started: process.started + 1, ..process }.signal(Signal::KILL), Err(Errno::SRCH));
+        assert!(signal_each(&[process], Signal::KILL).is_empty());
+        assert!(!child.wait().unwrap().success());
+    }
+}

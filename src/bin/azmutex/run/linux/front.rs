@@ -1,0 +1,345 @@
+//! The process that the user started.
+
+use std::env;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{self, ExitStatus};
+use std::time::Duration;
+
+use azmutex::crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
+use rustix::io::Errno;
+use rustix::process::{
+    Pid, Resource, Rlimit, Signal, WaitOptions, getpgrp, getpid, kill_process, set_child_subreaper, setrlimit, wait,
+};
+use rustix::termios::{tcgetpgrp, tcgetwinsize};
+use signal_hook::consts::{SIGCHLD, SIGCONT, SIGHUP};
+
+use super::signals::{self, Arrived};
+use super::turns::{self, Step};
+use super::wire::{self, Board, Order, Report};
+use super::{descent, itself};
+use crate::arguments::Run;
+use crate::exit::{self, Failure};
+use crate::run::times;
+use crate::{clock, tell, threads};
+
+/// How often the time is looked at, which the system's timers do not count in suspend.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// A wait that is cancelled ends within a quarter of a second, with what it began undone.
+const PARTING: Duration = Duration::from_millis(500);
+/// How long the warden takes to end when all is done.
+const FAREWELL: Duration = Duration::from_secs(1);
+const REDRAW_EVERY: Duration = Duration::from_secs(1);
+
+enum Message {
+    Signal(Arrived),
+    Report(Report),
+    /// The socket's end.
+    WardenGone,
+    /// It has left nothing behind.
+    WardenReaped,
+}
+
+/// The exit code, unless it is a failure of ours; where the command died of a signal, so do we.
+pub(crate) fn run(arguments: &Run) -> Result<u8, Failure> {
+    let system = |doing: &str| {
+        let doing = doing.to_owned();
+        move |error: io::Error| Failure::system(&doing, &error)
+    };
+    // Children of a program that this one took the place of are nobody's business.
+    let strangers = descent::descendants();
+    set_child_subreaper(Some(getpid())).map_err(|error| system("adopt what the command starts")(error.into()))?;
+    // If it were ignored, also by the warden, how the command ended would never be heard.
+    signals::never_ignore(SIGCHLD).map_err(system("listen for signals"))?;
+    let (sender, messages) = unbounded();
+    let heard = sender.clone();
+    signals::listen(move |signal| drop(heard.send(Message::Signal(signal)))).map_err(system("listen for signals"))?;
+    let front = Front::start(arguments, strangers, sender, messages).map_err(system("start a warden"))?;
+    Ok(front.go())
+}
+
+struct Front<'a> {
+    arguments: &'a Run,
+    strangers: Vec<descent::Process>,
+    messages: Receiver<Message>,
+    warden: Pid,
+    control: UnixStream,
+    board: Board,
+    stage: Stage,
+    /// A stop was passed on that has not been seen yet.
+    has_passed_stop: bool,
+    /// The signal that continued us is not heard yet, and its work is done.
+    is_continued: bool,
+    /// Since when the lock has been waited for, as far as that is shown.
+    waiting_since: Option<Duration>,
+    drawn: Option<Duration>,
+}
+
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+enum Stage {
+    Waiting,
+    Holding,
+}
+
+impl<'a> Front<'a> {
+    fn start(
+        arguments: &'a Run,
+        strangers: Vec<descent::Process>,
+        sender: Sender<Message>,
+        messages: Receiver<Message>,
+    ) -> io::Result<Front<'a>> {
+        let (control, theirs) = UnixStream::pair()?;
+        let board = Board::new()?;
+        let mut command = itself::again(itself::WARDEN);
+        let child = command.args(env::args_os().skip(1)).stdin(OwnedFd::from(theirs)).spawn()?;
+        // It keeps the other end of the socket open.
+        drop(command);
+        wire::hand_over(&control, &[io::stdin().as_fd(), board.open().as_fd()])?;
+        let (reader, heard) = (control.try_clone()?, sender.clone());
+        threads::start("reports", move || {
+            while let Some(report) = wire::hear(&reader) {
+                let _ = sender.send(Message::Report(report));
+            }
+            let _ = sender.send(Message::WardenGone);
+        })?;
+        let warden = Pid::from_child(&child);
+        threads::start("children", move || {
+            loop {
+                match wait(WaitOptions::UNTRACED) {
+                    Ok(Some((pid, status))) if pid == warden => match status.stopping_signal() {
+                        None => drop(heard.send(Message::WardenReaped)),
+                        // By a key that came before it had left the terminal.
+                        Some(signal) if signals::is_stop(signal) => drop(kill_process(warden, Signal::CONT)),
+                        Some(_) => {}
+                    },
+                    // As the first process of a container we get orphans of others, too.
+                    Ok(_) | Err(Errno::INTR) => {}
+                    Err(_) => return,
+                }
+            }
+        })?;
+        Ok(Front {
+            arguments,
+            strangers,
+            messages,
+            warden,
+            control,
+            board,
+            stage: Stage::Waiting,
+            has_passed_stop: false,
+            is_continued: false,
+            waiting_since: None,
+            drawn: None,
+        })
+    }
+
+    fn go(mut self) -> u8 {
+        loop {
+            let message = self.messages.recv_timeout(self.left().map_or(LOOK_EVERY, |left| left.min(LOOK_EVERY)));
+            if self.left() == Some(Duration::ZERO) {
+                return self.take_over("the warden stood still, so the command was ended");
+            }
+            self.draw();
+            match message {
+                Ok(Message::WardenReaped) | Err(RecvTimeoutError::Timeout) => {}
+                Ok(Message::Signal(signal)) => {
+                    if let Some(code) = self.signal(signal) {
+                        return code;
+                    }
+                }
+                Ok(Message::Report(report)) => {
+                    if let Some(code) = self.report(report) {
+                        return code;
+                    }
+                }
+                Ok(Message::WardenGone) | Err(RecvTimeoutError::Disconnected) => {
+                    return self.take_over("the warden was killed, so the command was ended");
+                }
+            }
+        }
+    }
+
+    /// Until the warden must have ended the command.
+    fn left(&self) -> Option<Duration> {
+        self.board.deadline().map(|deadline| times::second_guard(deadline).saturating_sub(clock::now()))
+    }
+
+    fn say(&self, order: Order) {
+        wire::say(&self.control, order);
+    }
+
+    fn signal(&mut self, signal: Arrived) -> Option<u8> {
+        match self.stage {
+            _ if signal.number == SIGCONT => self.continued(),
+            // The command has got it, too, and what it does then counts; so has what is to become the command.
+            _ if signal.is_stop() && signal.is_key => {}
+            Stage::Waiting if signal.is_fatal() => return self.leave(signal.number),
+            Stage::Holding if signal.is_key && signal.number != SIGHUP => {
+                self.say(Order::Key(signal.number));
+            }
+            // The warden knows whether the command runs by now.
+            Stage::Waiting | Stage::Holding => {
+                self.has_passed_stop |= signal.is_stop();
+                self.say(Order::Signal(signal.number));
+            }
+        }
+        None
+    }
+
+    /// Looks whether the command has stopped, and stops for the shell, which watches us, until we are continued.
+    fn look(&mut self, command: Option<Pid>) {
+        // Nobody could continue us, if nobody watches.
+        let has_stopped = || if descent::is_orphaned() { Some(false) } else { descent::is_stopped(command?) };
+        match turns::step(self.board.turn(), has_stopped) {
+            Step::SayBack(turn) => self.say(Order::Seen(turn)),
+            Step::StopAt(turn) => {
+                self.undraw();
+                signals::stop();
+                self.pass_continued(turn);
+                self.is_continued = true;
+            }
+            Step::Nothing => {}
+        }
+    }
+
+    fn continued(&mut self) {
+        let turn = self.board.turn();
+        if !std::mem::take(&mut self.is_continued) {
+            self.pass_continued(turn);
+        }
+        if !turns::is_stopped(turn) {
+            self.say(Order::Seen(turn));
+        }
+    }
+
+    /// That we were continued at that turn.
+    fn pass_continued(&mut self, turn: i32) {
+        // After a stop, which may not have reached the command when the signal did.
+        let is_after_stop = std::mem::take(&mut self.has_passed_stop);
+        self.say(if is_after_stop { Order::Signal(SIGCONT) } else { Order::Continued(turn) });
+    }
+
+    /// A signal ended the wait, unless the command has just started, which got it then.
+    fn leave(&mut self, signal: i32) -> Option<u8> {
+        self.say(Order::Signal(signal));
+        // What takes longer to undo, the warden undoes alone.
+        let until = clock::now() + PARTING;
+        while let Some(left) = until.checked_sub(clock::now()) {
+            match self.messages.recv_timeout(left) {
+                Ok(Message::Report(Report::Ended(_) | Report::Failed(_)) | Message::WardenGone) | Err(_) => break,
+                Ok(Message::Report(Report::Held)) => return self.report(Report::Held),
+                Ok(_) => {}
+            }
+        }
+        self.undraw();
+        Some(die_of(signal))
+    }
+
+    fn report(&mut self, report: Report) -> Option<u8> {
+        match report {
+            Report::Waiting => {
+                self.waiting_since = Some(clock::now());
+                if tell::is_live(self.arguments.telling) && !has_terminal() {
+                    tell::note(format_args!("lock {:?}: waiting, somebody else holds it", self.arguments.name));
+                }
+            }
+            Report::Held => {
+                self.stage = Stage::Holding;
+                self.undraw();
+                self.waiting_since = None;
+                self.say(Order::Cleared);
+            }
+            Report::Turned(command) => self.look(Pid::from_raw(command)),
+            Report::Ended(status) => {
+                self.see_off();
+                return Some(self.pass_on(ExitStatus::from_raw(status)));
+            }
+            Report::Failed(code) => {
+                self.see_off();
+                return Some(u8::try_from(code).unwrap_or(exit::SYSTEM));
+            }
+        }
+        None
+    }
+
+    /// Until the warden has ended, so that nothing of us is left.
+    fn see_off(&mut self) {
+        self.undraw();
+        self.say(Order::Heard);
+        let until = clock::now() + FAREWELL;
+        while let Some(left) = until.checked_sub(clock::now()) {
+            if let Ok(Message::WardenReaped) | Err(_) = self.messages.recv_timeout(left) {
+                return;
+            }
+        }
+    }
+
+    fn pass_on(&self, status: ExitStatus) -> u8 {
+        match status.signal() {
+            Some(signal) => die_of(signal),
+            None => status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(exit::SYSTEM),
+        }
+    }
+
+    /// The warden is dead, or must be.
+    fn take_over(&mut self, why: &str) -> u8 {
+        let _ = kill_process(self.warden, Signal::KILL);
+        let left = descent::kill_all(&self.strangers);
+        self.undraw();
+        let name = &self.arguments.name;
+        let failure = if self.stage == Stage::Holding {
+            let names: Vec<_> = left.iter().map(|process| process.name()).collect();
+            let but = if names.is_empty() { String::new() } else { format!(", but for {}", names.join(", ")) };
+            Failure::new(exit::LOST, format!("lock {name:?}: {why}{but}; the lock frees itself"))
+        } else {
+            Failure::new(exit::SYSTEM, format!("lock {name:?}: the warden ended while it waited for the lock"))
+        };
+        tell::failed(self.arguments.telling, &failure);
+        failure.code
+    }
+
+    fn draw(&mut self) {
+        let Some(since) =
+            self.waiting_since.filter(|_| self.stage == Stage::Waiting && tell::is_live(self.arguments.telling))
+        else {
+            return;
+        };
+        let now = clock::now();
+        if self.drawn.is_some_and(|drawn| now < drawn + REDRAW_EVERY) || !has_terminal() {
+            return;
+        }
+        self.drawn = Some(now);
+        let waited = tell::time(now.saturating_sub(since));
+        let holder = match self.board.holder() {
+            card if card.is_empty() => "somebody else holds it".to_owned(),
+            card => format!("the last card left: {card}"),
+        };
+        let text = format!("lock {:?}: waiting for {waited}, {holder}", self.arguments.name);
+        // What does not fit into the line could not be taken away again.
+        let width = tcgetwinsize(io::stderr()).map_or(0, |size| usize::from(size.ws_col));
+        let text: String = text.chars().take(width.saturating_sub(tell::PREFIX.len() + 1)).collect();
+        tell::live(&text, env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()));
+    }
+
+    fn undraw(&mut self) {
+        if self.drawn.take().is_some() {
+            tell::clear();
+        }
+    }
+}
+
+/// Whether our job is the one in the foreground: another's must not be written over.
+fn has_terminal() -> bool {
+    tcgetpgrp(io::stderr()).is_ok_and(|group| group == getpgrp())
+}
+
+/// As the command did, so that a shell's script ends, too. It returns what to exit with where that is not possible.
+fn die_of(signal: i32) -> u8 {
+    if process::id() != 1 {
+        let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
+        let _ = signal_hook::low_level::emulate_default_handler(signal);
+    }
+    u8::try_from(signal).map_or(exit::SYSTEM, |signal| signal.saturating_add(128))
+}

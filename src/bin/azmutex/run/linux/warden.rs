@@ -1,0 +1,182 @@
+//! The process that has the lock: what it knows, and what it hears.
+
+use std::cell::Cell;
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::time::Duration;
+
+use azmutex::LockGuard;
+use azmutex::crossbeam_channel::{Receiver, Sender, unbounded};
+use rustix::io::Errno;
+use rustix::process::{
+    Pid, Signal, WaitOptions, WaitStatus, getpid, getppid, kill_process, set_child_subreaper, setsid, wait,
+};
+use rustix::stdio::dup2_stdin;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU};
+
+use super::descent::{self, Process};
+use super::launcher::Launcher;
+use super::signals;
+use super::turns::Turns;
+use super::wire::{self, Board, Order, Report};
+use crate::arguments::Run;
+use crate::exit::Failure;
+use crate::tell::Voice;
+use crate::threads;
+
+/// How often the time is looked at, which the system's timers do not count in suspend.
+pub(super) const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How often a front is looked for that may have to be continued.
+pub(super) const WAKE_EVERY: Duration = Duration::from_millis(10);
+/// A stopped or busy front is waited for so long.
+pub(super) const FRONT_LIMIT: Duration = Duration::from_millis(100);
+
+pub(super) enum Message {
+    Order(Order),
+    /// The socket's end.
+    FrontGone,
+    Child(Pid, WaitStatus),
+    /// All that was ever started has ended.
+    NoChild,
+    Obtained(azmutex::Result<LockGuard>),
+    Started(io::Result<()>),
+}
+
+pub(super) struct Warden {
+    pub(super) control: Arc<UnixStream>,
+    pub(super) board: Arc<Board>,
+    pub(super) voice: Voice,
+    pub(super) is_live: bool,
+    pub(super) sender: Sender<Message>,
+    pub(super) messages: Receiver<Message>,
+    pub(super) front: Option<Pid>,
+    pub(super) leader: Pid,
+    /// Until it is the command.
+    pub(super) launcher: Option<Launcher>,
+    turns: Cell<Turns>,
+}
+
+/// How it ends.
+pub(super) enum End {
+    /// The command ended, with this status.
+    Ended(i32),
+    Failed(Failure),
+    /// The front is dead, or ends in its own way.
+    Alone,
+    /// A request may be on its way that has to be undone.
+    Undoing(Box<End>),
+}
+
+impl Warden {
+    pub(super) fn start(arguments: &Run, voice: Voice, is_live: bool) -> Result<Warden, Failure> {
+        Warden::set_up(arguments, voice, is_live).map_err(|error| Failure::system("start the command", &error))
+    }
+
+    /// On the process's first thread: the command is killed when that ends.
+    fn set_up(arguments: &Run, voice: Voice, is_live: bool) -> io::Result<Warden> {
+        set_child_subreaper(Some(getpid()))?;
+        let control = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+        let [stdin, board] = wire::take_over(&control)?;
+        dup2_stdin(File::open("/dev/null")?)?;
+        let launcher = Launcher::start(&arguments.command(), stdin)?;
+        // Only now: the command is in the session of the front. In the same session as a stopped job, we would keep it
+        // from being ended when its terminal closes.
+        setsid()?;
+        // What is sent to all processes of azmutex is passed on by the front.
+        for signal in [SIGINT, SIGQUIT, SIGHUP, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU] {
+            if !signals::is_ignored(signal) {
+                signals::never_ignore(signal)?;
+            }
+        }
+        let (sender, messages) = unbounded();
+        let (heard, reader) = (sender.clone(), control.try_clone()?);
+        threads::start("orders", move || {
+            while let Some(order) = wire::hear(&reader) {
+                let _ = heard.send(Message::Order(order));
+            }
+            let _ = heard.send(Message::FrontGone);
+        })?;
+        let heard = sender.clone();
+        threads::start("children", move || {
+            loop {
+                let message = match wait(WaitOptions::UNTRACED | WaitOptions::CONTINUED) {
+                    Ok(Some((pid, status))) => Message::Child(pid, status),
+                    Err(Errno::CHILD) => break,
+                    Ok(None) | Err(_) => continue,
+                };
+                let _ = heard.send(message);
+            }
+            let _ = heard.send(Message::NoChild);
+        })?;
+        // A front that is stopped must not keep us from what we have to do.
+        control.set_write_timeout(Some(FRONT_LIMIT))?;
+        let (front, leader, launcher) = (getppid(), launcher.pid, Some(launcher));
+        let (control, board) = (Arc::new(control), Arc::new(Board::of(board)));
+        let turns = Cell::default();
+        Ok(Warden { control, board, voice, is_live, sender, messages, front, leader, launcher, turns })
+    }
+
+    pub(super) fn say(&self, report: Report) {
+        wire::say(&self.control, report);
+    }
+
+    /// The command has stopped, or what is to become it.
+    pub(super) fn stopped(&self) {
+        let mut turns = self.turns.get();
+        turns.stopped();
+        self.turn(turns);
+    }
+
+    /// It goes on, or has ended.
+    pub(super) fn runs(&self) {
+        let mut turns = self.turns.get();
+        if turns.runs() {
+            self.turn(turns);
+        }
+    }
+
+    fn turn(&self, turns: Turns) {
+        self.turns.set(turns);
+        self.board.set_turn(turns.now());
+        self.say(Report::Turned(self.leader.as_raw_nonzero().get()));
+    }
+
+    pub(super) fn seen(&self, turn: i32) {
+        let mut turns = self.turns.get();
+        turns.seen(turn);
+        self.turns.set(turns);
+    }
+
+    /// Whether whoever continued the front at that turn meant the command, which did not get the signal itself.
+    pub(super) fn is_to_go_on(&self, turn: i32) -> bool {
+        self.turns.get().is_to_go_on(turn) && descent::is_stopped(self.leader).unwrap_or(true)
+    }
+
+    /// Sees to it that the front runs if the command does. Whether that is not known yet.
+    pub(super) fn is_front_behind(&self) -> bool {
+        let is_behind = self.turns.get().is_front_behind();
+        if is_behind {
+            self.wake_front();
+        }
+        is_behind
+    }
+
+    pub(super) fn wake_front(&self) {
+        if let Some(front) = self.front.filter(|front| descent::is_stopped(*front).unwrap_or(true)) {
+            let _ = kill_process(front, Signal::CONT);
+        }
+    }
+
+    pub(super) fn signal_leader(&self, signal: Signal) {
+        if let Some(process) = Process::of(self.leader) {
+            descent::signal_each(&[process], signal);
+        }
+    }
+}
+
+pub(super) fn has_ended(status: WaitStatus) -> bool {
+    status.exited() || status.signaled()
+}

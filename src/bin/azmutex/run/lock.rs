@@ -1,0 +1,161 @@
+//! The lock that a command is to run under.
+
+use std::time::Duration;
+
+use azmutex::event::Event;
+use azmutex::lease::Card;
+use azmutex::retry::Policy;
+use azmutex::{AzureMutex, Cancel, Error, ErrorKind, LockGuard, Locker};
+
+use super::once::Done;
+use super::times::Times;
+use crate::arguments::Run;
+use crate::exit::{self, Failure};
+use crate::place::Store;
+use crate::tell::{self, Voice};
+
+pub(crate) struct Lock {
+    pub(crate) locker: Locker,
+    pub(crate) times: Times,
+    /// What asks the command to end.
+    #[cfg(unix)]
+    pub(crate) asking: rustix::process::Signal,
+    pub(crate) mutex: AzureMutex,
+    /// What it is held for.
+    pub(crate) label: String,
+    /// Keeps the emulator, if there is one.
+    _store: Store,
+}
+
+impl Lock {
+    /// Talks to nobody. `hear` hears what is told, too.
+    pub(crate) fn of(
+        arguments: &Run,
+        voice: &Voice,
+        is_live: bool,
+        mut hear: impl FnMut(&Event) + Send + 'static,
+    ) -> Result<Lock, Failure> {
+        let lease = arguments.lease;
+        let times = Times::new(lease, arguments.grace).map_err(|text| Failure::new(exit::USAGE, text))?;
+        let mut policy = Policy::default().attempt_limit(times.request_limit());
+        if arguments.limit() == Some(Duration::ZERO) {
+            // Who does not wait wants no second try either.
+            policy = policy.retries(0);
+        }
+        let store = Store::open(&arguments.place, policy)?;
+        let mutex = store.container.mutex(&arguments.name).map_err(|error| Failure::usage(&error))?;
+        let mut tell = voice.observer(is_live);
+        let builder = Locker::builder(mutex.clone()).lease(lease).on_event(move |event| {
+            hear(&event);
+            tell(event);
+        });
+        let label = arguments.leaving.label(&arguments.command());
+        let builder = match arguments.leaving.no_card {
+            false => builder.fencing(true).card(Card::new(&label)),
+            true => builder,
+        };
+        let locker = builder.build().map_err(|error| Failure::usage(&error))?;
+        #[cfg(unix)]
+        let asking = signal(&arguments.signal)?;
+        Ok(Lock {
+            locker,
+            times,
+            #[cfg(unix)]
+            asking,
+            mutex,
+            label,
+            _store: store,
+        })
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+impl Lock {
+    /// By its number; where there are no signals, by none.
+    pub(crate) fn asking(&self) -> i32 {
+        #[cfg(unix)]
+        return self.asking.as_raw();
+        #[cfg(not(unix))]
+        return 0;
+    }
+}
+
+/// Whether it was done not long ago, so that there is nothing to do: what is told then.
+pub(crate) fn is_done(arguments: &Run, lock: &Lock, guard: &LockGuard) -> Result<Option<String>, Failure> {
+    let (Some(period), Some(granted)) = (arguments.once_per, guard.since()) else { return Ok(None) };
+    let done = Done::read(lock.mutex.inspect()?.mark());
+    Ok(done.too_soon(&lock.label, granted, period).map(|ago| {
+        let ago = tell::time(ago);
+        format!("lock {:?}: {:?} was done {ago} ago, so nothing was run", arguments.name, lock.label)
+    }))
+}
+
+/// Leaves word that it was done. If that fails, it will be done again: what is told then.
+pub(crate) fn mark(arguments: &Run, lock: &Lock, guard: &LockGuard) -> Option<String> {
+    arguments.once_per?;
+    let marked = match guard.since() {
+        Some(granted) => lock.mutex.inspect().and_then(|status| {
+            let mark = Done::read(status.mark()).with(&lock.label, granted);
+            guard.mark(&mark)
+        }),
+        None => return Some("the service does not tell the time, so the next run may come too soon".to_owned()),
+    };
+    marked.err().map(|error| format!("{}; so the next run may come too soon", exit::sentence(&error)))
+}
+
+/// Waits for so long; `None` is for ever. One that does not wait is not cancelled either.
+pub(crate) fn obtain(locker: &Locker, limit: Option<Duration>, cancel: &Cancel) -> azmutex::Result<LockGuard> {
+    match limit {
+        None => locker.lock_or_cancel(cancel),
+        Some(Duration::ZERO) => locker.try_lock(),
+        Some(limit) => locker.lock_timeout_or_cancel(limit, cancel),
+    }
+}
+
+/// Why there is no lock, and what to exit with.
+pub(crate) fn not_obtained(arguments: &Run, error: &Error) -> Failure {
+    let code = exit::code(error);
+    let lock = format!("lock {:?}: ", arguments.name);
+    let text = match (error.kind(), arguments.limit()) {
+        (ErrorKind::TimedOut, Some(limit)) => {
+            let card = error.last_card().map(|card| format!("; the last card left: {card}")).unwrap_or_default();
+            let text = format!("{lock}not obtained within {limit:?}{card}");
+            match exit::last_failure(error).map(exit::sentence) {
+                // It is about the same lock.
+                Some(last) => format!("{text}; the last failure was: {}", last.strip_prefix(&lock).unwrap_or(&last)),
+                None => text,
+            }
+        }
+        (ErrorKind::InvalidInput | ErrorKind::PermissionDenied, _) if !arguments.leaving.no_card => {
+            format!("{}; with --no-card, less is needed", exit::sentence(error))
+        }
+        _ => exit::sentence(error),
+    };
+    match arguments.conflict_exit_code {
+        Some(other) if code == exit::NOT_OBTAINED => Failure::new(other, text),
+        _ => Failure::new(code, text),
+    }
+}
+
+/// By its name or number.
+#[cfg(unix)]
+fn signal(text: &str) -> Result<rustix::process::Signal, Failure> {
+    use rustix::process::Signal;
+
+    const NAMES: [(&str, Signal); 9] = [
+        ("HUP", Signal::HUP),
+        ("INT", Signal::INT),
+        ("QUIT", Signal::QUIT),
+        ("KILL", Signal::KILL),
+        ("USR1", Signal::USR1),
+        ("USR2", Signal::USR2),
+        ("ALRM", Signal::ALARM),
+        ("TERM", Signal::TERM),
+        ("WINCH", Signal::WINCH),
+    ];
+    let upper = text.to_ascii_uppercase();
+    let short = upper.strip_prefix("SIG").unwrap_or(&upper);
+    let named = NAMES.into_iter().find(|(name, _)| *name == short).map(|(_, signal)| signal);
+    let signal = named.or_else(|| Signal::from_named_raw(text.parse().ok()?));
+    signal.ok_or_else(|| Failure::new(exit::USAGE, format!("{text:?} is no signal; it is like TERM, INT or 15")))
+}

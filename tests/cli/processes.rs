@@ -1,0 +1,69 @@
+//! Processes that are nobody's children here.
+
+#[cfg(target_os = "linux")]
+use std::fs;
+
+use rustix::process::Pid;
+
+/// From what it said.
+pub(crate) fn pid(text: &str) -> Pid {
+    Pid::from_raw(text.trim().parse().unwrap()).unwrap()
+}
+
+/// What the system says of a process.
+#[cfg(target_os = "linux")]
+pub(crate) struct Stat {
+    pub(crate) name: String,
+    state: String,
+    group: i32,
+    pub(crate) session: i32,
+    /// The group that has its terminal.
+    foreground: i32,
+}
+
+#[cfg(target_os = "linux")]
+impl Stat {
+    pub(crate) fn of(pid: Pid) -> Option<Stat> {
+        Stat::read(&pid.as_raw_nonzero().to_string())
+    }
+
+    fn read(pid: &str) -> Option<Stat> {
+        let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let (name, rest) = text.split_once('(')?.1.rsplit_once(") ")?;
+        let fields: Vec<_> = rest.split(' ').collect();
+        let number = |at: usize| fields[at].parse().ok();
+        Some(Stat {
+            name: name.to_owned(),
+            state: fields[0].to_owned(),
+            group: number(2)?,
+            session: number(3)?,
+            foreground: number(5)?,
+        })
+    }
+
+    pub(crate) fn all() -> impl Iterator<Item = Stat> {
+        let names = fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().file_name());
+        names.filter_map(|name| Stat::read(name.to_str()?))
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.state == "T"
+    }
+
+    pub(crate) fn has_terminal(&self) -> bool {
+        self.group == self.foreground
+    }
+}
+
+/// A process that has ended may stay as a zombie, if nobody reaps orphans here.
+pub(crate) fn is_alive(pid: Pid) -> bool {
+    #[cfg(target_os = "linux")]
+    return Stat::of(pid).is_some_and(|stat| stat.state != "Z");
+    #[cfg(not(target_os = "linux"))]
+    return rustix::process::test_kill_process(pid).is_ok();
+}
+
+#[cfg(target_os = "linux")]
+pub(crate) fn is_stopped(pid: Pid) -> bool {
+    Stat::of(pid).unwrap().is_stopped()
+}
