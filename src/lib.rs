@@ -116,7 +116,8 @@
 //!
 //! # Threads
 //!
-//! A lock that is waited for or held has one thread of its own, named `azmutex`. One more, `azmutex-watchdog`, serves
+//! A lock that is waited for or held has one thread of its own, named `azmutex`, which may stay for a second after it, for the
+//! next lock of this process. One more, `azmutex-watchdog`, serves
 //! the whole process while there is any; a [`Locker`] with an observer has another. A name look-up takes a thread for
 //! as long as it lasts, and so does the fetch of a token.
 //!

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::mem;
-use std::sync::{PoisonError, TryLockError};
+use std::sync::{Arc, PoisonError, TryLockError};
 use std::time::Duration;
 
 use crate::clock;
@@ -21,15 +21,20 @@ const MOST_IDLE: usize = 4;
 type Work = Box<dyn FnOnce() + Send>;
 
 struct Threads {
-    pool: Mutex<Pool>,
+    /// Those of one process: a fork has none, and makes its own.
+    pool: Mutex<Option<(Process, Arc<Pool>)>>,
+}
+
+#[derive(Default)]
+struct Pool {
+    waiting: Mutex<Waiting>,
     /// There is work.
     given: Condvar,
 }
 
-struct Pool {
-    /// Whose threads these are: a fork has none.
-    process: Option<Process>,
-    /// Those that wait for work. There is never more of that than of them.
+#[derive(Default)]
+struct Waiting {
+    /// Those that wait for work. There is never more of that than of them, and none of them goes without it.
     idle: usize,
     work: VecDeque<Work>,
 }
@@ -46,62 +51,80 @@ pub(crate) fn run(process: Process, work: impl FnOnce() + Send + 'static) -> Res
 
 impl Threads {
     const fn new() -> Threads {
-        Threads { pool: Mutex::new(Pool { process: None, idle: 0, work: VecDeque::new() }), given: Condvar::new() }
+        Threads { pool: Mutex::new(None) }
     }
 
-    fn run(&'static self, process: Process, work: Work) -> Result<()> {
-        let Some(work) = self.offer(process, work) else { return Ok(()) };
+    fn run(&self, process: Process, work: Work) -> Result<()> {
+        let pool = self.pool(process);
+        let work = match &pool {
+            Some(pool) => pool.offer(work),
+            None => Some(work),
+        };
+        let Some(work) = work else { return Ok(()) };
         let live = move || {
             let mut next = Some(work);
             while let Some(work) = next.take() {
                 work();
-                next = self.linger(process);
+                next = pool.as_ref().and_then(|pool| pool.linger());
             }
         };
         thread::Builder::new().name("azmutex".into()).stack_size(STACK).spawn(live).map(drop).map_err(Error::no_thread)
     }
 
-    /// Gives it back if nobody is there to take it.
-    fn offer(&self, process: Process, work: Work) -> Option<Work> {
-        let Some(mut pool) = self.pool(process) else { return Some(work) };
-        if pool.idle == pool.work.len() {
-            return Some(work);
-        }
-        pool.work.push_back(work);
-        drop(pool);
-        self.given.notify_one();
-        None
-    }
-
-    /// What to do next; or nothing, after a while.
-    fn linger(&self, process: Process) -> Option<Work> {
-        let mut pool = self.pool(process).filter(|pool| pool.idle < MOST_IDLE)?;
-        pool.idle += 1;
-        let until = clock::now().after(LINGER);
-        loop {
-            let left = until.left(clock::now());
-            let is_over = left.is_zero();
-            if is_over || !pool.work.is_empty() {
-                pool.idle -= 1;
-                return pool.work.pop_front();
-            }
-            pool = self.given.wait_timeout(pool, left).unwrap_or_else(PoisonError::into_inner).0;
-        }
-    }
-
-    /// Never waits, for in a fork it would do so for ever, if another thread of the parent's was here at that moment.
-    fn pool(&self, process: Process) -> Option<MutexGuard<'_, Pool>> {
+    /// That of this process, unless somebody else is at it. Never waits: in a fork it would do so for ever, if another
+    /// thread of the parent's was here at that moment.
+    fn pool(&self, process: Process) -> Option<Arc<Pool>> {
         let mut pool = match self.pool.try_lock() {
             Ok(pool) => pool,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => return None,
         };
-        if pool.process != Some(process) {
-            // What the parent's threads were to do is theirs, and better not touched.
-            mem::forget(mem::take(&mut pool.work));
-            (pool.process, pool.idle) = (Some(process), 0);
+        if let Some((of, pool)) = &*pool
+            && *of == process
+        {
+            return Some(pool.clone());
         }
-        Some(pool)
+        let own = Arc::new(Pool::default());
+        // A process may take itself for another one, when it no longer sees `/proc`: then what lingers still has its pool, and
+        // all that it was given. In a fork, the parent's is better not touched.
+        mem::forget(pool.replace((process, own.clone())));
+        Some(own)
+    }
+}
+
+impl Pool {
+    /// Gives it back if nobody is there to take it.
+    fn offer(&self, work: Work) -> Option<Work> {
+        let mut waiting = self.waiting();
+        if waiting.idle == waiting.work.len() {
+            return Some(work);
+        }
+        waiting.work.push_back(work);
+        drop(waiting);
+        self.given.notify_one();
+        None
+    }
+
+    /// What to do next; or nothing, after a while.
+    fn linger(&self) -> Option<Work> {
+        let mut waiting = self.waiting();
+        if waiting.idle >= MOST_IDLE {
+            return None;
+        }
+        waiting.idle += 1;
+        let until = clock::now().after(LINGER);
+        loop {
+            let left = until.left(clock::now());
+            if left.is_zero() || !waiting.work.is_empty() {
+                waiting.idle -= 1;
+                return waiting.work.pop_front();
+            }
+            waiting = self.given.wait_timeout(waiting, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -115,20 +138,16 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(60);
 
-    fn new() -> &'static Threads {
-        Box::leak(Box::new(Threads::new()))
-    }
-
     /// On which thread it is done.
-    fn done_by(threads: &'static Threads, process: Process) -> ThreadId {
+    fn done_by(threads: &Threads, process: Process) -> ThreadId {
         let (done, by) = mpsc::channel();
         threads.run(process, Box::new(move || done.send(std_thread::current().id()).unwrap())).unwrap();
         by.recv_timeout(PATIENCE).unwrap()
     }
 
-    fn wait_until_idle(threads: &Threads, count: usize) {
+    fn wait_until_idle(pool: &Pool, count: usize) {
         let end = clock::now().after(PATIENCE);
-        while threads.pool.lock().unwrap().idle != count {
+        while pool.waiting().idle != count {
             assert!(clock::now() < end, "{count} are to linger");
             clock::sleep(Duration::from_millis(1));
         }
@@ -136,18 +155,19 @@ mod tests {
 
     #[test]
     fn a_thread_that_lingers_is_used_again_and_ends_after_a_while() {
-        let (threads, process) = (new(), Process::current());
-        let first = done_by(threads, process);
-        wait_until_idle(threads, 1);
-        assert_eq!(done_by(threads, process), first);
-        wait_until_idle(threads, 1);
-        wait_until_idle(threads, 0);
-        assert_ne!(done_by(threads, process), first);
+        let (threads, process) = (Threads::new(), Process::current());
+        let pool = threads.pool(process).unwrap();
+        let first = done_by(&threads, process);
+        wait_until_idle(&pool, 1);
+        assert_eq!(done_by(&threads, process), first);
+        wait_until_idle(&pool, 1);
+        wait_until_idle(&pool, 0);
+        assert_ne!(done_by(&threads, process), first);
     }
 
     #[test]
     fn what_is_done_at_a_time_is_done_by_as_many_of_whom_few_linger() {
-        let (threads, process) = (new(), Process::current());
+        let (threads, process) = (Threads::new(), Process::current());
         let count = 2 * MOST_IDLE;
         let (go, (done, by)) = (mpsc::sync_channel::<()>(0), mpsc::channel());
         let gates = std::sync::Arc::new(std::sync::Mutex::new(go.1));
@@ -168,42 +188,62 @@ mod tests {
             assert!(clock::now() < end, "they are to end");
             clock::sleep(Duration::from_millis(1));
         }
-        assert!(threads.pool.lock().unwrap().idle <= MOST_IDLE);
+        assert!(threads.pool(process).unwrap().waiting().idle <= MOST_IDLE);
     }
 
     #[test]
     fn a_fork_has_none_of_them() {
-        let (threads, process) = (new(), Process::current());
-        let first = done_by(threads, process);
-        wait_until_idle(threads, 1);
+        let (threads, process) = (Threads::new(), Process::current());
+        let pool = threads.pool(process).unwrap();
+        let first = done_by(&threads, process);
+        wait_until_idle(&pool, 1);
         // As the fork sees what its parent had.
         let forked = Process::other();
-        assert_ne!(done_by(threads, forked), first);
+        assert_ne!(done_by(&threads, forked), first);
         // And as it finds it if somebody was there.
         let _taken = threads.pool.lock().unwrap();
-        assert_ne!(done_by(threads, forked), first);
+        assert_ne!(done_by(&threads, forked), first);
+    }
+
+    #[test]
+    fn a_process_that_takes_itself_for_another_loses_nothing() {
+        let (threads, process) = (Threads::new(), Process::current());
+        let pool = threads.pool(process).unwrap();
+        let first = done_by(&threads, process);
+        wait_until_idle(&pool, 1);
+        // It has been given something, and not taken it, when this one comes.
+        let mut waiting = pool.waiting();
+        let (done, did) = mpsc::channel();
+        waiting.work.push_back(Box::new(move || done.send(()).unwrap()));
+        assert_ne!(done_by(&threads, Process::other()), first);
+        drop(waiting);
+        did.recv_timeout(PATIENCE).unwrap();
+        wait_until_idle(&pool, 0);
+        assert_ne!(done_by(&threads, process), first);
     }
 
     #[test]
     fn what_is_given_as_a_thread_goes_is_done() {
-        let (threads, process) = (new(), Process::current());
-        done_by(threads, process);
-        wait_until_idle(threads, 1);
+        let (threads, process) = (Threads::new(), Process::current());
+        let pool = threads.pool(process).unwrap();
+        done_by(&threads, process);
+        wait_until_idle(&pool, 1);
         // Until its time is over; and none is told that there is work.
-        let mut pool = threads.pool.lock().unwrap();
+        let mut waiting = pool.waiting();
         clock::sleep(LINGER + LINGER / 10);
         let (done, did) = mpsc::channel();
-        pool.work.push_back(Box::new(move || done.send(()).unwrap()));
-        drop(pool);
+        waiting.work.push_back(Box::new(move || done.send(()).unwrap()));
+        drop(waiting);
         did.recv_timeout(PATIENCE).unwrap();
     }
 
     #[test]
     fn one_that_dies_does_not_linger() {
-        let (threads, process) = (new(), Process::current());
+        let (threads, process) = (Threads::new(), Process::current());
+        let pool = threads.pool(process).unwrap();
         // A panic without its words.
         threads.run(process, Box::new(|| std::panic::resume_unwind(Box::new("on purpose")))).unwrap();
-        done_by(threads, process);
-        wait_until_idle(threads, 1);
+        done_by(&threads, process);
+        wait_until_idle(&pool, 1);
     }
 }

@@ -181,6 +181,7 @@ impl<T> DerefMut for MutexGuard<'_, T> {
     }
 }
 
+#[derive(Default)]
 pub(crate) struct Condvar {
     notified: std::sync::Mutex<u64>,
 }
