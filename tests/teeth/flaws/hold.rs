@@ -4,7 +4,7 @@ flaws! {
     "the deadline counts from the answer" {
         "hold.rs": "self.granted(seek, now, sent, blob, jitter)" => "self.granted(seek, now, now, blob, jitter)"
         "hold.rs": "let tenure = self.tenure(sent, EARLY, jitter);\n                    self.state" =>
-            "let tenure = self.tenure(now, jitter);\n                    self.state"
+            "let tenure = self.tenure(now, EARLY, jitter);\n                    self.state"
     }
     "the deadline counts with the configured duration, not the granted one" {
         "hold.rs": "let tenure = Tenure { valid_until, renew_at: Moment::PAST, failures: 0 };" =>
@@ -31,7 +31,7 @@ flaws! {
         "hold.rs": "Outcome::Broken => return self.lose(Lost::Broken, now, jitter)," =>
             "Outcome::Broken => return self.lose(Lost::Broken, now, jitter),
              Outcome::Failed { .. } => {
-                 let tenure = self.tenure(sent, jitter);
+                 let tenure = self.tenure(sent, EARLY, jitter);
                  self.state = if self.once { State::Over } else { State::Held(tenure) };
                  return Step::Tell(Told::Renewed { valid_until: tenure.valid_until, ends: self.ends });
              }"
