@@ -247,6 +247,8 @@ struct Queue {
     missed: u64,
     /// An event is being looked at just now.
     busy: bool,
+    /// Somebody has waited in vain for that event to be heard.
+    stuck: bool,
     closed: bool,
 }
 
@@ -278,12 +280,14 @@ impl Observer {
         self.shared.changed.notify_all();
     }
 
-    /// Waits until everything was heard, but no longer than `limit`: a program may end right after.
+    /// Waits until everything was heard, but no longer than `limit`: a program may end right after. Of an observer that
+    /// blocks, once and not each time.
     pub(crate) fn flush(&self, limit: Duration) {
         let queue = self.shared.lock();
-        let unheard = |queue: &mut Queue| queue.busy || !queue.events.is_empty();
-        // Whether all was heard in time makes no difference here.
-        drop(self.shared.changed.wait_timeout_while(queue, limit, unheard));
+        let unheard = |queue: &mut Queue| (queue.busy || !queue.events.is_empty()) && !queue.stuck;
+        let waited = self.shared.changed.wait_timeout_while(queue, limit, unheard);
+        let (mut queue, waited) = waited.unwrap_or_else(PoisonError::into_inner);
+        queue.stuck |= waited.timed_out();
     }
 }
 
@@ -301,7 +305,7 @@ impl Shared {
 
     fn next(&self) -> Option<Event> {
         let mut queue = self.lock();
-        queue.busy = false;
+        (queue.busy, queue.stuck) = (false, false);
         self.changed.notify_all();
         loop {
             let event = match queue.missed {
@@ -352,6 +356,27 @@ mod tests {
         let lines: Vec<String> = events.try_iter().collect();
         assert!(lines.iter().any(|line| line.ends_with("events were dropped")), "{lines:?}");
         assert!(lines.last().unwrap().contains(&format!("\"{}\"", QUEUE + 9)));
+    }
+
+    #[test]
+    fn a_blocked_observer_is_waited_for_once() {
+        let (go, gate) = bounded::<()>(0);
+        let (heard, events) = unbounded();
+        let observer = Observer::start(move |event| {
+            let _ = heard.send(event.to_string());
+            let _ = gate.recv();
+        })
+        .unwrap();
+        observer.tell(waiting("one"));
+        events.recv_timeout(PATIENCE).unwrap();
+        observer.flush(Duration::from_millis(1));
+        // It would wait for longer than this test may take.
+        observer.tell(waiting("two"));
+        observer.flush(Duration::MAX);
+        drop(go);
+        observer.flush(PATIENCE);
+        assert!(events.recv_timeout(PATIENCE).unwrap().contains("\"two\""));
+        assert!(!observer.shared.lock().stuck, "it goes on, and is waited for again");
     }
 
     /// How many of two events are heard by an observer that fails with `fail` at the first.

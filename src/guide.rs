@@ -14,6 +14,7 @@
 //! - [Migration](migration): a whole program that Ctrl-C ends well.
 //! - [Leaders](leaders): one of many processes leads, and another when it is gone.
 //! - [Threads](threads): many of one process want the same lock, and other processes, too.
+//! - [Speed](speed): what a lock costs, in requests and on the bill.
 //! - [Runtimes](runtimes): for programs that are asynchronous.
 //! - [Testing](testing): losing a lock in a test, without an account and without waiting.
 //!
@@ -73,6 +74,9 @@ pub mod who_has_it {}
 
 #[doc = include_str!("guide/threads.md")]
 pub mod threads {}
+
+#[doc = include_str!("guide/speed.md")]
+pub mod speed {}
 
 // It needs a runtime, which this crate does not depend on: tests/tokio runs it.
 #[doc = include_str!("guide/runtimes.md")]

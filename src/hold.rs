@@ -56,6 +56,12 @@ pub(crate) mod write;
 const LAST_TRY: Duration = Duration::from_millis(250);
 /// No request is sent with less time than this to be answered in.
 const LEAST_LIMIT: Duration = Duration::from_millis(5);
+/// By up to these parts of the interval renewals are early: the first one far, so that many locks which were taken together
+/// are not renewed together, and each later one a little, so that they do not fall in step.
+const FIRST_EARLY: u32 = 2;
+const EARLY: u32 = 10;
+/// By up to this part a pause between two looks is shortened.
+const LOOKS_EARLIER: u32 = 3;
 /// For so long the lock is left to others who have waited for it: until each has looked once more, where pauses are what
 /// they are by default.
 const DEFERENCE: Duration = Duration::from_millis(1_500);
@@ -579,7 +585,7 @@ impl Hold {
     }
 
     fn granted(&mut self, mut seek: Seek, now: Moment, sent: Moment, blob: Option<Blob>, jitter: u32) -> Step {
-        let tenure = self.tenure(sent, jitter);
+        let tenure = self.tenure(sent, FIRST_EARLY, jitter);
         if tenure.valid_until <= now {
             // The answer took longer than the lease lasts. The same acquire again starts the lease anew.
             seek.unsure = true;
@@ -616,12 +622,12 @@ impl Hold {
         Step::Tell(Told::NotObtained(why))
     }
 
-    fn tenure(&mut self, sent: Moment, jitter: u32) -> Tenure {
+    /// From a request that was sent then. Its renewal comes early, by up to one `part`th of the interval.
+    fn tenure(&mut self, sent: Moment, part: u32, jitter: u32) -> Tenure {
         self.ends = self.settings.term.ends(sent);
         Tenure {
             valid_until: self.settings.term.valid_until(sent),
-            // A little early, so that many locks taken together are not renewed together.
-            renew_at: sent.after(retry::shortened(self.settings.renew_every, 10, jitter)),
+            renew_at: sent.after(retry::shortened(self.settings.renew_every, part, jitter)),
             failures: 0,
         }
     }
@@ -631,7 +637,8 @@ impl Hold {
         if seek.wait == Wait::Never {
             return self.give_up(seek, Why::Busy);
         }
-        let pause = retry::growing(self.settings.first_pause, self.settings.longest_pause, seek.busy, jitter);
+        let full = retry::doubled(self.settings.first_pause, self.settings.longest_pause, seek.busy);
+        let pause = retry::shortened(full, LOOKS_EARLIER, jitter);
         let then = if now < seek.blind_until { Ask::Acquire } else { Ask::Look };
         seek.busy = seek.busy.saturating_add(1);
         seek.has_deferred = false;
@@ -726,7 +733,7 @@ impl Hold {
             }
             match outcome {
                 Outcome::Leased(id) if id == self.id => {
-                    let tenure = self.tenure(sent, jitter);
+                    let tenure = self.tenure(sent, EARLY, jitter);
                     self.state = if self.once { State::Over } else { State::Held(tenure) };
                     if self.is_untold() {
                         return self.step(now, Input::Go, jitter);

@@ -113,13 +113,14 @@
 //! On the wire, a lock and its unlock are two requests if the blob exists, and five on an account where even the container
 //! is missing. With [`fencing`](locker::Builder::fencing) or a card it is one or two more, and with fencing the lock of a
 //! new blob, or of one that was written to within the same second without a token (as by a mark), takes up to a second
-//! longer. Holding is one request every 10 s, 8,640 a day. Waiting is one *read* every 0.75 s on average, about a dollar a
+//! longer. Holding is one request every 10 s, 8,640 a day. Waiting is one *read* every 0.83 s on average, about a dollar a
 //! month for each waiter at common list prices. A thousand held locks were measured at 40 KiB each, threads and connections
 //! included.
 //!
 //! # Threads
 //!
-//! A lock that is waited for or held has one thread of its own, named `azmutex`. One more, `azmutex-watchdog`, serves
+//! A lock that is waited for or held has one thread of its own, named `azmutex`, which may stay for a second after it, for the
+//! next lock of this process. One more, `azmutex-watchdog`, serves
 //! the whole process while there is any; a [`Locker`] with an observer has another. A name look-up takes a thread for
 //! as long as it lasts, and so does the fetch of a token.
 //!
@@ -147,7 +148,7 @@
 //! The [guide] has a page for each question: a [first lock](guide::first_lock), [waiting](guide::waiting) and Ctrl-C, what to
 //! do [when it is lost](guide::losing), many [threads](guide::threads), [fencing](guide::fencing),
 //! [credentials](guide::credentials) by platform, a cookbook for the [command line](guide::command_line), [logging](guide::events), [testing](guide::testing),
-//! [troubleshooting](guide::troubleshooting), and [how it works](guide::how_it_works).
+//! [troubleshooting](guide::troubleshooting), what a lock [costs](guide::speed), and [how it works](guide::how_it_works).
 //!
 //! # Features
 //!
@@ -222,6 +223,7 @@ mod standing;
 mod sync;
 #[cfg(any(test, fuzzing))]
 mod testing;
+mod threads;
 mod transport;
 mod watchdog;
 mod with;

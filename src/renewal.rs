@@ -17,10 +17,8 @@ use crate::random::Jitter;
 use crate::rest::{Exchange, Operation};
 use crate::sync::channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, unbounded};
 use crate::sync::thread;
+use crate::threads;
 use crate::watchdog::Watch;
-
-/// TLS and certificate checks included, in a debug build.
-const STACK: usize = 512 * 1024;
 
 /// The caller's side of the lock's thread.
 #[derive(Debug)]
@@ -76,11 +74,10 @@ pub(crate) fn start(
     let turn = Turn::of(&place);
     let (stay, stays) = unbounded();
     let (sender, reports) = unbounded();
-    thread::Builder::new()
-        .name("azmutex".into())
-        .stack_size(STACK)
-        .spawn(move || Thread { carrier: Carrier::new(hold), watch, stays, turn, reports: sender }.run(attempt))
-        .map_err(Error::no_thread)?;
+    let process = watch.process();
+    threads::run(process, move || {
+        Thread { carrier: Carrier::new(hold), watch, stays, turn, reports: sender }.run(attempt);
+    })?;
     Ok(Worker { stay: Some(stay), reports, place })
 }
 

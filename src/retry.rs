@@ -129,8 +129,12 @@ pub(crate) fn check_pauses(first: Duration, longest: Duration) -> Result<()> {
 
 /// `first`, doubled `times` times, at most `longest`, then shortened at random by up to a half.
 pub(crate) fn growing(first: Duration, longest: Duration, times: u32, jitter: u32) -> Duration {
-    let full = first.saturating_mul(2_u32.saturating_pow(times)).min(longest);
-    shortened(full, 2, jitter)
+    shortened(doubled(first, longest, times), 2, jitter)
+}
+
+/// `first`, doubled `times` times, at most `longest`.
+pub(crate) fn doubled(first: Duration, longest: Duration, times: u32) -> Duration {
+    first.saturating_mul(2_u32.saturating_pow(times)).min(longest)
 }
 
 /// `pause`, shortened by up to one `part`th of it, so that many clients do not act together.

@@ -3,6 +3,7 @@
 //! Nothing is repeated or followed here: a second try is for those who know what the first one may have done, and a
 //! redirect would carry a signature to another host.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, Shutdown, TcpStream, UdpSocket};
@@ -11,9 +12,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use ureq::config::Config;
-use ureq::http::HeaderMap;
-#[cfg(test)]
-use ureq::http::HeaderName;
+use ureq::http::{HeaderMap, HeaderName, HeaderValue};
 use ureq::{Agent, RequestBuilder, Timeout};
 use zeroize::{Zeroize, Zeroizing};
 
@@ -61,16 +60,19 @@ impl Method {
     }
 }
 
+/// A header's name and value.
+pub(crate) type Header = (&'static str, Cow<'static, str>);
+
 /// A request. May carry secrets in its query, headers and body, so it cannot be printed.
-pub(crate) struct Request {
+pub(crate) struct Request<'a> {
     pub(crate) method: Method,
     /// Scheme and authority.
-    pub(crate) origin: String,
+    pub(crate) origin: &'a str,
     /// Percent-encoded, and sent as it stands.
-    pub(crate) path: String,
+    pub(crate) path: &'a str,
     /// Without the `?`; may be empty.
-    pub(crate) query: String,
-    pub(crate) headers: Vec<(&'static str, String)>,
+    pub(crate) query: Cow<'static, str>,
+    pub(crate) headers: Vec<Header>,
     /// Further headers, whose names are not ours to choose.
     pub(crate) metadata: Vec<(String, String)>,
     /// How much of the answer's body is wanted at most: a longer one is as good as none.
@@ -80,19 +82,19 @@ pub(crate) struct Request {
     pub(crate) body: String,
 }
 
-impl Request {
+impl<'a> Request<'a> {
     pub(crate) fn new(
         method: Method,
-        origin: &str,
-        path: &str,
-        query: &str,
-        headers: Vec<(&'static str, String)>,
-    ) -> Request {
+        origin: &'a str,
+        path: &'a str,
+        query: impl Into<Cow<'static, str>>,
+        headers: Vec<Header>,
+    ) -> Request<'a> {
         Request {
             method,
-            origin: origin.to_owned(),
-            path: path.to_owned(),
-            query: query.to_owned(),
+            origin,
+            path,
+            query: query.into(),
             headers,
             metadata: Vec::new(),
             largest_body: LARGEST_BODY,
@@ -102,10 +104,15 @@ impl Request {
     }
 }
 
-impl Drop for Request {
+impl Drop for Request<'_> {
     fn drop(&mut self) {
-        self.query.zeroize();
-        self.headers.iter_mut().for_each(|(_, value)| value.zeroize());
+        let texts = self.headers.iter_mut().map(|(_, value)| value).chain([&mut self.query]);
+        for text in texts {
+            // What is borrowed is a constant.
+            if let Cow::Owned(text) = text {
+                text.zeroize();
+            }
+        }
         #[cfg(feature = "entra")]
         self.body.zeroize();
     }
@@ -346,7 +353,7 @@ impl Transport {
     }
 
     /// One attempt, over within `limit` from the look-up of the name to the end of the answer.
-    pub(crate) fn send(&self, request: &Request, limit: Duration) -> Result<Reply, NoAnswer> {
+    pub(crate) fn send(&self, request: &Request<'_>, limit: Duration) -> Result<Reply, NoAnswer> {
         // Whatever was sent before is none of this request's.
         drop(unversioned::sent_on());
         let mark = if request.query.is_empty() { "" } else { "?" };
@@ -375,11 +382,16 @@ impl Transport {
     fn prepare<Body>(
         &self,
         mut call: RequestBuilder<Body>,
-        request: &Request,
+        request: &Request<'_>,
         limit: Duration,
     ) -> RequestBuilder<Body> {
         for (name, value) in &request.headers {
-            call = call.header(*name, value);
+            // Constants are not copied.
+            let name = HeaderName::from_static(name);
+            call = match value {
+                Cow::Borrowed(value) => call.header(name, HeaderValue::from_static(value)),
+                Cow::Owned(value) => call.header(name, value),
+            };
         }
         for (name, value) in &request.metadata {
             call = call.header(name, value);

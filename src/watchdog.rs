@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::io;
+use std::mem;
 use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
 
@@ -20,11 +21,12 @@ use crate::sync::{Condvar, Mutex, MutexGuard, thread};
 /// How often the clock is looked at while something is held. A loss is told within 250 ms of a resume: less than half of
 /// that is for this, and the rest for a machine that is busy, as machines are that resume.
 pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How often those are looked for whose holders have let go. While nothing is held, it is not looked more often at all; and
+/// the thread ends when there is nothing to watch for so long, so that a program which locks again and again does not start
+/// it again and again.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// Condition variables wait on a clock that stands still in suspend.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
-/// How long the thread stays when nothing is held, so that a program which locks again and again does not start it
-/// again and again.
-const LINGER: Duration = Duration::from_secs(1);
 
 /// One hold of a lock, as its holder sees it. Shared by the guard, the lock's thread and the watchdog.
 pub(crate) struct Watch {
@@ -59,6 +61,11 @@ impl Watch {
         &self.lock
     }
 
+    /// The one that took the lock.
+    pub(crate) fn process(&self) -> Process {
+        self.process
+    }
+
     /// Whether this is still the process that took the lock, and not a fork of it.
     pub(crate) fn is_own_process(&self) -> bool {
         self.process.is_current()
@@ -79,7 +86,7 @@ impl Watch {
 
     pub(crate) fn grant(&self, valid_until: Moment, ends: Moment) {
         self.change(|standing, _| standing.grant(valid_until, ends));
-        watchdog().changed.notify_all();
+        watchdog().is_needed_by(valid_until);
     }
 
     /// A renewal came in: says until when the lock is ours now. Refused if the loss has been told, or could have been.
@@ -181,16 +188,18 @@ struct Watchdog {
     changed: Condvar,
 }
 
-#[derive(Default)]
 struct Watched {
     watches: Vec<Weak<Watch>>,
+    /// No deadline is before that: none, or renewals have moved it since.
+    next: Moment,
+    /// The thread sleeps for long, as nothing was held.
+    dozes: bool,
     /// The process whose thread is running; a fork has none.
     running_in: Option<Process>,
 }
 
 fn watchdog() -> &'static Watchdog {
-    static WATCHDOG: Watchdog =
-        Watchdog { watched: Mutex::new(Watched { watches: Vec::new(), running_in: None }), changed: Condvar::new() };
+    static WATCHDOG: Watchdog = Watchdog::new();
     &WATCHDOG
 }
 
@@ -205,6 +214,20 @@ pub(crate) fn watch(watch: &Arc<Watch>) -> Result<()> {
 }
 
 impl Watchdog {
+    const fn new() -> Watchdog {
+        let watched = Watched { watches: Vec::new(), next: Moment::NEVER, dozes: false, running_in: None };
+        Watchdog { watched: Mutex::new(watched), changed: Condvar::new() }
+    }
+
+    /// Something is held, until this deadline at least.
+    fn is_needed_by(&self, deadline: Moment) {
+        let mut watched = self.lock();
+        watched.next = watched.next.min(deadline);
+        if mem::take(&mut watched.dozes) {
+            self.changed.notify_all();
+        }
+    }
+
     /// `start` starts the thread that [`run`](Watchdog::run)s. Nothing is kept of a watch if that fails: nobody would
     /// ever throw it away.
     fn register(&self, watch: &Arc<Watch>, start: impl FnOnce() -> io::Result<()>) -> Result<()> {
@@ -219,19 +242,18 @@ impl Watchdog {
 
     fn run(&self) {
         let mut watched = self.lock();
+        let mut sweep_at = Moment::PAST;
         loop {
-            let mut next = Moment::NEVER;
-            watched.watches.retain(|watch| match watch.upgrade().and_then(|watch| watch.next_look()) {
-                Some(moment) => {
-                    next = next.min(moment);
-                    true
-                }
-                None => false,
-            });
-            let next = Some(next).filter(|_| !watched.watches.is_empty());
-            let pause = pause(next, clock::now());
+            let now = clock::now();
+            if now >= watched.next.min(sweep_at) {
+                watched.sweep();
+                sweep_at = now.after(SWEEP_EVERY);
+            }
+            watched.dozes = watched.next == Moment::NEVER;
+            let pause = pause(watched.next, clock::now());
             let waited = self.changed.wait_timeout(watched, pause).unwrap_or_else(PoisonError::into_inner);
             watched = waited.0;
+            watched.dozes = false;
             if waited.1.timed_out() && watched.watches.is_empty() {
                 watched.running_in = None;
                 return;
@@ -244,9 +266,24 @@ impl Watchdog {
     }
 }
 
-/// How long to sleep if the next look is due at `next`; `None` if nothing is watched.
-fn pause(next: Option<Moment>, now: Moment) -> Duration {
-    next.map_or(LINGER, |next| next.left(now).min(LOOK_EVERY))
+impl Watched {
+    /// Has each loss told that is to be, and forgets those whose holders have let go.
+    fn sweep(&mut self) {
+        let mut next = Moment::NEVER;
+        self.watches.retain(|watch| match watch.upgrade().and_then(|watch| watch.next_look()) {
+            Some(moment) => {
+                next = next.min(moment);
+                true
+            }
+            None => false,
+        });
+        self.next = next;
+    }
+}
+
+/// How long to sleep if there is no deadline before `next`.
+fn pause(next: Moment, now: Moment) -> Duration {
+    if next == Moment::NEVER { SWEEP_EVERY } else { next.left(now).min(LOOK_EVERY) }
 }
 
 #[cfg(test)]
@@ -288,7 +325,7 @@ mod tests {
 
     #[test]
     fn of_a_hold_that_nobody_watches_nothing_is_kept() {
-        let watchdog = Watchdog { watched: Mutex::default(), changed: Condvar::new() };
+        let watchdog = Watchdog::new();
         let hold = Watch::new("test".into(), None);
         let error = watchdog.register(&hold, || Err(io::ErrorKind::WouldBlock.into())).unwrap_err();
         assert_eq!(error.kind(), crate::ErrorKind::Unexpected, "{error:?}");
@@ -351,7 +388,8 @@ mod tests {
     fn what_was_waited_for_for_long_is_watched_when_it_is_granted() {
         let hold = Watch::new("test".into(), None);
         watch(&hold).unwrap();
-        clock::sleep(3 * LOOK_EVERY);
+        // Until it dozes.
+        clock::sleep(SWEEP_EVERY / 10);
         let listener = hold.listen();
         let deadline = clock::now().after(LOOK_EVERY);
         let lateness = Lateness::from_now();
@@ -364,11 +402,10 @@ mod tests {
     #[test]
     fn the_clock_is_looked_at_at_the_deadline_and_often_before() {
         let now = clock::now();
-        assert_eq!(pause(Some(now.after(LOOK_EVERY / 2)), now), LOOK_EVERY / 2);
-        assert_eq!(pause(Some(now.after(2 * LOOK_EVERY)), now), LOOK_EVERY);
-        assert_eq!(pause(Some(Moment::NEVER), now), LOOK_EVERY, "what is waited for may be granted");
-        assert_eq!(pause(Some(now), now), Duration::ZERO);
-        assert_eq!(pause(None, now), LINGER);
+        assert_eq!(pause(now.after(LOOK_EVERY / 2), now), LOOK_EVERY / 2);
+        assert_eq!(pause(now.after(2 * LOOK_EVERY), now), LOOK_EVERY);
+        assert_eq!(pause(now, now), Duration::ZERO);
+        assert_eq!(pause(Moment::NEVER, now), SWEEP_EVERY, "nothing is held");
     }
 
     #[test]

@@ -267,6 +267,7 @@ impl Builder {
 
     /// With connections to whatever `names` stand for.
     #[cfg(test)]
+    #[cfg_attr(shuttle, allow(dead_code, reason = "the model has no network"))]
     pub(crate) fn build_that_knows(self, names: &CachingResolver) -> Result<Container> {
         self.build_on(|_, limit| Ok(Transport::that_knows(names, limit)))
     }

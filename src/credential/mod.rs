@@ -128,14 +128,14 @@ impl Credential {
 
     /// Adds to `request` what proves that we may make it. Where that has to be got first, no longer than `limit`.
     #[cfg_attr(not(feature = "entra"), expect(unused_variables, reason = "keys and signatures are always at hand"))]
-    pub(crate) fn authorize(&self, request: &mut Request, limit: Duration) -> Result<Proof, NoProof> {
+    pub(crate) fn authorize(&self, request: &mut Request<'_>, limit: Duration) -> Result<Proof, NoProof> {
         match &*self.0 {
             Kind::SharedKey(key) => Ok(Proof::Signature(key.sign(request))),
-            Kind::Sas(sas) => Ok(Proof::Signature(sas.append_to(&mut request.query))),
+            Kind::Sas(sas) => Ok(Proof::Signature(sas.append_to(request.query.to_mut()))),
             #[cfg(feature = "entra")]
             Kind::Tokens(cache) => {
                 let token = cache.token(limit).map_err(|no_token| NoProof::of(&no_token, &cache.source().name()))?;
-                request.headers.push(("authorization", format!("Bearer {}", token.text())));
+                request.headers.push(("authorization", format!("Bearer {}", token.text()).into()));
                 Ok(Proof::Token(token))
             }
         }

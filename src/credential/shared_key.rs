@@ -49,18 +49,19 @@ impl SharedKey {
         &self.account
     }
 
-    pub(super) fn sign(&self, request: &mut Request) -> Secret {
+    pub(super) fn sign(&self, request: &mut Request<'_>) -> Secret {
         let mut mac = self.mac.clone();
         mac.update(string_to_sign(&self.account, request).as_bytes());
         let signature = Secret::new(STANDARD.encode(mac.finalize().into_bytes()));
-        request.headers.push(("authorization", format!("SharedKey {}:{}", self.account, signature.reveal())));
+        let authorization = format!("SharedKey {}:{}", self.account, signature.reveal());
+        request.headers.push(("authorization", authorization.into()));
         signature
     }
 }
 
 /// The text that the service will make of the request, too. The path goes in as it is sent, percent-encoded; the
 /// query's values go in decoded. An empty body's length is an empty line.
-pub(crate) fn string_to_sign(account: &str, request: &Request) -> String {
+pub(crate) fn string_to_sign(account: &str, request: &Request<'_>) -> String {
     let header = |name: &str| request.headers.iter().find(|(other, _)| *other == name).map(|(_, value)| &**value);
     let mut text = String::with_capacity(512);
     text.push_str(request.method.name());
@@ -70,10 +71,11 @@ pub(crate) fn string_to_sign(account: &str, request: &Request) -> String {
         text.push('\n');
     }
 
-    let named = request.headers.iter().map(|(name, value)| (*name, value));
-    let metadata = request.metadata.iter().map(|(name, value)| (&**name, value));
-    let mut own: Vec<_> = named.chain(metadata).filter(|(name, _)| name.starts_with("x-ms-")).collect();
-    own.sort_unstable_by(|(one, _), (other, _)| as_signed(one).cmp(&as_signed(other)).then_with(|| one.cmp(other)));
+    let named = request.headers.iter().map(|(name, value)| (*name, &**value));
+    let metadata = request.metadata.iter().map(|(name, value)| (&**name, &**value));
+    let mut own = Vec::with_capacity(request.headers.len() + request.metadata.len());
+    own.extend(named.chain(metadata).filter(|(name, _)| name.starts_with("x-ms-")));
+    own.sort_unstable_by(|(one, _), (other, _)| as_signed(one).cmp(as_signed(other)).then_with(|| one.cmp(other)));
     for (name, value) in own {
         text.push_str(name);
         text.push(':');
@@ -83,13 +85,13 @@ pub(crate) fn string_to_sign(account: &str, request: &Request) -> String {
 
     text.push('/');
     text.push_str(account);
-    text.push_str(&request.path);
+    text.push_str(request.path);
     let pairs = request.query.split('&').filter(|pair| !pair.is_empty());
     let mut parameters: Vec<_> = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, ""))).collect();
     parameters.sort_unstable();
     for (name, value) in parameters {
         text.push('\n');
-        text.push_str(&name.to_ascii_lowercase());
+        text.extend(name.chars().map(|letter| letter.to_ascii_lowercase()));
         text.push(':');
         text.push_str(&percent_decode_str(value).decode_utf8_lossy());
     }
@@ -98,9 +100,9 @@ pub(crate) fn string_to_sign(account: &str, request: &Request) -> String {
 
 /// By what the service puts the names in order: as in a language, hyphens do not count at first, and `_` comes before
 /// digits.
-fn as_signed(name: &str) -> Vec<u8> {
+fn as_signed(name: &str) -> impl Iterator<Item = u8> {
     let letters = name.bytes().filter(|byte| *byte != b'-');
-    letters.map(|byte| if byte == b'_' { 0 } else { byte }).collect()
+    letters.map(|byte| if byte == b'_' { 0 } else { byte })
 }
 
 #[cfg(test)]
@@ -114,17 +116,17 @@ mod tests {
     const KEY: &str = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
     const A: &str = "11111111-2222-3333-4444-555555555555";
 
-    fn signature(method: Method, path: &str, query: &str, headers: &[(&'static str, &str)]) -> String {
+    fn signature(method: Method, path: &str, query: &'static str, headers: &[(&'static str, &str)]) -> String {
         let mut all = vec![("x-ms-date", "Mon, 01 Jan 2024 00:00:00 GMT"), ("x-ms-version", "2021-12-02")];
         all.extend_from_slice(headers);
-        let headers = all.into_iter().map(|(name, value)| (name, value.into())).collect();
+        let headers = all.into_iter().map(|(name, value)| (name, value.to_owned().into())).collect();
         let mut request = Request::new(method, "", path, query, headers);
         let signature = SharedKey::new(ACCOUNT, KEY).unwrap().sign(&mut request).reveal().to_owned();
-        assert_eq!(request.headers.pop(), Some(("authorization", format!("SharedKey {ACCOUNT}:{signature}"))));
+        assert_eq!(request.headers.pop(), Some(("authorization", format!("SharedKey {ACCOUNT}:{signature}").into())));
         signature
     }
 
-    fn put(path: &str, query: &str, headers: &[(&'static str, &str)]) -> String {
+    fn put(path: &str, query: &'static str, headers: &[(&'static str, &str)]) -> String {
         signature(Method::Put, &format!("/devstoreaccount1{path}"), query, headers)
     }
 

@@ -133,13 +133,13 @@ pub(crate) fn list(
     (exchange, page)
 }
 
-fn exchange(
+fn exchange<'a>(
     transport: &Transport,
     credential: &Credential,
-    address: &Address<'_>,
+    address: &Address<'a>,
     operation: Operation,
     limit: Duration,
-    make: impl FnOnce(SystemTime, Option<&RequestId>) -> Request,
+    make: impl FnOnce(SystemTime, Option<&RequestId>) -> Request<'a>,
     read: impl FnOnce(&Asked<'_>, &Reply) -> (Outcome, Option<Error>),
 ) -> (Exchange, Contact) {
     let begun = clock::now();

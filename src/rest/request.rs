@@ -10,7 +10,7 @@ use crate::error::About;
 use crate::lease::{LeaseId, Term};
 use crate::metadata::Metadata;
 use crate::random;
-use crate::transport::{Method, Request};
+use crate::transport::{Header, Method, Request};
 
 /// What the service can be asked to do. Each is one request.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
@@ -143,84 +143,100 @@ impl RequestId {
 /// [List Blobs](https://learn.microsoft.com/rest/api/storageservices/list-blobs).
 ///
 /// It carries `id`, which the service repeats in its answer.
-pub(crate) fn of(operation: Operation, address: &Address<'_>, date: SystemTime, id: Option<&RequestId>) -> Request {
-    let mut headers = vec![("x-ms-date", httpdate::fmt_http_date(date)), ("x-ms-version", address.version.to_owned())];
+pub(crate) fn of<'a>(
+    operation: Operation,
+    address: &Address<'a>,
+    date: SystemTime,
+    id: Option<&RequestId>,
+) -> Request<'a> {
+    // Room for all that an operation has, and the authorization.
+    let mut headers: Vec<Header> = Vec::with_capacity(8);
+    headers.extend(dated(address, date));
     if let Some(RequestId(id)) = id {
-        headers.push((REQUEST_ID, id.clone()));
+        headers.push((REQUEST_ID, id.clone().into()));
     }
-    let mut lease = |action: &str| headers.push(("x-ms-lease-action", action.to_owned()));
+    let mut lease = |action: &'static str| headers.push(("x-ms-lease-action", action.into()));
     let (method, path, query) = match operation {
         Operation::Acquire { id, term } => {
             lease("acquire");
-            let seconds = term.duration().map_or_else(|| "-1".to_owned(), |duration| duration.as_secs().to_string());
+            let seconds = term.duration().map_or("-1".into(), |duration| duration.as_secs().to_string().into());
             headers.push(("x-ms-lease-duration", seconds));
-            headers.push(("x-ms-proposed-lease-id", id.to_string()));
+            headers.push(("x-ms-proposed-lease-id", id.to_string().into()));
             (Method::Put, address.blob_path, "comp=lease")
         }
         Operation::Renew { id } => {
             lease("renew");
-            headers.push(("x-ms-lease-id", id.to_string()));
+            headers.push(("x-ms-lease-id", id.to_string().into()));
             (Method::Put, address.blob_path, "comp=lease")
         }
         Operation::Release { id } => {
             lease("release");
-            headers.push(("x-ms-lease-id", id.to_string()));
+            headers.push(("x-ms-lease-id", id.to_string().into()));
             (Method::Put, address.blob_path, "comp=lease")
         }
         Operation::Break { period, only } => {
             lease("break");
             if let Some(seconds) = period {
-                headers.push(("x-ms-lease-break-period", seconds.to_string()));
+                headers.push(("x-ms-lease-break-period", seconds.to_string().into()));
             }
             if let Some(etag) = only {
-                headers.push(("if-match", etag.to_string()));
+                headers.push(("if-match", etag.to_string().into()));
             }
             (Method::Put, address.blob_path, "comp=lease")
         }
         Operation::Look => {
             // What a cache in between remembers of the lock is of no use.
-            headers.push(("cache-control", "no-cache".to_owned()));
+            headers.push(("cache-control", "no-cache".into()));
             (Method::Head, address.blob_path, "")
         }
         Operation::CreateBlob => {
-            headers.push(("x-ms-blob-type", "BlockBlob".to_owned()));
+            headers.push(("x-ms-blob-type", "BlockBlob".into()));
             // Only where there is none: the blob may be somebody's data.
-            headers.push(("if-none-match", "*".to_owned()));
+            headers.push(("if-none-match", "*".into()));
             (Method::Put, address.blob_path, "")
         }
         Operation::CreateContainer => (Method::Put, address.container_path, "restype=container"),
         Operation::Write(write) => {
-            headers.push(("x-ms-lease-id", write.lease.to_string()));
-            headers.push(("if-match", write.only.to_string()));
+            headers.push(("x-ms-lease-id", write.lease.to_string().into()));
+            headers.push(("if-match", write.only.to_string().into()));
             (Method::Put, address.blob_path, "comp=metadata")
         }
         #[cfg(feature = "list")]
         Operation::List => {
-            headers.push(("cache-control", "no-cache".to_owned()));
+            headers.push(("cache-control", "no-cache".into()));
             (Method::Get, address.container_path, "restype=container&comp=list")
         }
     };
     Request::new(method, address.origin, path, query, headers)
 }
 
+fn dated(address: &Address<'_>, date: SystemTime) -> [Header; 2] {
+    [("x-ms-date", httpdate::fmt_http_date(date).into()), ("x-ms-version", address.version.to_owned().into())]
+}
+
 /// Joins the metadata that a write is to leave to its request.
-pub(super) fn carry(request: &mut Request, metadata: &Metadata) {
+pub(super) fn carry(request: &mut Request<'_>, metadata: &Metadata) {
     request.metadata = metadata.pairs().map(|(name, value)| (format!("{META}{name}"), value.to_owned())).collect();
 }
 
 /// The request for that page of the container's blobs.
 #[cfg(feature = "list")]
-pub(crate) fn of_list(address: &Address<'_>, wanted: &Wanted<'_>, date: SystemTime, id: Option<&RequestId>) -> Request {
+pub(crate) fn of_list<'a>(
+    address: &Address<'a>,
+    wanted: &Wanted<'_>,
+    date: SystemTime,
+    id: Option<&RequestId>,
+) -> Request<'a> {
     let mut request = of(Operation::List, address, date, id);
-    wanted.add_to(&mut request.query);
+    wanted.add_to(request.query.to_mut());
     request.largest_body = LARGEST_PAGE;
     request
 }
 
 /// The request for [Get Account Information](https://learn.microsoft.com/rest/api/storageservices/get-account-information),
 /// at the lock's blob, which whoever may use no more than that blob may ask, too.
-pub(super) fn of_account(address: &Address<'_>, date: SystemTime) -> Request {
-    let headers = vec![("x-ms-date", httpdate::fmt_http_date(date)), ("x-ms-version", address.version.to_owned())];
+pub(super) fn of_account<'a>(address: &Address<'a>, date: SystemTime) -> Request<'a> {
+    let headers = dated(address, date).to_vec();
     Request::new(Method::Head, address.origin, address.blob_path, "restype=account&comp=properties", headers)
 }
 
@@ -278,7 +294,7 @@ mod tests {
             of(Operation::CreateContainer),
             of_account(&address, SystemTime::UNIX_EPOCH),
         ] {
-            assert!(request.headers.contains(&("x-ms-version", OLDEST_VERSION.to_owned())));
+            assert!(request.headers.contains(&("x-ms-version", OLDEST_VERSION.into())));
         }
     }
 

@@ -900,8 +900,8 @@ fn a_lock_against_the_end_of_the_watchdog() {
         // With a pause and two for each answer that is lost.
         assert_took(10 * MS, start, clock::now());
         first.assert_over();
-        // The watchdog stays for a second when it finds nothing to watch, which it does at its next look.
-        sleep(Duration::from_millis(950) + chance.below(7) * 50 * MS);
+        // The watchdog stays for a second when it finds nothing to watch, which it does at its next sweep.
+        sleep(Duration::from_millis(950) + chance.below(9) * 200 * MS);
         let is_over = crate::testing::model::threads() == 1;
         let mut second = Client::new(&first.service, chance);
         let guard = second.lock(&locker);
@@ -914,5 +914,39 @@ fn a_lock_against_the_end_of_the_watchdog() {
         assert_eq!(guard.unlock().unwrap_err().lost_because(), Some(Lost::Expired));
         second.assert_over();
         if is_over { "watched by another" } else { "watched by the first" }
+    });
+}
+
+/// Only in the model, which need not wait for it.
+#[cfg(shuttle)]
+#[test]
+fn a_lock_against_the_end_of_the_thread_of_another() {
+    let locker = locker_renewing_every(Duration::from_secs(5));
+    play(1, &["as the other lingers", "as it goes", "after it has gone"], move |chance| {
+        let mut first = Client::new(&Arc::default(), chance);
+        let guard = first.lock(&locker);
+        first.leaves();
+        guard.unlock().unwrap();
+        first.assert_over();
+        // It stays for a second.
+        let late = chance.below(5) * 25 * MS;
+        sleep(Duration::from_millis(950) + late);
+        // Two at a time, of which one can have it.
+        let threads = [(); 2].map(|()| {
+            let (locker, mut client) = (locker.clone(), Client::new(&Arc::default(), chance));
+            thread::spawn(move || {
+                let guard = client.lock(&locker);
+                guard.ensure_held().unwrap();
+                client.leaves();
+                guard.unlock().unwrap();
+                client.assert_over();
+            })
+        });
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        match late.cmp(&(50 * MS)) {
+            std::cmp::Ordering::Less => "as the other lingers",
+            std::cmp::Ordering::Equal => "as it goes",
+            std::cmp::Ordering::Greater => "after it has gone",
+        }
     });
 }

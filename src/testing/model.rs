@@ -7,7 +7,7 @@
 use std::fmt;
 use std::mem;
 use std::ops::{Deref, DerefMut};
-use std::sync::{LockResult, PoisonError};
+use std::sync::{LockResult, PoisonError, TryLockError, TryLockResult};
 use std::time::Duration;
 
 use shuttle::rand::{RngCore, thread_rng};
@@ -145,6 +145,14 @@ impl<T> Mutex<T> {
         let inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(MutexGuard { mutex: self, inner })
     }
+
+    pub(crate) fn try_lock(&self) -> TryLockResult<MutexGuard<'_, T>> {
+        match self.0.try_lock() {
+            Ok(inner) => Ok(MutexGuard { mutex: self, inner }),
+            Err(TryLockError::Poisoned(poisoned)) => Ok(MutexGuard { mutex: self, inner: poisoned.into_inner() }),
+            Err(TryLockError::WouldBlock) => Err(TryLockError::WouldBlock),
+        }
+    }
 }
 
 impl<T: Default> Default for Mutex<T> {
@@ -173,6 +181,7 @@ impl<T> DerefMut for MutexGuard<'_, T> {
     }
 }
 
+#[derive(Default)]
 pub(crate) struct Condvar {
     notified: std::sync::Mutex<u64>,
 }
@@ -196,6 +205,11 @@ impl Condvar {
 
     pub(crate) fn notify_all(&self) {
         change(|_| *self.notified.lock().unwrap_or_else(PoisonError::into_inner) += 1);
+    }
+
+    /// Who waits must expect to be woken for nothing, so all are.
+    pub(crate) fn notify_one(&self) {
+        self.notify_all();
     }
 
     pub(crate) fn wait<'a, T>(&self, guard: MutexGuard<'a, T>) -> LockResult<MutexGuard<'a, T>> {

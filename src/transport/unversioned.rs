@@ -79,7 +79,8 @@ impl Way {
         stream.set_nodelay(true)?;
         let buffers = LazyBuffers::new(details.config.input_buffer_size(), details.config.output_buffer_size());
         let (stream, since, names) = (Arc::new(stream), clock::now(), self.names.clone());
-        Ok(Box::new(Connection { stream, peer, name, since, names, buffers }))
+        let (write_limit, read_limit) = (None, None);
+        Ok(Box::new(Connection { stream, peer, name, since, names, buffers, write_limit, read_limit }))
     }
 
     /// A connection to `details`' host that `proxy` has opened.
@@ -240,6 +241,9 @@ struct Connection {
     since: Moment,
     names: CachingResolver,
     buffers: LazyBuffers,
+    /// Those that the socket has.
+    write_limit: Option<Duration>,
+    read_limit: Option<Duration>,
 }
 
 impl fmt::Debug for Connection {
@@ -266,11 +270,12 @@ impl Transport for Connection {
         SENT_ON.set(Arc::downgrade(&self.stream));
         let timeout = timeout.for_write();
         let until = clock::now().after(*timeout.after);
+        let (mut stream, limit) = (&*self.stream, &mut self.write_limit);
         let mut rest = &self.buffers.output()[..amount];
         while !rest.is_empty() {
             let written = in_time(until, timeout, |left| {
-                set_limit(self.stream.set_write_timeout(left))?;
-                (&*self.stream).write(rest)
+                set_limit(limit, left, |left| stream.set_write_timeout(left))?;
+                stream.write(rest)
             })?;
             if written == 0 {
                 return Err(io::Error::from(io::ErrorKind::WriteZero).into());
@@ -283,10 +288,11 @@ impl Transport for Connection {
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
         let timeout = timeout.for_read();
         let until = clock::now().after(*timeout.after);
+        let (mut stream, limit) = (&*self.stream, &mut self.read_limit);
         let input = self.buffers.input_append_buf();
         let amount = in_time(until, timeout, |left| {
-            set_limit(self.stream.set_read_timeout(left))?;
-            (&*self.stream).read(input)
+            set_limit(limit, left, |left| stream.set_read_timeout(left))?;
+            stream.read(input)
         })?;
         self.buffers.input_appended(amount);
         Ok(amount > 0)
@@ -312,18 +318,41 @@ fn in_time(
         }
         match once(Some(left).filter(|left| *left < Duration::MAX)) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) if is_late(&error) => return Err(Error::Timeout(timeout.reason)),
+            // The socket's limit may have been a little shorter.
+            Err(error) if is_late(&error) => {}
             result => return result.map_err(Error::from),
         }
     }
 }
 
-/// macOS sets no limit on a connection that its peer has closed, of which there may be an answer to read.
-fn set_limit(set: io::Result<()>) -> io::Result<()> {
-    set.or_else(|error| {
+/// Limits are set in steps, and not at all where that makes no difference to the last one, which is so for most requests
+/// on a connection.
+const STEP: Duration = Duration::from_millis(100);
+
+/// Has a socket, whose limit is `has`, wait no longer than `left`.
+fn set_limit(
+    has: &mut Option<Duration>,
+    left: Option<Duration>,
+    set: impl FnOnce(Option<Duration>) -> io::Result<()>,
+) -> io::Result<()> {
+    let wanted = left.map(in_steps);
+    if *has == wanted {
+        return Ok(());
+    }
+    let is_set = set(wanted).or_else(|error| {
+        // macOS sets no limit on a connection that its peer has closed, of which there may be an answer to read.
         let is_closed = cfg!(target_os = "macos") && error.kind() == io::ErrorKind::InvalidInput;
         if is_closed { Ok(()) } else { Err(error) }
-    })
+    });
+    *has = wanted.filter(|_| is_set.is_ok());
+    is_set
+}
+
+/// Never longer, and never nothing.
+fn in_steps(left: Duration) -> Duration {
+    let rest = left.as_nanos() % STEP.as_nanos();
+    let whole = left.saturating_sub(Duration::from_nanos(rest as u64));
+    if whole.is_zero() { left } else { whole }
 }
 
 /// A proxy's connection to somebody else: what TLS there is, is with the proxy.
@@ -517,6 +546,8 @@ mod tests {
             since: clock::now(),
             names: CachingResolver::default(),
             buffers: LazyBuffers::new(1024, 1024),
+            write_limit: None,
+            read_limit: None,
         };
         let timeout = || time_left(clock::now().after(LIMIT));
         assert!(connection.is_open());
@@ -529,6 +560,30 @@ mod tests {
         assert!(!connection.is_open());
         connection.buffers.input_consume(1);
         assert!(connection.is_open());
+    }
+
+    #[test]
+    fn a_limit_is_set_in_steps_and_once() {
+        let ms = Duration::from_millis;
+        for (left, set) in [(4_999, 4_900), (5_000, 5_000), (100, 100), (99, 99), (1, 1), (1_250, 1_200)] {
+            assert_eq!(in_steps(ms(left)), ms(set), "{left}");
+        }
+        let mut has = None;
+        let mut sets = |left: Option<Duration>| {
+            let mut calls = Vec::new();
+            set_limit(&mut has, left, |limit| {
+                calls.push(limit);
+                Ok(())
+            })
+            .unwrap();
+            calls
+        };
+        assert_eq!(sets(Some(ms(4_999))), [Some(ms(4_900))]);
+        assert_eq!(sets(Some(ms(4_950))), []);
+        assert_eq!(sets(Some(ms(50))), [Some(ms(50))]);
+        assert_eq!(sets(None), [None], "one that is over must not stay");
+        assert_eq!(sets(None), []);
+        assert_eq!(sets(Some(ms(4_901))), [Some(ms(4_900))]);
     }
 
     /// An address at which nobody accepts: its queue is full, and what comes is dropped.

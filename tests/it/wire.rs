@@ -92,7 +92,7 @@ fn a_waiter_causes_no_refusal_after_its_first_try(server: &Server) {
     assert_eq!(seen[0], Acquire);
     assert!(seen[1..=looks].iter().all(|operation| *operation == Look), "{seen:?}");
     assert_eq!(seen[looks + 1..], [Acquire, Release]);
-    // Four pauses of 0.75 s together at the least, then one of 0.5 s at the least each.
-    let most = 4.0 + took.saturating_sub(Duration::from_millis(750)).as_secs_f64() / 0.5;
+    // Four pauses of 1 s together at the least, then one of 0.66 s at the least each.
+    let most = 4.0 + took.saturating_sub(Duration::from_secs(1)).as_secs_f64() / 0.66;
     assert!(looks as f64 <= most, "{looks} looks in {took:?}");
 }

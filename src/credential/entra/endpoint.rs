@@ -13,7 +13,7 @@ use crate::redact::Secret;
 use crate::retry;
 use crate::transport::proxy::Proxy;
 use crate::transport::url::Url;
-use crate::transport::{Method, Request, Transport};
+use crate::transport::{Header, Method, Request, Transport};
 
 /// Nobody waits for the whole of it: see the token cache.
 const LIMIT: Duration = retry::ATTEMPT_LIMIT;
@@ -71,7 +71,7 @@ impl Endpoint {
 
     /// Posts `form`, of which the `secrets` are in no error.
     pub(super) fn post(&self, path: &str, form: String, secrets: &[&str]) -> Result<AccessToken, TokenError> {
-        let headers = vec![("content-type", "application/x-www-form-urlencoded".to_owned())];
+        let headers = vec![("content-type", "application/x-www-form-urlencoded".into())];
         let mut request = Request::new(Method::Post, &self.origin, path, "", headers);
         request.body = form;
         self.ask(&request, secrets, answer::token)
@@ -82,23 +82,23 @@ impl Endpoint {
         &self,
         path: &str,
         query: &str,
-        headers: Vec<(&'static str, String)>,
+        headers: Vec<Header>,
         secrets: &[&str],
     ) -> Result<AccessToken, TokenError> {
-        self.ask(&Request::new(Method::Get, &self.origin, path, query, headers), secrets, answer::token)
+        self.ask(&Request::new(Method::Get, &self.origin, path, query.to_owned(), headers), secrets, answer::token)
     }
 
     /// Gets a token about this program from whoever vouches for it, by showing it `token`.
     pub(super) fn assertion(&self, path: &str, query: &str, token: &Secret) -> Result<Secret, TokenError> {
-        let headers = vec![("authorization", format!("bearer {}", token.reveal()))];
-        let request = Request::new(Method::Get, &self.origin, path, query, headers);
+        let headers = vec![("authorization", format!("bearer {}", token.reveal()).into())];
+        let request = Request::new(Method::Get, &self.origin, path, query.to_owned(), headers);
         self.ask(&request, &[token.reveal()], |body, _| answer::assertion(body))
     }
 
     /// `read` gets the token out of a good answer, for which was asked at that time.
     fn ask<T>(
         &self,
-        request: &Request,
+        request: &Request<'_>,
         secrets: &[&str],
         read: impl FnOnce(&[u8], Moment) -> Option<T>,
     ) -> Result<T, TokenError> {

@@ -186,12 +186,12 @@ impl TokenSource for Source {
     fn fetch(&self) -> Result<AccessToken, TokenError> {
         match &self.platform {
             Platform::App { header, .. } => {
-                let headers = vec![("x-identity-header", header.reveal().to_owned())];
+                let headers = vec![("x-identity-header", header.reveal().to_owned().into())];
                 self.endpoint.get(&self.path, &self.query, headers, &[header.reveal()])
             }
             // Proves that it is no redirected request of somebody else's.
             Platform::Metadata { .. } => {
-                self.endpoint.get(&self.path, &self.query, vec![("metadata", "true".to_owned())], &[])
+                self.endpoint.get(&self.path, &self.query, vec![("metadata", "true".into())], &[])
             }
         }
     }

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn the_lock_is_renewed_every_third_of_its_lease_or_up_to_a_tenth_earlier() {
+fn the_lock_is_renewed_every_third_of_its_lease_or_up_to_a_tenth_earlier_and_first_up_to_a_half() {
     let mut play = Play::held();
     for _ in 0..5 {
         assert_eq!(play.sleeps(), 10 * S);
@@ -16,6 +16,12 @@ fn the_lock_is_renewed_every_third_of_its_lease_or_up_to_a_tenth_earlier() {
         play.jitter = jitter;
         play.exchange(acquire(), Outcome::Leased(ours()));
         play.tells(granted(start()));
+        let pause = play.sleeps();
+        assert!(pause >= 5 * S && pause < 10 * S, "{pause:?} with {jitter}");
+        assert!(jitter < u32::MAX || pause < 5_001 * MS, "{pause:?}");
+        let sent = play.now;
+        play.exchange(renew(), Outcome::Leased(ours()));
+        play.tells(renewed(sent));
         let pause = play.sleeps();
         assert!(pause >= 9 * S && pause < 10 * S, "{pause:?} with {jitter}");
     }

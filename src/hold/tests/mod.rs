@@ -6,6 +6,7 @@ use crate::lease::LockState;
 use crate::rest::{Exchange, Write};
 
 mod anything;
+mod bill;
 mod call;
 mod caller;
 mod deadline;

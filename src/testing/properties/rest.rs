@@ -36,7 +36,7 @@ pub(crate) fn any_lock(lock: &str, address: &Address<'_>, credential: &Credentia
         let date = clock::wall();
         let mut request = request::of(operation, address, date, None);
         let proof = credential.authorize(&mut request, Duration::MAX).ok().unwrap();
-        sent_as_written(&request.origin, &request.path, &request.query);
+        sent_as_written(request.origin, request.path, &request.query);
         let asked = Asked { operation, address, credential, proof, date, id: None };
         let (outcome, error) = match answered(&request, &line.answer(&request)) {
             Ok(reply) => read(&asked, &reply),
@@ -49,7 +49,7 @@ pub(crate) fn any_lock(lock: &str, address: &Address<'_>, credential: &Credentia
         let wanted = Wanted { prefix: &lock[..lock.chars().next().map_or(0, char::len_utf8)], marker: None };
         let mut request = request::of_list(address, &wanted, clock::wall(), None);
         assert!(credential.authorize(&mut request, Duration::MAX).is_ok());
-        sent_as_written(&request.origin, &request.path, &request.query);
+        sent_as_written(request.origin, request.path, &request.query);
         let reply = answered(&request, &line.answer(&request)).unwrap();
         let listed = Listed { name: lock.to_owned(), state: LockState::Available, metadata: Vec::new() };
         assert_eq!(read_page(reply.bytes()), Ok(Page { blobs: vec![listed], next: None }));

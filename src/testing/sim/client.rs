@@ -85,6 +85,8 @@ pub(super) struct Claim {
     /// What the `Lease` says.
     kept: Option<Kept>,
     pub(super) valid_until: Option<Moment>,
+    /// That is by a renewal, and not by the grant.
+    pub(super) is_renewed: bool,
     /// Its caller, while it waits for the lock, and while it waits for the release.
     pub(super) waiter: Option<Waiter<Failure>>,
     farewell: Option<Farewell>,
@@ -459,6 +461,7 @@ impl World {
             listeners: Vec::new(),
             kept: None,
             valid_until: None,
+            is_renewed: false,
             waiter: (!one_shot).then(|| Waiter::new(wait)),
             farewell: None,
             way: self.random.pick(&[Way::Unlock, Way::Drop]),
@@ -977,7 +980,8 @@ impl World {
         match extended {
             Ok(_) if said_no => self.breach("what is lost stays lost", format_args!("client {who}")),
             Ok(_) => {
-                self.clients[who].claim_mut().valid_until = Some(valid_until);
+                let claim = self.clients[who].claim_mut();
+                (claim.valid_until, claim.is_renewed) = (Some(valid_until), true);
             }
             Err(_) => self.tally.add(Count::LostFirstSeenByHolder),
         }

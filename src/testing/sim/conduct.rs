@@ -562,7 +562,8 @@ impl World {
         let claim = self.clients[who].claim();
         let Some(before) = claim.valid_until.filter(|_| self.setting.calm && claim.is_guarded()) else { return };
         let (apart, every) = (valid_until.since(before), claim.settings.renew_every);
-        if apart < every * 9 / 10 || apart > every + 100 * MS {
+        let early = if claim.is_renewed { every / 10 } else { every / 2 };
+        if apart < every - early || apart > every + 100 * MS {
             self.breach("it is renewed as often as was asked for", format_args!("client {who}: after {apart:?}"));
         }
     }

@@ -21,7 +21,7 @@ const ROWS: [&[&str]; 20] = [
     &["locker.rs"],
     &["guard.rs"],
     &["renewal.rs"],
-    &["watchdog.rs", "mutex.rs", "locks.rs", "cancel.rs"],
+    &["threads.rs", "watchdog.rs", "mutex.rs", "locks.rs", "cancel.rs"],
     &["hold.rs", "hold/", "question.rs", "standing.rs", "notes.rs", "container.rs", "container/", "queue.rs", "queue/"],
     &["rest/"],
     &["credential/"],
@@ -45,7 +45,7 @@ const THREADS: [&str; 8] = [
     "credential/entra/command.rs",
     "emulator/server.rs",
     "event.rs",
-    "renewal.rs",
+    "threads.rs",
     "transport/resolver.rs",
     "watchdog.rs",
 ];

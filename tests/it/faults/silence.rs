@@ -92,12 +92,14 @@ fn renewals_that_fail_at_once_are_not_repeated_without_measure_until_the_deadlin
 }
 
 fn a_renewal_that_lands_after_the_loss_revives_nothing(server: &Server) {
-    // After the holder was told, and the second in time to make the lease last longer on the service's side.
-    each([(true, 10 * SECOND), (false, 8_700 * MS)], |(lets_go_first, lands_after)| {
+    // After the holder was told, and the second in time to make the lease last longer on the service's side. It is sent in the
+    // second half of its interval.
+    let every = 2 * SECOND;
+    each([(true, 12_900 * MS), (false, 11_900 * MS)], |(lets_go_first, lands_after)| {
         let rig = Rig::used(server);
         rig.proxy.next(Renew, Fault::DelayRequest(lands_after));
         rig.proxy.always(Some(Renew), Fault::BlackHole);
-        let guard = rig.locker(endless()).lock().unwrap();
+        let guard = rig.builder(endless()).renew_every(every).build().unwrap().lock().unwrap();
         let deadline = Deadline::of(&guard);
         assert_eq!(guard.wait_lost(LEASE), Some(Lost::Expired));
         deadline.assert_told(Instant::now());

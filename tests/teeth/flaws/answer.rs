@@ -25,7 +25,7 @@ flaws! {
     }
     "an older service is asked in the usual version"
         by "rest::request::tests::every_request_is_in_the_version_that_is_set" {
-        "rest/request.rs": "(\"x-ms-version\", address.version.to_owned())];\n    if let" =>
-            "(\"x-ms-version\", VERSION.to_owned())];\n    if let"
+        "rest/request.rs": "(\"x-ms-version\", address.version.to_owned().into())]" =>
+            "(\"x-ms-version\", VERSION.into())]"
     }
 }

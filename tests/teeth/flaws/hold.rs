@@ -3,8 +3,8 @@
 flaws! {
     "the deadline counts from the answer" {
         "hold.rs": "self.granted(seek, now, sent, blob, jitter)" => "self.granted(seek, now, now, blob, jitter)"
-        "hold.rs": "let tenure = self.tenure(sent, jitter);\n                    self.state" =>
-            "let tenure = self.tenure(now, jitter);\n                    self.state"
+        "hold.rs": "let tenure = self.tenure(sent, EARLY, jitter);\n                    self.state" =>
+            "let tenure = self.tenure(now, EARLY, jitter);\n                    self.state"
     }
     "the deadline counts with the configured duration, not the granted one" {
         "hold.rs": "let tenure = Tenure { valid_until, renew_at: Moment::PAST, failures: 0 };" =>
@@ -31,7 +31,7 @@ flaws! {
         "hold.rs": "Outcome::Broken => return self.lose(Lost::Broken, now, jitter)," =>
             "Outcome::Broken => return self.lose(Lost::Broken, now, jitter),
              Outcome::Failed { .. } => {
-                 let tenure = self.tenure(sent, jitter);
+                 let tenure = self.tenure(sent, EARLY, jitter);
                  self.state = if self.once { State::Over } else { State::Held(tenure) };
                  return Step::Tell(Told::Renewed { valid_until: tenure.valid_until, ends: self.ends });
              }"
@@ -132,7 +132,7 @@ flaws! {
             "attempt_limit.min(tenure.valid_until.left(now)).min("
     }
     "the lock is renewed at the last moment" {
-        "hold.rs": "            renew_at: sent.after(retry::shortened(self.settings.renew_every, 10, jitter))," =>
+        "hold.rs": "            renew_at: sent.after(retry::shortened(self.settings.renew_every, part, jitter))," =>
             "            renew_at: self.settings.term.valid_until(sent).before(Duration::from_millis((jitter >> 22).into())),"
     }
     "a holder is not told at once that its lease was broken" {
@@ -157,8 +157,8 @@ flaws! {
             "    let until = now.after(pause);\n    match Some(wait).filter(|_| until < now).unwrap_or(Wait::Forever) {"
     }
     "the pauses of a wait grow without a bound" {
-        "hold.rs": "retry::growing(self.settings.first_pause, self.settings.longest_pause, seek.busy, jitter)" =>
-            "retry::growing(self.settings.first_pause, Duration::MAX, seek.busy, jitter)"
+        "hold.rs": "retry::doubled(self.settings.first_pause, self.settings.longest_pause, seek.busy)" =>
+            "retry::doubled(self.settings.first_pause, Duration::MAX, seek.busy)"
     }
     "who waits knocks instead of looking" {
         "hold.rs": "if now < seek.blind_until { Ask::Acquire } else { Ask::Look }" => "Ask::Acquire"

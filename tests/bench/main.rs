@@ -1,0 +1,53 @@
+//! Benchmarks: what a lock costs beside a bare socket and bare ureq, on a server that is nothing but an answer, on the
+//! emulator and on Azurite.
+//!
+//! Read the ratios: times belong to a machine and its hour. The candidates take turns in short rounds, and a ratio is the
+//! median of those of the rounds. A server is always another process, so that its time and memory are not counted.
+//!
+//! `cargo test --release --all-features --test bench` runs all; words behind `--` pick some.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::disallowed_methods)]
+
+use std::alloc::System;
+use std::env;
+
+use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
+
+#[path = "../it/support/mod.rs"]
+mod support;
+
+mod bare;
+mod pairs;
+mod servers;
+mod stats;
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+/// The first argument of a process that is another part of a benchmark.
+const CHILD: &str = "child";
+
+fn main() {
+    let arguments: Vec<String> = env::args().skip(1).filter(|argument| !argument.starts_with("--no")).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match words[..] {
+        // Asked for a list of its tests, as some test runners do, it has none to name.
+        ["--list", ..] => {}
+        [CHILD, "canned"] => servers::canned(),
+        [CHILD, "emulator"] => servers::emulator(),
+        [CHILD, "pairs", name, port, container, pairs] => pairs::some(name, port, container, pairs),
+        _ => run(&words),
+    }
+}
+
+fn run(words: &[&str]) {
+    let wanted = |name: &str| words.is_empty() || words.contains(&name);
+    if cfg!(debug_assertions) {
+        println!("built without optimization: the figures say little (use --release)");
+    }
+    for server in servers::all() {
+        if wanted(server.name) {
+            pairs::pairs(&server);
+        }
+    }
+}
