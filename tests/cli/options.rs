@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use azmutex::emulator::{Emulator, Fault, Operation};
 
-use crate::support::{NAME, Scratch, assert_free, azmutex, code, locker, run, script, stderr};
+use crate::support::{NAME, SPEAK, SPOKEN, Scratch, assert_free, azmutex, code, locker, run, script, stderr};
 
 #[test]
 fn who_does_not_wait_says_so_in_many_ways() {
@@ -21,14 +21,14 @@ fn who_does_not_wait_says_so_in_many_ways() {
         (&["-w1.5", "--conflict-exit-code", "0"], 0),
         (&["--skip-if-held"], 0),
     ] {
-        let output = run(&emulator, options, &["echo", "ran"]).output().unwrap();
+        let output = run(&emulator, options, &SPEAK).output().unwrap();
         assert_eq!(code(&output), expected, "{options:?}: {}", stderr(&output));
         assert!(output.stdout.is_empty() && stderr(&output).contains(NAME), "{options:?}");
     }
     guard.unlock().unwrap();
     for options in [&["-n", "-E", "9"][..], &["--skip-if-held"], &["--wait", "forever"], &["-w", "1h30m"]] {
-        let output = run(&emulator, options, &["echo", "ran"]).output().unwrap();
-        assert_eq!((code(&output), &*output.stdout), (0, &b"ran\n"[..]), "{options:?}: {}", stderr(&output));
+        let output = run(&emulator, options, &SPEAK).output().unwrap();
+        assert_eq!((code(&output), &*output.stdout), (0, SPOKEN.as_bytes()), "{options:?}: {}", stderr(&output));
     }
 }
 
@@ -93,10 +93,9 @@ fn a_command_knows_its_token_which_grows() {
 
 /// No card, no token, and nothing else is left.
 #[test]
-#[cfg(unix)]
 fn nothing_is_left_if_that_is_asked_for() {
     let emulator = Emulator::start().unwrap();
-    assert_eq!(code(&run(&emulator, &["--no-card"], &["true"]).output().unwrap()), 0);
+    assert_eq!(code(&run(&emulator, &["--no-card"], &SPEAK).output().unwrap()), 0);
     let is_write = |operation: Operation| matches!(operation, Operation::SetBlobMetadata);
     assert!(!emulator.requests().iter().any(|request| is_write(request.operation)));
 }
@@ -158,7 +157,7 @@ fn where_the_lock_is() {
     let url = format!("{}/locks", emulator.url());
     let ran = |arguments: &[&str], variables: &[(&str, &str)]| {
         let mut command = azmutex();
-        command.arg("run").args(arguments).args(["-n", NAME, "echo", "ran"]).envs(variables.iter().copied());
+        command.arg("run").args(arguments).args(["-n", NAME]).args(SPEAK).envs(variables.iter().copied());
         code(&command.output().unwrap())
     };
     assert_eq!(ran(&["--connection-string-file", file.path()], &[]), 0);
@@ -193,11 +192,10 @@ fn plain_http_is_allowed_on_request() {
 }
 
 #[test]
-#[cfg(unix)]
 fn what_is_told_is_what_was_asked_for() {
     let emulator = Emulator::start().unwrap();
     let guard = locker(&emulator).lock().unwrap();
-    let told = |options: &[&str]| stderr(&run(&emulator, options, &["true"]).output().unwrap());
+    let told = |options: &[&str]| stderr(&run(&emulator, options, &SPEAK).output().unwrap());
     assert_eq!(told(&["-q", "-w", "2"]).lines().count(), 1);
     let two = told(&["-w", "2"]);
     // On a busy machine, the last look may have no time for an answer.
@@ -212,7 +210,7 @@ fn what_is_told_is_what_was_asked_for() {
     assert_eq!((&last["event"], &last["exit_code"]), (&"failed".into(), &75.into()), "{told}");
     guard.unlock().unwrap();
 
-    let output = run(&emulator, &["--log", "json"], &["true"]).output().unwrap();
+    let output = run(&emulator, &["--log", "json"], &SPEAK).output().unwrap();
     let told = stderr(&output);
     let events: Vec<serde_json::Value> = told.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let names: Vec<_> = events.iter().map(|event| event["event"].as_str().unwrap()).collect();

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use azmutex::emulator::{Emulator, Operation};
 
-use crate::support::{NAME, assert_free, azmutex, code, eventually, locker, run, stderr};
+use crate::support::{NAME, SPEAK, SPOKEN, assert_free, azmutex, code, eventually, locker, run, stderr};
 #[cfg(unix)]
 use crate::support::{Scratch, died, script};
 
@@ -163,11 +163,10 @@ fn no_word_of_an_api_is_told() {
 }
 
 #[test]
-#[cfg(unix)]
 fn a_wait_that_is_worth_it() {
     let emulator = Emulator::start().unwrap();
     let guard = locker(&emulator).lock().unwrap();
-    let waiting = |options: &[&str]| run(&emulator, options, &["echo", "mine"]).spawn().unwrap();
+    let waiting = |options: &[&str]| run(&emulator, options, &SPEAK).spawn().unwrap();
     let children = [waiting(&["--verbose"]), waiting(&["--timeout", "60", "--verbose"])];
     let looks =
         || emulator.requests().iter().filter(|request| request.operation == Operation::GetBlobProperties).count();
@@ -175,7 +174,7 @@ fn a_wait_that_is_worth_it() {
     guard.unlock().unwrap();
     for child in children {
         let output = child.wait_with_output().unwrap();
-        assert_eq!((code(&output), &*output.stdout), (0, &b"mine\n"[..]));
+        assert_eq!((code(&output), &*output.stdout), (0, SPOKEN.as_bytes()));
         for event in ["waiting", "acquired", "released"] {
             assert!(stderr(&output).contains(event), "{}", stderr(&output));
         }
@@ -183,10 +182,9 @@ fn a_wait_that_is_worth_it() {
 }
 
 #[test]
-#[cfg(unix)]
 fn an_emulator_of_its_own_needs_nothing_else() {
-    let output = azmutex().args(["run", "--emulator", NAME, "--", "echo", "mine alone"]).output().unwrap();
-    assert_eq!((code(&output), &*output.stdout), (0, &b"mine alone\n"[..]));
+    let output = azmutex().args(["run", "--emulator", NAME, "--"]).args(SPEAK).output().unwrap();
+    assert_eq!((code(&output), &*output.stdout), (0, SPOKEN.as_bytes()));
     assert!(stderr(&output).contains("nobody else sees it"), "{}", stderr(&output));
 }
 

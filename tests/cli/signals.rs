@@ -2,8 +2,11 @@
 
 use std::fs;
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
+#[cfg(target_os = "linux")]
 use std::os::unix::process::CommandExt;
-use std::process::{Child, ChildStdout, Command, Stdio};
+#[cfg(target_os = "linux")]
+use std::process::Stdio;
+use std::process::{Child, ChildStdout, Command};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};

@@ -12,6 +12,9 @@ use azmutex::{Container, Locker};
 
 pub(crate) const NAME: &str = "nightly-report";
 const CONTAINER: &str = "locks";
+/// A command that every system has, and what it says.
+pub(crate) const SPEAK: [&str; 2] = [env!("CARGO_BIN_EXE_azmutex"), "--version"];
+pub(crate) const SPOKEN: &str = concat!("azmutex ", env!("CARGO_PKG_VERSION"), "\n");
 /// For what takes milliseconds, on a machine that has much else to do.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
 

@@ -454,8 +454,9 @@ fn a_lock_and_an_unlock_take_next_to_no_time() {
     let mut times: Vec<_> = (0..500).map(round).skip(10).collect();
     times.sort();
     println!("lock and unlock: median {:?}, p99 {:?}", times[times.len() / 2], times[times.len() * 99 / 100]);
-    // Other tests run beside it, and the build may be without optimization.
-    assert!(times[times.len() / 2] < Duration::from_millis(20), "{times:?}");
+    // Other tests run beside it, and the build may be without optimization. A delay of the protocol's making, of 40 ms and
+    // more, would be in every round; that of a busy machine, in some.
+    assert!(times[times.len() / 10] < Duration::from_millis(20), "{times:?}");
 }
 
 fn connect(emulator: &Emulator) -> TcpStream {

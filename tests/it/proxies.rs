@@ -24,6 +24,13 @@ const HOST: &str = "storage.example";
 const PASSWORD: &str = "Kn0wnToNone";
 /// Which part of a test a process is to play.
 const PART: &str = "AZMUTEX_TEST_PART";
+/// Whether `http_proxy` and `HTTP_PROXY` are two variables. On Windows they are one, which is told as it was asked for.
+const TWO_SPELLINGS: bool = cfg!(not(windows));
+
+/// Whether that is told, but for the spelling of variables where that means nothing.
+fn is_told(text: &str, part: &str) -> bool {
+    if TWO_SPELLINGS { text.contains(part) } else { text.to_ascii_lowercase().contains(&part.to_ascii_lowercase()) }
+}
 
 fn policy() -> Policy {
     Policy::default().attempt_limit(LIMIT).retries(1).first_pause(MS).longest_pause(2 * MS).patience(2 * LIMIT)
@@ -195,7 +202,7 @@ fn what_the_environment_says_is_what_is_done() {
             Err(error) if error.kind() == ErrorKind::InvalidInput => prints(error),
             Err(error) => format!("direct: {}", prints(error)),
         };
-        assert!(said.contains(&expected) && !said.contains(PASSWORD), "{expected}: {said}");
+        assert!(is_told(&said, &expected) && !said.contains(PASSWORD), "{expected}: {said}");
         return;
     }
     let (first, second) = (proxy(connected), proxy(connected));
@@ -215,6 +222,11 @@ fn what_the_environment_says_is_what_is_done() {
         (&[("http_proxy", "socks5h://user:Kn0wnToNone@127.0.0.1"), ("HTTP_PROXY", "1")], "http_proxy names a SOCKS", 0),
         (&[("ALL_PROXY", "http://user:Kn0wnToNone@:/")], "ALL_PROXY", 0),
     ] {
+        let mut names: Vec<_> = variables.iter().map(|(name, _)| name.to_ascii_lowercase()).collect();
+        names.dedup();
+        if names.len() < variables.len() && !TWO_SPELLINGS {
+            continue;
+        }
         let mut again = again(what_the_environment_says_is_what_is_done, expected);
         for (name, value) in variables {
             let value = match *value {
@@ -273,7 +285,7 @@ fn a_preflight_says_which_proxy_is_used() {
     if let Some(expected) = process::variable(PART) {
         let report = within(BOUND, "preflight", || Locker::new(mutex()).preflight());
         let proxy = report.check(Subject::Proxy).unwrap();
-        assert!(proxy.to_string().contains(&expected), "{expected}: {report}");
+        assert!(is_told(&proxy.to_string(), &expected), "{expected}: {report}");
         assert!(!report.to_string().contains(PASSWORD), "{report}");
         assert_eq!(report.can_lock(), expected.contains("(HTTP_PROXY)"), "{report}");
         if proxy.status() == Status::Failed {

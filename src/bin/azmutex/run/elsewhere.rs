@@ -34,7 +34,8 @@ pub(crate) fn run(arguments: &Run) -> Result<u8, Failure> {
 fn carry_out(arguments: &Run, voice: &Voice) -> Result<u8, Failure> {
     let signals = signals::end().map_err(|error| Failure::system("listen for signals", &error))?;
     let lock = Lock::of(arguments, voice, false, |_| {})?;
-    let guard = match obtain(arguments, &lock, &signals)? {
+    let obtained = obtain(arguments, &lock, &signals)?;
+    let guard = match obtained {
         Obtained::Guard(guard) => guard,
         Obtained::Not(error) if arguments.skip_if_held && error.kind() == ErrorKind::WouldBlock => {
             let text = format!("lock {:?}: somebody else holds it, so nothing was run", arguments.name);

@@ -6,6 +6,8 @@ use azmutex::event::Event;
 use azmutex::lease::Card;
 use azmutex::retry::Policy;
 use azmutex::{AzureMutex, Cancel, Error, ErrorKind, LockGuard, Locker};
+#[cfg(unix)]
+use rustix::process::Signal;
 
 use super::once::Done;
 use super::times::Times;
@@ -18,8 +20,7 @@ pub(crate) struct Lock {
     pub(crate) locker: Locker,
     pub(crate) times: Times,
     /// What asks the command to end.
-    #[cfg(unix)]
-    pub(crate) asking: rustix::process::Signal,
+    pub(crate) asking: Signal,
     pub(crate) mutex: AzureMutex,
     /// What it is held for.
     pub(crate) label: String,
@@ -55,28 +56,19 @@ impl Lock {
             true => builder,
         };
         let locker = builder.build().map_err(|error| Failure::usage(&error))?;
-        #[cfg(unix)]
         let asking = signal(&arguments.signal)?;
-        Ok(Lock {
-            locker,
-            times,
-            #[cfg(unix)]
-            asking,
-            mutex,
-            label,
-            _store: store,
-        })
+        Ok(Lock { locker, times, asking, mutex, label, _store: store })
     }
 }
 
 #[cfg(not(target_os = "linux"))]
 impl Lock {
-    /// By its number; where there are no signals, by none.
+    /// By its number.
     pub(crate) fn asking(&self) -> i32 {
         #[cfg(unix)]
         return self.asking.as_raw();
         #[cfg(not(unix))]
-        return 0;
+        return self.asking;
     }
 }
 
@@ -137,25 +129,50 @@ pub(crate) fn not_obtained(arguments: &Run, error: &Error) -> Failure {
     }
 }
 
-/// By its name or number.
-#[cfg(unix)]
-fn signal(text: &str) -> Result<rustix::process::Signal, Failure> {
-    use rustix::process::Signal;
+/// Where there are no signals, none is sent; but one that would be refused elsewhere is refused.
+#[cfg(not(unix))]
+type Signal = i32;
 
-    const NAMES: [(&str, Signal); 9] = [
-        ("HUP", Signal::HUP),
-        ("INT", Signal::INT),
-        ("QUIT", Signal::QUIT),
-        ("KILL", Signal::KILL),
-        ("USR1", Signal::USR1),
-        ("USR2", Signal::USR2),
-        ("ALRM", Signal::ALARM),
-        ("TERM", Signal::TERM),
-        ("WINCH", Signal::WINCH),
-    ];
+const NAMES: [&str; 9] = ["HUP", "INT", "QUIT", "KILL", "USR1", "USR2", "ALRM", "TERM", "WINCH"];
+
+/// By its name or number.
+fn signal(text: &str) -> Result<Signal, Failure> {
     let upper = text.to_ascii_uppercase();
     let short = upper.strip_prefix("SIG").unwrap_or(&upper);
-    let named = NAMES.into_iter().find(|(name, _)| *name == short).map(|(_, signal)| signal);
-    let signal = named.or_else(|| Signal::from_named_raw(text.parse().ok()?));
-    signal.ok_or_else(|| Failure::new(exit::USAGE, format!("{text:?} is no signal; it is like TERM, INT or 15")))
+    let found = match NAMES.iter().position(|name| *name == short) {
+        Some(place) => named(place),
+        None => text.parse().ok().and_then(numbered),
+    };
+    found.ok_or_else(|| Failure::new(exit::USAGE, format!("{text:?} is no signal; it is like TERM, INT or 15")))
+}
+
+#[cfg(unix)]
+fn named(place: usize) -> Option<Signal> {
+    const SIGNALS: [Signal; NAMES.len()] = [
+        Signal::HUP,
+        Signal::INT,
+        Signal::QUIT,
+        Signal::KILL,
+        Signal::USR1,
+        Signal::USR2,
+        Signal::ALARM,
+        Signal::TERM,
+        Signal::WINCH,
+    ];
+    SIGNALS.get(place).copied()
+}
+
+#[cfg(unix)]
+fn numbered(number: i32) -> Option<Signal> {
+    Signal::from_named_raw(number)
+}
+
+#[cfg(not(unix))]
+fn named(_: usize) -> Option<Signal> {
+    Some(0)
+}
+
+#[cfg(not(unix))]
+fn numbered(number: i32) -> Option<Signal> {
+    (1..32).contains(&number).then_some(0)
 }
