@@ -20,17 +20,28 @@ pub(crate) mod line;
 
 /// The queues of one container, by the names of the locks.
 #[derive(Default)]
-pub(crate) struct Queues(sync::Mutex<HashMap<Arc<str>, Arc<Queue>>>);
+pub(crate) struct Queues(sync::Mutex<Known>);
+
+#[derive(Default)]
+struct Known {
+    queues: HashMap<Arc<str>, Arc<Queue>>,
+    /// How many there were when those that are not needed had been forgotten last.
+    kept: usize,
+}
 
 impl Queues {
     pub(crate) fn of(&self, lock: &Arc<str>) -> Arc<Queue> {
-        let mut queues = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Known { queues, kept } = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(queue) = queues.get(lock) {
             return queue.clone();
         }
-        // One that nobody has any more is kept for as long as it remembers something.
-        let now = clock::now();
-        queues.retain(|_, queue| Arc::strong_count(queue) > 1 || queue.change(|line| line.is_in_use(now)));
+        // Not at each new name, which would take longer and longer where there are many.
+        if queues.len() >= 2 * *kept {
+            // One that nobody has any more is kept for as long as it remembers something.
+            let now = clock::now();
+            queues.retain(|_, queue| Arc::strong_count(queue) > 1 || queue.change(|line| line.is_in_use(now)));
+            *kept = queues.len();
+        }
         queues.entry(lock.clone()).or_insert_with(|| Arc::new(Queue::new())).clone()
     }
 }
@@ -62,15 +73,19 @@ impl Queue {
         self.heir.get_or_init(|| Arc::new(Queue::new())).current()
     }
 
-    /// A place at the end. For one who does not wait there is none if there is anybody before it: how many are.
+    /// A place at the end. For one who does not wait there is none if anybody before it wants the lock: how many are
+    /// before it.
     pub(crate) fn join(self: &Arc<Queue>, wait: Wait) -> Result<Place, usize> {
         let (now, (bell, woken)) = (clock::now(), bounded(1));
         let mut waiting = self.waiting();
-        let ticket = waiting.line.join(now, wait)?;
-        waiting.bells.insert(ticket, bell);
+        let joined = waiting.line.join(now, wait);
+        if let Ok(ticket) = joined {
+            waiting.bells.insert(ticket, bell);
+        }
+        // Also if there is no place: it may have found that another one's turn is over.
         waiting.wake();
         drop(waiting);
-        Ok(Place { queue: self.clone(), ticket, woken })
+        joined.map(|ticket| Place { queue: self.clone(), ticket, woken })
     }
 
     /// As a fork sees that of its parent.
@@ -212,8 +227,8 @@ mod tests {
     #[test]
     fn a_queue_that_nobody_has_is_kept_as_long_as_it_remembers_something() {
         let queues = Queues::default();
-        let names: Vec<Arc<str>> = (0..3).map(|number| number.to_string().into()).collect();
-        let known = || queues.0.lock().unwrap().len();
+        let names: Vec<Arc<str>> = (0..5).map(|number| number.to_string().into()).collect();
+        let known = || queues.0.lock().unwrap().queues.len();
         queues.of(&names[0]);
         let place = queues.of(&names[1]).join(Wait::Forever).unwrap();
         assert_eq!(known(), 1, "the first one is forgotten");
@@ -225,6 +240,35 @@ mod tests {
         drop(place);
         queues.of(&names[2]);
         assert_eq!(known(), 2, "there was a turn just now");
+        queues.of(&names[3]);
+        queues.of(&names[4]);
+        assert_eq!(known(), 2, "what has been used once is forgotten when there are twice as many as are needed");
+    }
+
+    #[test]
+    fn what_is_not_needed_is_not_looked_for_at_each_new_name() {
+        let queues = Queues::default();
+        let of = |number: usize| queues.of(&number.to_string().into());
+        let _held: Vec<_> = (0..4).map(of).collect();
+        // The fifth looks, and finds that all four are needed.
+        (4..8).for_each(|number| drop(of(number)));
+        assert_eq!(queues.0.lock().unwrap().queues.len(), 8);
+        of(8);
+        assert_eq!(queues.0.lock().unwrap().queues.len(), 5);
+    }
+
+    #[test]
+    fn who_comes_in_vain_wakes_those_whose_turn_it_is_by_then() {
+        let queue = Arc::new(Queue::new());
+        let [first, second] = [(); 2].map(|()| queue.join(Wait::Forever).unwrap());
+        first.next(false);
+        second.next(false);
+        while second.woken().try_recv().is_ok() {}
+        let now = clock::now();
+        // Its lease ends unseen.
+        queue.waiting().line.carried_out(now, first.ticket, &Act::Grant { valid_until: now, ends: now });
+        assert_eq!(queue.join(Wait::Never).err(), Some(1));
+        second.woken().try_recv().unwrap();
     }
 
     #[test]
