@@ -684,6 +684,30 @@ mod tests {
     }
 
     #[test]
+    fn a_try_is_not_refused_for_what_another_one_only_undoes() {
+        let policy = retry::Policy::default().retries(0);
+        let container =
+            crate::container::Builder::from_connection_string("UseDevelopmentStorage=true", "locks").unwrap();
+        let locker = container.retry(policy).build().unwrap().locker("job").unwrap();
+        let (go, gate) = bounded::<()>(0);
+        // Nobody has the lock. An acquire has no answer, and its release takes its time.
+        let unanswered = move |operation, _| match operation {
+            Operation::Release { .. } => {
+                let _ = gate.recv();
+                Exchange::new(clock::now(), Outcome::NoLease, None)
+            }
+            _ => Exchange::new(clock::now(), Outcome::Failed { applied: Applied::Perhaps, retry_after: None }, None),
+        };
+        let id = LeaseId::random().unwrap();
+        locker.obtain_by(unanswered, id, Wait::Never, Duration::MAX, &never(), Arc::default()).unwrap_err();
+        let (done, ended) = bounded(1);
+        thread::spawn(move || drop(done.send(try_at(&locker).map(drop))));
+        assert!(ended.recv_timeout(Duration::from_millis(50)).is_err(), "it waits until that is over");
+        drop(go);
+        ended.recv_timeout(PATIENCE).expect("it ends").unwrap();
+    }
+
+    #[test]
     fn a_panic_of_the_holder_leaves_its_turn_to_the_next() {
         let locker = locker();
         let guard = try_at(&locker).unwrap();

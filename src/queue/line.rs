@@ -18,8 +18,8 @@ pub(crate) const PAUSE: Duration = Duration::from_secs(4);
 const ROW: Duration = Duration::from_secs(40);
 /// The same, once another process was met.
 const CONTENDED_ROW: Duration = Duration::from_secs(10);
-/// A wait with less time than this left after the pause does not stand back.
-pub(crate) const LEAST_LEFT: Duration = Duration::from_secs(1);
+/// A wait that is given no more time than the pause and this does not stand back, lest it come to nothing for that.
+const LEAST_LEFT: Duration = Duration::from_secs(1);
 
 /// A thread's place in the queue, by the order in which they came.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -45,6 +45,7 @@ pub(crate) struct Line<F> {
 struct Place {
     ticket: Ticket,
     wait: Wait,
+    joined: Moment,
     /// From when on it may ask the service, once it has its turn.
     started: Option<Moment>,
     stands_back: bool,
@@ -53,7 +54,7 @@ struct Place {
     is_granted: bool,
     /// When its lease ends by itself.
     ends: Moment,
-    /// By when what it began is undone, once it lets go.
+    /// By when what it began is undone, once it has let go.
     gone_by: Moment,
 }
 
@@ -99,10 +100,11 @@ impl<F> Default for Line<F> {
 }
 
 impl<F: Clone> Line<F> {
-    /// A place at the end. For one who does not wait there is none if there is anybody before it: how many are.
+    /// A place at the end. For one who does not wait there is none if anybody before it wants the lock: how many are
+    /// before it. One that has let go does not: whether the lock can be had is known when that is over.
     pub(crate) fn join(&mut self, now: Moment, wait: Wait) -> Result<Ticket, usize> {
         self.pass_over(now);
-        if wait == Wait::Never && !self.places.is_empty() {
+        if wait == Wait::Never && !self.places.iter().all(Place::has_let_go) {
             return Err(self.places.len());
         }
         self.issued += 1;
@@ -110,6 +112,7 @@ impl<F: Clone> Line<F> {
         self.places.push_back(Place {
             ticket,
             wait,
+            joined: now,
             started: None,
             stands_back: false,
             has_met: false,
@@ -125,9 +128,11 @@ impl<F: Clone> Line<F> {
         if let Some(at) = self.failed.iter().position(|(failed, _)| *failed == ticket) {
             return Next::Failed(self.failed.swap_remove(at).1);
         }
-        let ahead = self.ahead_of(ticket).unwrap_or(0);
-        let Some(place) = self.places.get(ahead) else { return Next::Start { stands_back: None } };
-        let deadline = if let Wait::Until(deadline) = place.wait { deadline } else { Moment::NEVER };
+        let ahead = self.ahead_of(ticket);
+        let Some((ahead, place)) = ahead.and_then(|ahead| Some((ahead, *self.places.get(ahead)?))) else {
+            return Next::Start { stands_back: None };
+        };
+        let deadline = place.deadline();
         if ahead > 0 && now >= deadline {
             return Next::Missed { why: Why::TimedOut, ahead };
         }
@@ -139,7 +144,7 @@ impl<F: Clone> Line<F> {
             let first = self.front().second.filter(|(second, _)| *second == ticket);
             return Next::Wait { ahead, until: first.map_or(deadline, |(_, over_by)| deadline.min(over_by)) };
         }
-        let stands_back = self.stands_back(now, place.wait);
+        let stands_back = self.stands_back(now, &place);
         if let Some(place) = self.places.front_mut() {
             place.started = Some(stands_back.unwrap_or(now));
             place.stands_back = stands_back.is_some();
@@ -147,17 +152,14 @@ impl<F: Clone> Line<F> {
         Next::Start { stands_back }
     }
 
-    /// Until when the first one stands back, if it does.
-    fn stands_back(&self, now: Moment, wait: Wait) -> Option<Moment> {
+    /// Until when the first one stands back, if it does. By the time that it was given, not by what the queue has left
+    /// of that: in a long queue all have little left.
+    fn stands_back(&self, now: Moment, first: &Place) -> Option<Moment> {
         let row = self.row?;
-        let until = row.last.after(PAUSE);
+        let until = row.last.after(PAUSE).min(first.deadline());
         let longest = if self.is_contended { CONTENDED_ROW } else { ROW };
-        let has_time = match wait {
-            Wait::Never => false,
-            Wait::Until(deadline) => deadline >= until.after(LEAST_LEFT),
-            Wait::Forever => true,
-        };
-        (row.last.since(row.since) >= longest && now < until && has_time).then_some(until)
+        let given = if first.wait == Wait::Never { Duration::ZERO } else { first.deadline().since(first.joined) };
+        (now.since(row.since) >= longest && now < until && given > PAUSE + LEAST_LEFT).then_some(until)
     }
 
     /// Whoever has its turn does this.
@@ -268,6 +270,14 @@ impl<F: Clone> Line<F> {
 }
 
 impl Place {
+    fn deadline(&self) -> Moment {
+        if let Wait::Until(deadline) = self.wait { deadline } else { Moment::NEVER }
+    }
+
+    fn has_let_go(&self) -> bool {
+        self.gone_by < Moment::NEVER
+    }
+
     /// When its turn is over, even if nothing is heard of it.
     fn over_by(&self) -> Moment {
         self.ends.min(self.gone_by)
@@ -400,6 +410,35 @@ mod tests {
     }
 
     #[test]
+    fn a_try_waits_for_those_that_have_only_to_undo_what_they_began() {
+        let mut line = line();
+        let (now, by) = (at(S), at(17 * S));
+        let one = line.join(now, Wait::Never).unwrap();
+        line.next(now, one, false);
+        line.leaves(one, by);
+        let two = line.join(now, Wait::Never).unwrap();
+        assert_eq!(line.next(now, two, false), Next::Wait { ahead: 1, until: by });
+        assert_eq!(line.join(now, Wait::Never), Err(2), "that one does want the lock");
+        line.take_wakes();
+        line.end(now, one);
+        assert_eq!(line.take_wakes(), [two]);
+        assert_eq!(line.next(now, two, false), Next::Start { stands_back: None });
+        line.leaves(two, by);
+        let three = line.join(now, Wait::Never).unwrap();
+        assert_eq!(line.next(by, three, false), Next::Start { stands_back: None }, "though nothing was heard of it");
+    }
+
+    #[test]
+    fn who_is_in_no_place_changes_nobody_elses() {
+        let mut line = line();
+        let [one, two] = [Wait::Never, Wait::Forever].map(|wait| line.join(at(S), wait).ok());
+        let two = two.or(one).unwrap();
+        line.take_wakes();
+        line.next(at(S), Ticket(99), false);
+        assert!(line.places.iter().all(|place| place.started.is_none()), "{two:?} has not asked");
+    }
+
+    #[test]
     fn a_failure_ends_the_waits_behind_it_that_have_no_end_of_their_own() {
         let mut line = line();
         let now = at(S);
@@ -443,7 +482,7 @@ mod tests {
     #[test]
     fn after_a_long_row_all_stand_back() {
         assert_eq!(row(&mut line(), S, Duration::ZERO), (ROW, PAUSE));
-        assert_eq!(row(&mut line(), S, 3 * S), (44 * S, S), "what is left of the pause");
+        assert_eq!(row(&mut line(), S, 3 * S), (ROW, S), "what is left of the pause");
         assert_eq!(row(&mut line(), S, PAUSE), (Duration::MAX, Duration::ZERO), "others could have got in");
     }
 
@@ -480,14 +519,31 @@ mod tests {
     }
 
     #[test]
-    fn no_try_stands_back_nor_a_wait_that_is_not_longer_than_the_pause() {
+    fn no_try_stands_back_nor_a_wait_that_is_given_no_more_than_the_pause() {
         let mut line = line();
         turn(&mut line, (at(S), at(S + ROW)), Wait::Forever);
         let now = at(S + ROW);
         assert_eq!(turn(&mut line, (now, now), Wait::Never), None);
         let enough = now.after(PAUSE + LEAST_LEFT);
-        assert_eq!(turn(&mut line, (now, now), Wait::Until(enough.before(MS))), None);
-        assert_eq!(turn(&mut line, (now, now), Wait::Until(enough)), Some(now.after(PAUSE)));
+        assert_eq!(turn(&mut line, (now, now), Wait::Until(enough)), None);
+        assert_eq!(turn(&mut line, (now, now), Wait::Until(enough.after(MS))), Some(now.after(PAUSE)));
+    }
+
+    #[test]
+    fn a_wait_stands_back_though_it_has_used_up_its_time_in_the_queue() {
+        let mut line = line();
+        let [one, two, three] = [1, 2, 3].map(|second| {
+            let joins = at(second * S);
+            line.join(joins, Wait::Until(joins.after(ROW + 2 * S))).unwrap()
+        });
+        line.next(at(S), one, false);
+        grant(&mut line, at(S), one);
+        let now = at(S + ROW);
+        line.end(now, one);
+        assert_eq!(line.next(now, two, false), Next::Start { stands_back: Some(now.after(3 * S)) }, "until its end");
+        line.end(now.after(3 * S), two);
+        let until = now.after(PAUSE);
+        assert_eq!(line.next(now.after(3 * S), three, false), Next::Start { stands_back: Some(until) });
     }
 
     #[test]

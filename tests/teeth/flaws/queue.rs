@@ -18,7 +18,10 @@ flaws! {
         "queue/line.rs": "self.places.push_back(Place {" => "self.places.insert(1.min(self.places.len()), Place {"
     }
     "the queue: a try barges in" by "queue::line::tests::a_try_does_not_wait_behind_anybody" {
-        "queue/line.rs": "if wait == Wait::Never && !self.places.is_empty() {" => "if wait == Wait::Never && self.places.len() > 1 {"
+        "queue/line.rs": "!self.places.iter().all(Place::has_let_go) {" => "self.places.len() > 1 {"
+    }
+    "the queue: a try is refused for what is only undone" by "queue::line::tests::a_try_waits_for_those_that_have_only_to_undo_what_they_began" {
+        "queue/line.rs": "!self.places.iter().all(Place::has_let_go) {" => "!self.places.is_empty() {"
     }
     "the queue: a time limit counts from the turn on" by "queue::line::tests::a_wait_ends_in_the_queue_when_its_time_is_up" {
         "queue/line.rs": "if ahead > 0 && now >= deadline {" => "if ahead > 99 && now >= deadline {"
@@ -38,11 +41,11 @@ flaws! {
             "Act::Report(Report::Released(_)) => self.end(now, ticket),"
     }
     "the queue: nobody stands back" by "testing::sim::turns::another_process_gets_in_between_two_rows" {
-        "queue/line.rs": "now < until && has_time).then_some(until)" => "now < until && has_time).then_some(until).filter(|_| false)"
+        "queue/line.rs": "LEAST_LEFT).then_some(until)" => "LEAST_LEFT).then_some(until).filter(|_| false)"
     }
     "the queue: whoever stands back leaves too little time" by "testing::sim::turns::another_process_gets_in_between_two_rows" {
-        "queue/line.rs": "        let until = row.last.after(PAUSE);\n        let longest" =>
-            "        let until = row.last.after(PAUSE / 4);\n        let longest"
+        "queue/line.rs": "let until = row.last.after(PAUSE).min(" =>
+            "let until = row.last.after(PAUSE / 4).min("
     }
     "the queue: each turn begins another row" by "testing::sim::turns::another_process_gets_in_between_two_rows" {
         "queue/line.rs": "begun >= row.last.after(PAUSE)" => "begun >= row.last"
@@ -51,10 +54,16 @@ flaws! {
         "queue/line.rs": "if self.is_contended { CONTENDED_ROW } else { ROW }" => "if self.is_contended { ROW } else { CONTENDED_ROW }"
     }
     "the queue: a try stands back" by "testing::sim::turns::a_try_that_nobody_disturbs_is_never_refused" {
-        "queue/line.rs": "Wait::Never => false," => "Wait::Never => true,"
+        "queue/line.rs": "if first.wait == Wait::Never { Duration::ZERO }" => "if first.wait == Wait::Never { Duration::MAX }"
     }
-    "the queue: a wait that is too short stands back" by "queue::line::tests::no_try_stands_back_nor_a_wait_that_is_not_longer_than_the_pause" {
-        "queue/line.rs": "deadline >= until.after(LEAST_LEFT)" => "deadline >= now.after(LEAST_LEFT)"
+    "the queue: a wait that is too short stands back" by "queue::line::tests::no_try_stands_back_nor_a_wait_that_is_given_no_more_than_the_pause" {
+        "queue/line.rs": "given > PAUSE + LEAST_LEFT" => "given > LEAST_LEFT"
+    }
+    "the queue: who has waited for long does not stand back" by "testing::sim::turns::another_process_gets_in_between_two_rows" {
+        "queue/line.rs": "first.deadline().since(first.joined) }" => "first.deadline().since(now) }"
+    }
+    "the queue: a row lasts until the end of its last turn" by "queue::line::tests::after_a_long_row_all_stand_back" {
+        "queue/line.rs": "now.since(row.since) >= longest" => "row.last.since(row.since) >= longest"
     }
     "the queue: another process does not end a row" by "queue::line::tests::a_pause_ends_the_row_and_so_does_another_process" {
         "queue/line.rs": "(self.row, self.is_contended) = (None, true);" => "self.is_contended = true;"
