@@ -8,13 +8,14 @@ use std::sync::{self, Arc, OnceLock, PoisonError};
 
 use crate::clock::{self, Moment};
 use crate::error::Error;
+#[cfg(test)]
 use crate::hold::Wait;
 use crate::hold::carry::Act;
 use crate::process::Process;
 use crate::sync::channel::{Receiver, Sender, bounded};
 use crate::sync::{Mutex, MutexGuard};
 
-use self::line::{Line, Next, Ticket};
+use self::line::{Line, Next, Ticket, Want};
 
 pub(crate) mod line;
 
@@ -75,10 +76,10 @@ impl Queue {
 
     /// A place at the end. For one who does not wait there is none if anybody before it wants the lock: how many are
     /// before it.
-    pub(crate) fn join(self: &Arc<Queue>, wait: Wait) -> Result<Place, usize> {
+    pub(crate) fn join(self: &Arc<Queue>, want: Want) -> Result<Place, usize> {
         let (now, (bell, woken)) = (clock::now(), bounded(1));
         let mut waiting = self.waiting();
-        let joined = waiting.line.join(now, wait);
+        let joined = waiting.line.join(now, want);
         if let Ok(ticket) = joined {
             waiting.bells.insert(ticket, bell);
         }
@@ -150,7 +151,7 @@ impl Place {
     #[cfg(test)]
     pub(crate) fn two() -> (Arc<Place>, Place) {
         let queue = Arc::new(Queue::new());
-        let [first, second] = [(); 2].map(|()| queue.join(Wait::Forever).expect("there is room"));
+        let [first, second] = [(); 2].map(|()| queue.join(Wait::Forever.into()).expect("there is room"));
         first.next(false);
         second.next(false);
         (Arc::new(first), second)
@@ -230,7 +231,7 @@ mod tests {
         let names: Vec<Arc<str>> = (0..5).map(|number| number.to_string().into()).collect();
         let known = || queues.0.lock().unwrap().queues.len();
         queues.of(&names[0]);
-        let place = queues.of(&names[1]).join(Wait::Forever).unwrap();
+        let place = queues.of(&names[1]).join(Wait::Forever.into()).unwrap();
         assert_eq!(known(), 1, "the first one is forgotten");
         let now = clock::now();
         place.next(false);
@@ -260,14 +261,14 @@ mod tests {
     #[test]
     fn who_comes_in_vain_wakes_those_whose_turn_it_is_by_then() {
         let queue = Arc::new(Queue::new());
-        let [first, second] = [(); 2].map(|()| queue.join(Wait::Forever).unwrap());
+        let [first, second] = [(); 2].map(|()| queue.join(Wait::Forever.into()).unwrap());
         first.next(false);
         second.next(false);
         while second.woken().try_recv().is_ok() {}
         let now = clock::now();
         // Its lease ends unseen.
         queue.waiting().line.carried_out(now, first.ticket, &Act::Grant { valid_until: now, ends: now });
-        assert_eq!(queue.join(Wait::Never).err(), Some(1));
+        assert_eq!(queue.join(Wait::Never.into()).err(), Some(1));
         second.woken().try_recv().unwrap();
     }
 
@@ -277,19 +278,23 @@ mod tests {
         let _locked = parents.waiting();
         let queue = parents.current();
         assert!(Arc::ptr_eq(&queue, &parents.current()) && !Arc::ptr_eq(&queue, &parents));
-        queue.join(Wait::Never).unwrap();
+        queue.join(Wait::Never.into()).unwrap();
         // Its place there is not touched, either.
-        drop(Place { queue: parents.clone(), ticket: queue.join(Wait::Never).unwrap().ticket, woken: bounded(1).1 });
+        drop(Place {
+            queue: parents.clone(),
+            ticket: queue.join(Wait::Never.into()).unwrap().ticket,
+            woken: bounded(1).1,
+        });
     }
 
     #[test]
     fn a_place_that_is_dropped_wakes_the_next() {
         let queue = Arc::new(Queue::new());
-        let first = queue.join(Wait::Forever).unwrap();
-        let second = queue.join(Wait::Forever).unwrap();
+        let first = queue.join(Wait::Forever.into()).unwrap();
+        let second = queue.join(Wait::Forever.into()).unwrap();
         assert!(matches!(second.next(false), Next::Wait { ahead: 1, .. }));
         thread::spawn(move || drop(first)).join().unwrap();
         second.woken().try_recv().unwrap();
-        assert!(matches!(second.next(false), Next::Start { stands_back: None }));
+        assert!(matches!(second.next(false), Next::Start { stands_back: None, .. }));
     }
 }

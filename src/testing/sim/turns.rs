@@ -12,7 +12,7 @@ use crate::hold::caller::Limits;
 use crate::hold::carry::{Act, Carrier, Report};
 use crate::hold::{Hold, Leaves, Settings, Wait, Why};
 use crate::lease::{LeaseId, LockState, Term};
-use crate::queue::line::{Line, Next, PAUSE, Ticket};
+use crate::queue::line::{Line, Next, PAUSE, Ticket, Want};
 use crate::random::Jitter;
 use crate::rest::{Applied, Exchange, Operation, Outcome};
 use crate::retry::Policy;
@@ -312,13 +312,14 @@ impl World {
             Some(patience) => Wait::Until(local.after(patience)),
             None => Wait::Forever,
         };
+        let want = Want { wait, patience: settings().policy.patience, token: false };
         let process = &self.processes[who.0];
         let has_let_go = |place: &Place| match process.usage(place) {
             Some(usage) => usage.run.as_ref().is_some_and(|run| run.left),
             None => true,
         };
         let is_wanted = process.places.iter().any(|place| !has_let_go(place) && !process.is_past(place, local));
-        match self.processes[who.0].line.join(local, wait) {
+        match self.processes[who.0].line.join(local, want) {
             Err(ahead) => {
                 assert!(wait == Wait::Never && is_wanted && ahead > 0);
                 self.thread(who).refused += 1;
@@ -374,17 +375,17 @@ impl World {
                 assert_eq!(wait, Wait::Forever);
                 self.over(who);
             }
-            Next::Start { stands_back } => self.start(who, stands_back),
+            Next::Start { stands_back, failing_since } => self.start(who, stands_back, failing_since),
         }
     }
 
-    fn start(&mut self, who: Who, stands_back: Option<Moment>) {
+    fn start(&mut self, who: Who, stands_back: Option<Moment>, failing_since: Option<Moment>) {
         let local = self.local();
         let Usage { ticket, wait, since, .. } = *self.usage(who);
         assert_eq!(self.processes[who.0].before(ticket, local), 0, "{ticket:?} has jumped the queue");
         self.serial += 1;
         let id = LeaseId::parse(&format!("{:08x}-0000-4000-8000-{:012x}", self.random.next(), self.serial)).unwrap();
-        let mut hold = Hold::keep(settings(), id, wait);
+        let mut hold = Hold::keep(settings(), id, wait).failing_since(failing_since);
         if let Some(until) = stands_back {
             assert_ne!(wait, Wait::Never, "a try stands back");
             if let Wait::Until(end) = wait {

@@ -27,14 +27,23 @@ flaws! {
         "queue/line.rs": "if ahead > 0 && now >= deadline {" => "if ahead > 99 && now >= deadline {"
     }
     "the queue: each has its own patience" by "locker::tests::a_hundred_threads_give_up_with_the_first_of_them" {
-        "queue/line.rs": "=> self.fail(ticket, failure.as_ref())," => "=> drop(failure.as_ref()),"
+        "queue/line.rs": "self.fail(ticket, failure.as_ref(), |_| true);" => "drop(failure.as_ref());"
+    }
+    "the queue: whoever waits behind a limit bears everything" by "queue::line::tests::who_waits_behind_one_with_a_limit_loses_its_patience_all_the_same" {
+        "queue/line.rs": "if now >= patience_ends {" => "if now == Moment::NEVER {"
+    }
+    "the queue: each has new patience when its turn comes" by "queue::line::tests::patience_is_handed_on_and_not_new_with_each_who_comes_first" {
+        "queue/line.rs": "let failing_since = failing.map(|(since, _)| *since);" => "let failing_since = failing.map(|_| now);"
+    }
+    "the queue: each waits for a token that fails" by "queue::line::tests::a_token_that_fails_ends_the_waits_behind_it_that_want_one" {
+        "queue/line.rs": "self.fail(ticket, failure.as_ref(), |want| want.token);" => "let _ = (failure, |want: &Want| want.token);"
     }
     "the queue: a failure ends waits that have time" by "queue::line::tests::a_failure_ends_the_waits_behind_it_that_have_no_end_of_their_own" {
-        "queue/line.rs": "partition(|place| place.ticket == ticket || place.wait != Wait::Forever)" =>
+        "queue/line.rs": "partition(|place| place.ticket == ticket || stays(place))" =>
             "partition(|place| place.ticket == ticket)"
     }
     "the queue: the failure of a try ends the waits behind it" by "queue::line::tests::the_failure_of_one_who_does_not_wait_is_its_own" {
-        "queue/line.rs": "first.ticket == ticket && first.wait != Wait::Never" => "first.ticket == ticket"
+        "queue/line.rs": "first.ticket == ticket && first.want.wait != Wait::Never" => "first.ticket == ticket"
     }
     "the queue: a lost lock is waited for until its guard is gone" by "queue::line::tests::whoever_leaves_the_queue_leaves_nobody_behind" {
         "queue/line.rs": "Act::Lose(_) | Act::Report(Report::Released(_)) => self.end(now, ticket)," =>
@@ -54,7 +63,7 @@ flaws! {
         "queue/line.rs": "if self.is_contended { CONTENDED_ROW } else { ROW }" => "if self.is_contended { ROW } else { CONTENDED_ROW }"
     }
     "the queue: a try stands back" by "testing::sim::turns::a_try_that_nobody_disturbs_is_never_refused" {
-        "queue/line.rs": "if first.wait == Wait::Never { Duration::ZERO }" => "if first.wait == Wait::Never { Duration::MAX }"
+        "queue/line.rs": "if first.want.wait == Wait::Never { Duration::ZERO }" => "if first.want.wait == Wait::Never { Duration::MAX }"
     }
     "the queue: a wait that is too short stands back" by "queue::line::tests::no_try_stands_back_nor_a_wait_that_is_given_no_more_than_the_pause" {
         "queue/line.rs": "given > PAUSE + LEAST_LEFT" => "given > LEAST_LEFT"
