@@ -62,7 +62,8 @@ impl fmt::Display for About {
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// Somebody else holds the lock, and nothing else is wrong. `try_lock` and `AzureMutex::acquire` say so.
+    /// Somebody else holds the lock, or another thread of this process holds it or waits for it, and nothing else is wrong.
+    /// `try_lock` and `AzureMutex::acquire` say so.
     ///
     /// Try again: yes, later; or wait for it with `lock`.
     WouldBlock,
@@ -168,8 +169,8 @@ enum Problem {
     TimedOut { waited: Duration, card: Option<Arc<Card>>, source: Option<Error> },
     #[error("the wait was cancelled{}", of(.card))]
     Cancelled { card: Option<Arc<Card>>, source: Option<Error> },
-    #[error("{what}; behind {ahead} of this process")]
-    Queued { kind: ErrorKind, what: String, ahead: usize },
+    #[error("{what}; behind {ahead} of this process{}", of(.card))]
+    Queued { kind: ErrorKind, what: String, ahead: usize, card: Option<Arc<Card>>, source: Option<Error> },
     #[error("another holder has it by now; nothing was done")]
     Outdated,
     #[error("lost: {0}; stop the work that it guarded")]
@@ -256,13 +257,20 @@ impl Error {
     }
 
     /// Not obtained, with so many of this process before it.
-    pub(crate) fn queued(lock: &Arc<str>, kind: ErrorKind, waited: Duration, ahead: usize) -> Error {
+    pub(crate) fn queued(
+        lock: &Arc<str>,
+        kind: ErrorKind,
+        waited: Duration,
+        ahead: usize,
+        card: Option<Arc<Card>>,
+        source: Option<Error>,
+    ) -> Error {
         let what = match kind {
             ErrorKind::TimedOut => format!("not obtained within {waited:?}"),
             ErrorKind::Cancelled => "the wait was cancelled".to_owned(),
             _ => "taken; try again later, or wait for it".to_owned(),
         };
-        Error::about(lock, Problem::Queued { kind, what, ahead })
+        Error::about(lock, Problem::Queued { kind, what, ahead, card, source })
     }
 
     /// The service did not confirm a mark in time.
@@ -366,17 +374,21 @@ impl Error {
     }
 
     /// The card that was seen last by a wait that did not get the lock: whose turn it was then, if all who use the lock
-    /// [leave cards](crate::locker::Builder::card). `None` for a try, which looks at nothing:
+    /// [leave cards](crate::locker::Builder::card). It may have been seen by the one of this process that was before it.
+    /// `None` for a try, which looks at nothing:
     /// [`inspect`](crate::AzureMutex::inspect) does.
     pub fn last_card(&self) -> Option<&Card> {
         match &self.0.problem {
-            Problem::TimedOut { card, .. } | Problem::Cancelled { card, .. } => card.as_deref(),
+            Problem::TimedOut { card, .. } | Problem::Cancelled { card, .. } | Problem::Queued { card, .. } => {
+                card.as_deref()
+            }
             _ => None,
         }
     }
 
-    /// How many waits and holds of this process were before this wait when it ended: more than zero if its turn to ask the
-    /// service had not come.
+    /// How many waits and holds of this process were before this wait when its time was up, it was cancelled, or it was not
+    /// to wait: more than zero if its turn to ask the service had not come. Zero also for a wait that ended with a failure,
+    /// though that was another one's, and for one that was cancelled before it began.
     pub fn ahead(&self) -> usize {
         if let Problem::Queued { ahead, .. } = &self.0.problem { *ahead } else { 0 }
     }

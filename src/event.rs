@@ -34,7 +34,8 @@ pub enum Event {
         /// The last card left, once it was seen: the holder's, if all who use the lock leave cards.
         card: Option<Card>,
         /// How many waits and holds of this process are before this wait, which asks the service for nothing until its turn
-        /// comes. With 0 it is another process that has the lock.
+        /// comes. With 0 it is none of those: another process has the lock, or this one by another container or an
+        /// [`AzureMutex`](crate::AzureMutex), or what it left without a release.
         ahead: usize,
     },
     /// This process has had the lock in a long row of turns, and leaves it alone for a moment, so that others get in.

@@ -362,8 +362,16 @@ impl Hold {
         Hold { blob, ..self }
     }
 
-    /// It asks for nothing before this time, so that other processes get in; its wait lasts longer than that. Where some did, it lets the others go first,
-    /// too, whenever it sees the lock free.
+    /// Those before it in the queue have met failures since then: its patience counts from there, unless it has an answer.
+    pub(crate) fn failing_since(mut self, since: Option<Moment>) -> Hold {
+        if let State::Seeking(seek) = &mut self.state {
+            seek.failing_since = since;
+        }
+        self
+    }
+
+    /// It asks for nothing before this time, which is not after the end of its wait, so that other processes get in. Where
+    /// some did, it lets the others go first, too, whenever it sees the lock free.
     pub(crate) fn standing_back(mut self, until: Moment) -> Hold {
         if let State::Seeking(seek) = &mut self.state {
             (seek.stage, seek.defers) = (Stage::Resting { until, then: Ask::Acquire }, true);

@@ -18,7 +18,7 @@ use crate::lease::{Card, DEFAULT_LEASE, LeaseId, Term};
 use crate::metadata::Known;
 use crate::mutex::{self, AzureMutex};
 use crate::notes::Notes;
-use crate::queue::line::Next;
+use crate::queue::line::{Next, Want};
 use crate::queue::{Place, Queue};
 use crate::renewal;
 use crate::rest::{self, Exchange, Operation, Outcome};
@@ -54,19 +54,19 @@ const DROP_LIMIT: Duration = Duration::from_secs(2);
 /// clones, for one name have a queue in common, whatever their settings. Only the first in it asks the service. The others cost no request and are
 /// woken when their turn comes, which is when the release before it has ended; their time limits and [`Cancel`]s end
 /// their waits as ever. A failure that ends the first one's wait also ends the waits behind it that have no limit, so that
-/// a hundred threads do not lose their patience one after the other. [`try_lock`](Locker::try_lock) does not wait in the
-/// queue, so it fails at once, without a request, if anybody is there. Lockers of containers that were built apart are
+/// a hundred threads do not lose their patience one after the other; that of a try does not. [`try_lock`](Locker::try_lock)
+/// fails at once, without a request, if anybody in the queue has or wants the lock; it waits for one that has let go, until
+/// its release is over. Lockers of containers that were built apart are
 /// strangers to each other, as processes are: a test that plays two processes has two containers.
 ///
 /// **Between processes** there is no order, but none keeps the others out by unlocking and locking again. A process that
-/// has had the lock for 40 s in a row of turns leaves it alone for 4 s before its next one, of which
+/// has had the lock for 40 s in a row of turns leaves it alone until 4 s after the last one, of which
 /// [`StandingBack`](Event::StandingBack) tells; once it has met another process, after 10 s. A waiter elsewhere that looks
 /// with the default [`pauses`](Builder::pauses), and has its answers within a second, gets in by then: it waits for 44 s
 /// at most, and for the hold that is in progress when the row is over. Where several wait, any one of them gets in; those
 /// that have had a row let the others go first, as far as they can see them, where answers take a fifth of a second at
-/// most. Nobody stands back in
-/// [`try_lock`](Locker::try_lock) or in a wait with less than 5 s left, lest these fail for it: a
-/// process that takes the lock in such ways alone, over and over, can keep others out. So can holders that use
+/// most. Nobody stands back in [`try_lock`](Locker::try_lock) or in a wait that is given 5 s or less, lest these fail for
+/// it, though they may fail behind another one of this process that does: a process that takes the lock in such ways alone, over and over, can keep others out. So can holders that use
 /// [`AzureMutex`], or other programs. The [guide](crate::guide::threads) has an example.
 #[derive(Clone)]
 #[doc(alias("mutex", "leader", "acquire"))]
@@ -201,12 +201,13 @@ impl Locker {
         self.obtain(Wait::Forever, Duration::MAX, None)
     }
 
-    /// Takes the lock if nobody has it, and nobody of this process waits for it.
+    /// Takes the lock if nobody has it, and nobody of this process waits for it. If one of this process has let go, or given
+    /// up, it waits until the release of that is over.
     ///
     /// # Errors
     ///
-    /// - [`WouldBlock`](crate::ErrorKind::WouldBlock): somebody else has it, or somebody of this process waits for it:
-    ///   [`Error::ahead`] tells which.
+    /// - [`WouldBlock`](crate::ErrorKind::WouldBlock): somebody else has it, or somebody of this process has it or waits for
+    ///   it: with [`Error::ahead`] more than 0.
     /// - As [`lock`](Locker::lock), but after the policy's [`retries`](crate::retry::Policy::retries).
     #[doc(alias = "try_acquire")]
     pub fn try_lock(&self) -> Result<LockGuard> {
@@ -225,7 +226,7 @@ impl Locker {
     /// # Errors
     ///
     /// - [`TimedOut`](crate::ErrorKind::TimedOut): not obtained in time; the source is the last failure, if the
-    ///   reason was one.
+    ///   reason was one; its own, or that of the one of this process that was before it.
     /// - The refusals of [`lock`](Locker::lock).
     pub fn lock_timeout(&self, timeout: Duration) -> Result<LockGuard> {
         self.obtain(Wait::Until(clock::now().after(timeout)), timeout, None)
@@ -326,14 +327,14 @@ impl Locker {
         notes: Arc<Mutex<Notes>>,
     ) -> Result<LockGuard> {
         let Inner { mutex, settings, drop_limit, observer, .. } = &*self.0;
-        let (place, stands_back) = self.queue_up(wait, waited, cancelled)?;
+        let (place, stands_back, failing_since) = self.queue_up(wait, waited, cancelled)?;
         let watch = Watch::new(mutex.lock_name().clone(), observer.clone());
         watchdog::watch(&watch)?;
         // Not before it is our turn: whoever was before us has written.
         let known = self.0.known().clone();
         let blob = known.as_ref().map(|known| known.blob);
         lock(&notes).knows(known);
-        let mut hold = Hold::keep(settings.clone(), id, wait).knowing(blob);
+        let mut hold = Hold::keep(settings.clone(), id, wait).knowing(blob).failing_since(failing_since);
         if let Some(until) = stands_back {
             hold = hold.standing_back(until);
             watch.tell(Event::StandingBack { lock: mutex.lock_name().clone(), pause: until.left(clock::now()) });
@@ -363,22 +364,32 @@ impl Locker {
         }
     }
 
-    /// Waits for the turn among those of this process. With the time until which this process stands back, if it does.
-    fn queue_up(&self, wait: Wait, waited: Duration, cancelled: &Receiver<()>) -> Result<(Place, Option<Moment>)> {
-        let lock = self.0.mutex.lock_name();
-        let place = self.0.queue().join(wait);
-        let place = place.map_err(|ahead| Error::queued(lock, ErrorKind::WouldBlock, waited, ahead))?;
+    /// Waits for the turn among those of this process. With the time until which this process stands back, if it does,
+    /// and since when those before it have met failures, if they have.
+    fn queue_up(
+        &self,
+        wait: Wait,
+        waited: Duration,
+        cancelled: &Receiver<()>,
+    ) -> Result<(Place, Option<Moment>, Option<Moment>)> {
+        let Inner { mutex, settings, .. } = &*self.0;
+        let lock = mutex.lock_name();
+        let want = Want { wait, patience: settings.policy.patience, token: settings.leaves.token };
+        let place = self.0.queue().join(want);
+        let place = place.map_err(|ahead| Error::queued(lock, ErrorKind::WouldBlock, waited, ahead, None, None))?;
         let mut is_told = false;
         loop {
             // Also if its turn has come at the same time: who is cancelled asks for nothing any more.
             let is_cancelled = cancelled.try_recv() != Err(TryRecvError::Empty);
             match place.next(is_cancelled) {
-                Next::Missed { why: Why::GivenUp, ahead: 0 } => return Err(Error::cancelled(lock, None, None)),
-                Next::Start { stands_back } => return Ok((place, stands_back)),
+                Next::Missed { why: Why::GivenUp, ahead: 0, failure, card } => {
+                    return Err(Error::cancelled(lock, card, failure));
+                }
+                Next::Start { stands_back, failing_since } => return Ok((place, stands_back, failing_since)),
                 Next::Failed(failure) => return Err(failure.unwrap_or_else(|| renewal::unexplained(lock))),
-                Next::Missed { why, ahead } => {
+                Next::Missed { why, ahead, failure, card } => {
                     let kind = if why == Why::TimedOut { ErrorKind::TimedOut } else { ErrorKind::Cancelled };
-                    return Err(Error::queued(lock, kind, waited, ahead));
+                    return Err(Error::queued(lock, kind, waited, ahead, card, failure));
                 }
                 Next::Wait { ahead, until } => {
                     if let Some(observer) = self.0.observer.as_ref().filter(|_| !is_told) {
@@ -685,6 +696,30 @@ mod tests {
     }
 
     #[test]
+    fn a_try_is_not_refused_for_what_another_one_only_undoes() {
+        let policy = retry::Policy::default().retries(0);
+        let container =
+            crate::container::Builder::from_connection_string("UseDevelopmentStorage=true", "locks").unwrap();
+        let locker = container.retry(policy).build().unwrap().locker("job").unwrap();
+        let (go, gate) = bounded::<()>(0);
+        // Nobody has the lock. An acquire has no answer, and its release takes its time.
+        let unanswered = move |operation, _| match operation {
+            Operation::Release { .. } => {
+                let _ = gate.recv();
+                Exchange::new(clock::now(), Outcome::NoLease, None)
+            }
+            _ => Exchange::new(clock::now(), Outcome::Failed { applied: Applied::Perhaps, retry_after: None }, None),
+        };
+        let id = LeaseId::random().unwrap();
+        locker.obtain_by(unanswered, id, Wait::Never, Duration::MAX, &never(), Arc::default()).unwrap_err();
+        let (done, ended) = bounded(1);
+        thread::spawn(move || drop(done.send(try_at(&locker).map(drop))));
+        assert!(ended.recv_timeout(Duration::from_millis(50)).is_err(), "it waits until that is over");
+        drop(go);
+        ended.recv_timeout(PATIENCE).expect("it ends").unwrap();
+    }
+
+    #[test]
     fn a_panic_of_the_holder_leaves_its_turn_to_the_next() {
         let locker = locker();
         let guard = try_at(&locker).unwrap();
@@ -747,7 +782,7 @@ mod tests {
     #[test]
     fn a_fork_does_not_wait_behind_its_parents_threads() {
         let parents = Queue::of_a_parent();
-        let _waits_there = parents.join(Wait::Forever).unwrap();
+        let _waits_there = parents.join(Wait::Forever.into()).unwrap();
         let locker = locker().in_queue(parents, None);
         let _guard = try_at(&locker).unwrap();
         assert_eq!(try_at(&locker).unwrap_err().ahead(), 1);
@@ -777,6 +812,42 @@ mod tests {
         cancel.cancel();
         let error = ended.recv_timeout(PATIENCE).unwrap().unwrap_err();
         assert_eq!((error.kind(), error.ahead()), (ErrorKind::Cancelled, 1));
+    }
+
+    #[test]
+    fn who_waits_behind_one_with_a_long_limit_gives_up_in_an_outage_and_says_why() {
+        let policy =
+            retry::Policy::default().patience(Duration::from_millis(200)).first_pause(Duration::from_millis(1));
+        let container =
+            crate::container::Builder::from_connection_string("UseDevelopmentStorage=true", "locks").unwrap();
+        let locker = container.retry(policy).build().unwrap().locker("job").unwrap();
+        let (asked, asks) = unbounded();
+        let wait = |wait, cancelled: Receiver<()>| {
+            let ((done, ended), locker, asked) = (bounded(1), locker.clone(), asked.clone());
+            thread::spawn(move || {
+                let fails = move |_, _| {
+                    let _ = asked.send(());
+                    Exchange::new(clock::now(), FAILED, Some(Error::thread_died(&"job".into())))
+                };
+                let id = LeaseId::random().unwrap();
+                let obtained = locker.obtain_by(fails, id, wait, Duration::ZERO, &cancelled, Arc::default());
+                let _ = done.send(obtained.map(drop));
+            });
+            ended
+        };
+        let cancel = Cancel::new();
+        let first = wait(Wait::Until(clock::now().after(100 * PATIENCE)), cancel.cancelled());
+        asks.recv_timeout(PATIENCE).unwrap();
+        // The first failure has been told when the second request is made.
+        asks.recv_timeout(PATIENCE).unwrap();
+        let end = clock::now().after(Duration::from_millis(50));
+        let [limited, patient] = [Wait::Until(end), Wait::Forever].map(|limit| wait(limit, never()));
+        let error = limited.recv_timeout(PATIENCE).unwrap().unwrap_err();
+        assert_eq!((error.kind(), error.ahead()), (ErrorKind::TimedOut, 1));
+        assert!(error.source().is_some(), "{error:?}");
+        assert_eq!(patient.recv_timeout(PATIENCE).unwrap().unwrap_err().kind(), ErrorKind::Unexpected);
+        cancel.cancel();
+        first.recv_timeout(PATIENCE).unwrap().unwrap_err();
     }
 
     #[test]

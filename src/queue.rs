@@ -8,29 +8,41 @@ use std::sync::{self, Arc, OnceLock, PoisonError};
 
 use crate::clock::{self, Moment};
 use crate::error::Error;
+#[cfg(test)]
 use crate::hold::Wait;
 use crate::hold::carry::Act;
 use crate::process::Process;
 use crate::sync::channel::{Receiver, Sender, bounded};
 use crate::sync::{Mutex, MutexGuard};
 
-use self::line::{Line, Next, Ticket};
+use self::line::{Line, Next, Ticket, Want};
 
 pub(crate) mod line;
 
 /// The queues of one container, by the names of the locks.
 #[derive(Default)]
-pub(crate) struct Queues(sync::Mutex<HashMap<Arc<str>, Arc<Queue>>>);
+pub(crate) struct Queues(sync::Mutex<Known>);
+
+#[derive(Default)]
+struct Known {
+    queues: HashMap<Arc<str>, Arc<Queue>>,
+    /// How many there were when those that are not needed had been forgotten last.
+    kept: usize,
+}
 
 impl Queues {
     pub(crate) fn of(&self, lock: &Arc<str>) -> Arc<Queue> {
-        let mut queues = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Known { queues, kept } = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(queue) = queues.get(lock) {
             return queue.clone();
         }
-        // One that nobody has any more is kept for as long as it remembers something.
-        let now = clock::now();
-        queues.retain(|_, queue| Arc::strong_count(queue) > 1 || queue.change(|line| line.is_in_use(now)));
+        // Not at each new name, which would take longer and longer where there are many.
+        if queues.len() >= 2 * *kept {
+            // One that nobody has any more is kept for as long as it remembers something.
+            let now = clock::now();
+            queues.retain(|_, queue| Arc::strong_count(queue) > 1 || queue.change(|line| line.is_in_use(now)));
+            *kept = queues.len();
+        }
         queues.entry(lock.clone()).or_insert_with(|| Arc::new(Queue::new())).clone()
     }
 }
@@ -62,15 +74,19 @@ impl Queue {
         self.heir.get_or_init(|| Arc::new(Queue::new())).current()
     }
 
-    /// A place at the end. For one who does not wait there is none if there is anybody before it: how many are.
-    pub(crate) fn join(self: &Arc<Queue>, wait: Wait) -> Result<Place, usize> {
+    /// A place at the end. For one who does not wait there is none if anybody before it wants the lock: how many are
+    /// before it.
+    pub(crate) fn join(self: &Arc<Queue>, want: Want) -> Result<Place, usize> {
         let (now, (bell, woken)) = (clock::now(), bounded(1));
         let mut waiting = self.waiting();
-        let ticket = waiting.line.join(now, wait)?;
-        waiting.bells.insert(ticket, bell);
+        let joined = waiting.line.join(now, want);
+        if let Ok(ticket) = joined {
+            waiting.bells.insert(ticket, bell);
+        }
+        // Also if there is no place: it may have found that another one's turn is over.
         waiting.wake();
         drop(waiting);
-        Ok(Place { queue: self.clone(), ticket, woken })
+        joined.map(|ticket| Place { queue: self.clone(), ticket, woken })
     }
 
     /// As a fork sees that of its parent.
@@ -135,7 +151,7 @@ impl Place {
     #[cfg(test)]
     pub(crate) fn two() -> (Arc<Place>, Place) {
         let queue = Arc::new(Queue::new());
-        let [first, second] = [(); 2].map(|()| queue.join(Wait::Forever).expect("there is room"));
+        let [first, second] = [(); 2].map(|()| queue.join(Wait::Forever.into()).expect("there is room"));
         first.next(false);
         second.next(false);
         (Arc::new(first), second)
@@ -212,10 +228,10 @@ mod tests {
     #[test]
     fn a_queue_that_nobody_has_is_kept_as_long_as_it_remembers_something() {
         let queues = Queues::default();
-        let names: Vec<Arc<str>> = (0..3).map(|number| number.to_string().into()).collect();
-        let known = || queues.0.lock().unwrap().len();
+        let names: Vec<Arc<str>> = (0..5).map(|number| number.to_string().into()).collect();
+        let known = || queues.0.lock().unwrap().queues.len();
         queues.of(&names[0]);
-        let place = queues.of(&names[1]).join(Wait::Forever).unwrap();
+        let place = queues.of(&names[1]).join(Wait::Forever.into()).unwrap();
         assert_eq!(known(), 1, "the first one is forgotten");
         let now = clock::now();
         place.next(false);
@@ -225,6 +241,35 @@ mod tests {
         drop(place);
         queues.of(&names[2]);
         assert_eq!(known(), 2, "there was a turn just now");
+        queues.of(&names[3]);
+        queues.of(&names[4]);
+        assert_eq!(known(), 2, "what has been used once is forgotten when there are twice as many as are needed");
+    }
+
+    #[test]
+    fn what_is_not_needed_is_not_looked_for_at_each_new_name() {
+        let queues = Queues::default();
+        let of = |number: usize| queues.of(&number.to_string().into());
+        let _held: Vec<_> = (0..4).map(of).collect();
+        // The fifth looks, and finds that all four are needed.
+        (4..8).for_each(|number| drop(of(number)));
+        assert_eq!(queues.0.lock().unwrap().queues.len(), 8);
+        of(8);
+        assert_eq!(queues.0.lock().unwrap().queues.len(), 5);
+    }
+
+    #[test]
+    fn who_comes_in_vain_wakes_those_whose_turn_it_is_by_then() {
+        let queue = Arc::new(Queue::new());
+        let [first, second] = [(); 2].map(|()| queue.join(Wait::Forever.into()).unwrap());
+        first.next(false);
+        second.next(false);
+        while second.woken().try_recv().is_ok() {}
+        let now = clock::now();
+        // Its lease ends unseen.
+        queue.waiting().line.carried_out(now, first.ticket, &Act::Grant { valid_until: now, ends: now });
+        assert_eq!(queue.join(Wait::Never.into()).err(), Some(1));
+        second.woken().try_recv().unwrap();
     }
 
     #[test]
@@ -233,19 +278,23 @@ mod tests {
         let _locked = parents.waiting();
         let queue = parents.current();
         assert!(Arc::ptr_eq(&queue, &parents.current()) && !Arc::ptr_eq(&queue, &parents));
-        queue.join(Wait::Never).unwrap();
+        queue.join(Wait::Never.into()).unwrap();
         // Its place there is not touched, either.
-        drop(Place { queue: parents.clone(), ticket: queue.join(Wait::Never).unwrap().ticket, woken: bounded(1).1 });
+        drop(Place {
+            queue: parents.clone(),
+            ticket: queue.join(Wait::Never.into()).unwrap().ticket,
+            woken: bounded(1).1,
+        });
     }
 
     #[test]
     fn a_place_that_is_dropped_wakes_the_next() {
         let queue = Arc::new(Queue::new());
-        let first = queue.join(Wait::Forever).unwrap();
-        let second = queue.join(Wait::Forever).unwrap();
+        let first = queue.join(Wait::Forever.into()).unwrap();
+        let second = queue.join(Wait::Forever.into()).unwrap();
         assert!(matches!(second.next(false), Next::Wait { ahead: 1, .. }));
         thread::spawn(move || drop(first)).join().unwrap();
         second.woken().try_recv().unwrap();
-        assert!(matches!(second.next(false), Next::Start { stands_back: None }));
+        assert!(matches!(second.next(false), Next::Start { stands_back: None, .. }));
     }
 }

@@ -276,6 +276,24 @@ fn what_is_being_made_goes_on_where_it_failed() {
 }
 
 #[test]
+fn patience_goes_on_where_that_of_those_before_it_ended() {
+    let patience = settings().policy.patience;
+    let since = start().before(patience - S);
+    let mut play = Play::new(Hold::keep(settings(), ours(), Wait::Forever).failing_since(Some(since)));
+    play.exchange(acquire(), NOT_SENT);
+    play.tells(Told::Retrying);
+    while play.now.since(since) < patience {
+        play.sleeps();
+        play.exchange(acquire(), NOT_SENT);
+        if play.now.since(since) < patience {
+            play.tells(Told::Retrying);
+        }
+    }
+    assert!(play.now < at(3 * S));
+    play.tells(Told::NotObtained(Why::Failed));
+}
+
+#[test]
 fn one_who_stands_back_asks_for_nothing_until_then() {
     let hold = Hold::keep(settings(), ours(), Wait::Forever).standing_back(at(4 * S));
     let mut play = Play::new(hold);

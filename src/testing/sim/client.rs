@@ -14,7 +14,7 @@ use crate::hold::{Hold, Leaves, Settings, Wait, Why};
 use crate::kept::Kept;
 use crate::lease::{LeaseId, Lost, Term};
 use crate::question::{Question, Task};
-use crate::queue::line::{LEAST_LEFT, PAUSE};
+use crate::queue::line::PAUSE;
 use crate::random::Jitter;
 use crate::rest::{Applied, Exchange, Operation, Outcome};
 use crate::retry::Policy;
@@ -424,12 +424,8 @@ impl World {
         } else {
             let mut hold = Hold::keep(settings.clone(), id, wait).knowing(self.clients[who].known);
             let until = now.after(self.random.up_to(PAUSE));
-            let has_time = match wait {
-                Wait::Never => false,
-                Wait::Until(end) => end >= until.after(LEAST_LEFT),
-                Wait::Forever => true,
-            };
-            if has_time && self.random.one_in(4) {
+            let until = if let Wait::Until(end) = wait { until.min(end) } else { until };
+            if wait != Wait::Never && self.random.one_in(4) {
                 self.note(format_args!("client {who} stands back for {:?}", until.left(now)));
                 self.tally.add(Count::StoodBack);
                 hold = hold.standing_back(until);

@@ -18,31 +18,43 @@ flaws! {
         "queue/line.rs": "self.places.push_back(Place {" => "self.places.insert(1.min(self.places.len()), Place {"
     }
     "the queue: a try barges in" by "queue::line::tests::a_try_does_not_wait_behind_anybody" {
-        "queue/line.rs": "if wait == Wait::Never && !self.places.is_empty() {" => "if wait == Wait::Never && self.places.len() > 1 {"
+        "queue/line.rs": "!self.places.iter().all(Place::has_let_go) {" => "self.places.len() > 1 {"
+    }
+    "the queue: a try is refused for what is only undone" by "queue::line::tests::a_try_waits_for_those_that_have_only_to_undo_what_they_began" {
+        "queue/line.rs": "!self.places.iter().all(Place::has_let_go) {" => "!self.places.is_empty() {"
     }
     "the queue: a time limit counts from the turn on" by "queue::line::tests::a_wait_ends_in_the_queue_when_its_time_is_up" {
         "queue/line.rs": "if ahead > 0 && now >= deadline {" => "if ahead > 99 && now >= deadline {"
     }
     "the queue: each has its own patience" by "locker::tests::a_hundred_threads_give_up_with_the_first_of_them" {
-        "queue/line.rs": "=> self.fail(ticket, failure.as_ref())," => "=> drop(failure.as_ref()),"
+        "queue/line.rs": "self.fail(ticket, failure.as_ref(), |_| true);" => "drop(failure.as_ref());"
+    }
+    "the queue: whoever waits behind a limit bears everything" by "queue::line::tests::who_waits_behind_one_with_a_limit_loses_its_patience_all_the_same" {
+        "queue/line.rs": "if now >= patience_ends {" => "if now == Moment::NEVER {"
+    }
+    "the queue: each has new patience when its turn comes" by "queue::line::tests::patience_is_handed_on_and_not_new_with_each_who_comes_first" {
+        "queue/line.rs": "let failing_since = failing.map(|(since, _)| *since);" => "let failing_since = failing.map(|_| now);"
+    }
+    "the queue: each waits for a token that fails" by "queue::line::tests::a_token_that_fails_ends_the_waits_behind_it_that_want_one" {
+        "queue/line.rs": "self.fail(ticket, failure.as_ref(), |want| want.token);" => "let _ = (failure, |want: &Want| want.token);"
     }
     "the queue: a failure ends waits that have time" by "queue::line::tests::a_failure_ends_the_waits_behind_it_that_have_no_end_of_their_own" {
-        "queue/line.rs": "partition(|place| place.ticket == ticket || place.wait != Wait::Forever)" =>
+        "queue/line.rs": "partition(|place| place.ticket == ticket || stays(place))" =>
             "partition(|place| place.ticket == ticket)"
     }
     "the queue: the failure of a try ends the waits behind it" by "queue::line::tests::the_failure_of_one_who_does_not_wait_is_its_own" {
-        "queue/line.rs": "first.ticket == ticket && first.wait != Wait::Never" => "first.ticket == ticket"
+        "queue/line.rs": "first.ticket == ticket && first.want.wait != Wait::Never" => "first.ticket == ticket"
     }
     "the queue: a lost lock is waited for until its guard is gone" by "queue::line::tests::whoever_leaves_the_queue_leaves_nobody_behind" {
         "queue/line.rs": "Act::Lose(_) | Act::Report(Report::Released(_)) => self.end(now, ticket)," =>
             "Act::Report(Report::Released(_)) => self.end(now, ticket),"
     }
     "the queue: nobody stands back" by "testing::sim::turns::another_process_gets_in_between_two_rows" {
-        "queue/line.rs": "now < until && has_time).then_some(until)" => "now < until && has_time).then_some(until).filter(|_| false)"
+        "queue/line.rs": "LEAST_LEFT).then_some(until)" => "LEAST_LEFT).then_some(until).filter(|_| false)"
     }
     "the queue: whoever stands back leaves too little time" by "testing::sim::turns::another_process_gets_in_between_two_rows" {
-        "queue/line.rs": "        let until = row.last.after(PAUSE);\n        let longest" =>
-            "        let until = row.last.after(PAUSE / 4);\n        let longest"
+        "queue/line.rs": "let until = row.last.after(PAUSE).min(" =>
+            "let until = row.last.after(PAUSE / 4).min("
     }
     "the queue: each turn begins another row" by "testing::sim::turns::another_process_gets_in_between_two_rows" {
         "queue/line.rs": "begun >= row.last.after(PAUSE)" => "begun >= row.last"
@@ -51,10 +63,16 @@ flaws! {
         "queue/line.rs": "if self.is_contended { CONTENDED_ROW } else { ROW }" => "if self.is_contended { ROW } else { CONTENDED_ROW }"
     }
     "the queue: a try stands back" by "testing::sim::turns::a_try_that_nobody_disturbs_is_never_refused" {
-        "queue/line.rs": "Wait::Never => false," => "Wait::Never => true,"
+        "queue/line.rs": "if first.want.wait == Wait::Never { Duration::ZERO }" => "if first.want.wait == Wait::Never { Duration::MAX }"
     }
-    "the queue: a wait that is too short stands back" by "queue::line::tests::no_try_stands_back_nor_a_wait_that_is_not_longer_than_the_pause" {
-        "queue/line.rs": "deadline >= until.after(LEAST_LEFT)" => "deadline >= now.after(LEAST_LEFT)"
+    "the queue: a wait that is too short stands back" by "queue::line::tests::no_try_stands_back_nor_a_wait_that_is_given_no_more_than_the_pause" {
+        "queue/line.rs": "given > PAUSE + LEAST_LEFT" => "given > LEAST_LEFT"
+    }
+    "the queue: who has waited for long does not stand back" by "testing::sim::turns::another_process_gets_in_between_two_rows" {
+        "queue/line.rs": "first.deadline().since(first.joined) }" => "first.deadline().since(now) }"
+    }
+    "the queue: a row lasts until the end of its last turn" by "queue::line::tests::after_a_long_row_all_stand_back" {
+        "queue/line.rs": "now.since(row.since) >= longest" => "row.last.since(row.since) >= longest"
     }
     "the queue: another process does not end a row" by "queue::line::tests::a_pause_ends_the_row_and_so_does_another_process" {
         "queue/line.rs": "(self.row, self.is_contended) = (None, true);" => "self.is_contended = true;"
