@@ -633,17 +633,20 @@ mod tests {
     fn one_long_turn_is_a_row_also_if_it_ends_with_a_loss() {
         let next = |length: Duration| {
             let (mut line, now) = (line(), at(S));
-            let leader = line.join(now, Wait::Forever).unwrap();
+            let leader = line.join(now, Wait::Forever.into()).unwrap();
             line.next(now, leader, false);
             line.carried_out(now, leader, &WAITING);
             grant(&mut line, now, leader);
             let lost = now.after(length);
             line.carried_out(lost, leader, &Act::Lose(Lost::Broken));
-            let again = line.join(lost, Wait::Forever).unwrap();
+            let again = line.join(lost, Wait::Forever.into()).unwrap();
             line.next(lost, again, false)
         };
-        assert_eq!(next(CONTENDED_ROW), Next::Start { stands_back: Some(at(S).after(CONTENDED_ROW + PAUSE)) });
-        assert_eq!(next(CONTENDED_ROW - MS), Next::Start { stands_back: None });
+        assert_eq!(
+            next(CONTENDED_ROW),
+            Next::Start { stands_back: Some(at(S).after(CONTENDED_ROW + PAUSE)), failing_since: None }
+        );
+        assert_eq!(next(CONTENDED_ROW - MS), Next::Start { stands_back: None, failing_since: None });
     }
 
     #[test]
