@@ -64,9 +64,13 @@ impl Failure {
         Failure::new(CONFIGURATION, sentence(error))
     }
 
-    /// What was said on the command line.
+    /// What was said on the command line, unless it is the system's fault.
     pub(crate) fn usage(error: &Error) -> Failure {
-        Failure::new(USAGE, sentence(error))
+        Failure::new(if error.kind() == ErrorKind::InvalidInput { USAGE } else { code(error) }, sentence(error))
+    }
+
+    pub(crate) fn not_printed(error: &io::Error) -> Failure {
+        Failure::system("write to stdout", error)
     }
 
     /// A command that could not be started.
@@ -79,6 +83,14 @@ impl Failure {
 impl From<Error> for Failure {
     fn from(error: Error) -> Failure {
         Failure::new(code(&error), sentence(&error))
+    }
+}
+
+/// A reader who has gone away has seen enough.
+pub(crate) fn printed(result: io::Result<()>) -> Result<(), Failure> {
+    match result {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::not_printed(&error)),
+        _ => Ok(()),
     }
 }
 
