@@ -283,7 +283,7 @@ pub(crate) struct Status {
 ///
 /// The holder can renew it no more, learns of that at its next renewal, and the lock is free when the lease has run out: so
 /// nobody has it together with the holder. With --force it is free at once, and for some seconds two may work under one
-/// lock.
+/// lock. Exits with 75 if it was not broken, because the token is another, or the answer was no.
 #[derive(Args)]
 #[command(after_help = exit::help())]
 pub(crate) struct Break {

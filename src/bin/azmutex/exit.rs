@@ -143,6 +143,22 @@ pub(crate) fn passed_on(status: std::process::ExitStatus) -> u8 {
 mod tests {
     use super::*;
 
+    /// Such as a thread that could not be started.
+    #[test]
+    fn what_is_not_the_command_lines_fault_is_not_called_so() {
+        use azmutex::Container;
+        use azmutex::retry::Policy;
+
+        // Nobody listens there.
+        let nowhere =
+            "DefaultEndpointsProtocol=http;AccountName=a;AccountKey=c2VjcmV0;BlobEndpoint=http://127.0.0.1:1/a;";
+        let builder = azmutex::container::Builder::from_connection_string(nowhere, "locks").unwrap();
+        let container: Container = builder.retry(Policy::default().retries(0)).build().unwrap();
+        let error = container.mutex("x").unwrap().inspect().unwrap_err();
+        assert_eq!(Failure::usage(&error).code, UNREACHABLE, "{error:?}");
+        assert_eq!(Failure::usage(&container.mutex("").unwrap_err()).code, USAGE);
+    }
+
     #[test]
     fn the_readme_has_the_same_table() {
         let readme = include_str!("../../../README.md");

@@ -1,6 +1,8 @@
 //! A lock that is held for somebody else.
 
-use std::io::{self, Read, Write};
+#[cfg(unix)]
+use std::io::Write;
+use std::io::{self, Read};
 use std::time::Duration;
 
 use azmutex::crossbeam_channel::{Receiver, Sender, after, bounded, never, select};
