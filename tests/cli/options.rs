@@ -42,6 +42,26 @@ fn an_outage_is_no_conflict() {
     }
 }
 
+/// A wait is at least one try.
+#[test]
+fn a_free_lock_is_there_for_who_waits_for_no_time_worth_the_name() {
+    let emulator = Emulator::start().unwrap();
+    let output = run(&emulator, &["-w", "0.0001"], &["echo", "ran"]).output().unwrap();
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+}
+
+#[test]
+fn a_signal_is_called_as_the_system_calls_it() {
+    let emulator = Emulator::start().unwrap();
+    let ran = |signal: &str| code(&run(&emulator, &["-s", signal], &["echo", "ran"]).output().unwrap());
+    for signal in ["ABRT", "SIGPIPE", "cont", "KILL", "TERM", "15", "sigusr1"] {
+        assert_eq!(ran(signal), 0, "{signal}");
+    }
+    for wrong in ["NOPE", "0", "-3", "SIG", "4711", ""] {
+        assert_eq!(ran(wrong), 64, "{wrong}");
+    }
+}
+
 /// One try and no more, if nothing answers.
 #[test]
 fn who_does_not_wait_does_not_wait_for_a_service_that_hangs() {
@@ -126,6 +146,39 @@ fn a_command_is_run_once_in_a_while_by_its_label() {
     assert_free(&emulator);
 }
 
+/// What `sh` did is not what another `sh` is to do.
+#[test]
+#[cfg(unix)]
+fn commands_that_differ_in_any_word_are_not_each_other() {
+    let emulator = Emulator::start().unwrap();
+    let daily = |line: &[&str]| run(&emulator, &["--once-per", "24h"], line).output().unwrap();
+    assert!(!skipped(&daily(&["echo", "sales"])));
+    assert!(!skipped(&daily(&["echo", "stock"])));
+    assert!(skipped(&daily(&["echo", "sales"])));
+    assert!(!skipped(&daily(&["echo", "sales", ""])), "words are not run together");
+    assert_free(&emulator);
+}
+
+#[test]
+#[cfg(unix)]
+fn what_could_never_be_marked_is_refused_and_what_is_forgotten_is_told() {
+    let emulator = Emulator::start().unwrap();
+    let daily =
+        |label: &str| run(&emulator, &["--once-per", "24h", "--label", label], &["echo", "ran"]).output().unwrap();
+    let output = daily(&"é".repeat(200));
+    assert!(code(&output) == 64 && output.stdout.is_empty(), "{}", stderr(&output));
+    assert!(emulator.requests().is_empty(), "nothing was asked for");
+    let (first, second) = ("a".repeat(200), "b".repeat(200));
+    for label in [&first, &second, &"c".repeat(200), &"d".repeat(200)] {
+        let output = daily(label);
+        assert!(!skipped(&output) && !stderr(&output).contains("forgotten"), "{}", stderr(&output));
+    }
+    emulator.advance(Duration::from_secs(1));
+    let output = daily(&"e".repeat(200));
+    let told = stderr(&output);
+    assert!(code(&output) == 0 && told.contains("forgotten") && told.contains("too soon"), "{told}");
+}
+
 /// If it is not known whether it is marked as done, it is done again.
 #[test]
 #[cfg(unix)]
@@ -170,6 +223,13 @@ fn where_the_lock_is() {
     let names: Vec<_> = emulator.requests().iter().map(|request| request.path.clone()).collect();
     assert!(names.iter().any(|path| path.contains("/others/")), "{names:?}");
 
+    // Whatever is said is used, or refused: it would be another lock.
+    let with_url = [&account[..], &[("AZMUTEX_CONTAINER_URL", &url)]].concat();
+    assert_eq!(ran(&["--container", "others"], &with_url), 64);
+    assert_eq!(ran(&["--sas-file", file.path()], &[("AZMUTEX_CONNECTION_STRING_FILE", file.path())]), 64);
+    assert_eq!(ran(&[], &[&with_url[..], &[("AZMUTEX_CONTAINER", "others")]].concat()), 64);
+    assert_eq!(ran(&["--container-url", &url], &[&account[..], &[("AZMUTEX_CONTAINER", "others")]].concat()), 0);
+
     assert_eq!(ran(&["--connection-string-file", "/there/is/none"], &[]), 78);
     std::fs::write(file.path(), "AccountName=x;AccountKey=%%%").unwrap();
     assert_eq!(ran(&["--connection-string-file", file.path()], &[]), 78);
@@ -189,6 +249,18 @@ fn plain_http_is_allowed_on_request() {
     let refused = output(&[]);
     assert!(code(&refused) == 78 && stderr(&refused).contains("--allow-http"), "{}", stderr(&refused));
     assert_eq!(code(&output(&["--allow-http"])), 69);
+    for (value, expected, text) in [
+        ("1", 69, ""),
+        ("TRUE", 69, ""),
+        ("0", 78, "--allow-http"),
+        ("false", 78, "--allow-http"),
+        ("no", 78, "ALLOW_HTTP"),
+    ] {
+        let mut command = azmutex();
+        command.args(["run", "--container-url", "http://storage.invalid/locks", "-n", NAME, "true"]);
+        let output = command.envs(account).env("AZMUTEX_ALLOW_HTTP", value).output().unwrap();
+        assert!(code(&output) == expected && stderr(&output).contains(text), "{value}: {}", stderr(&output));
+    }
 }
 
 #[test]

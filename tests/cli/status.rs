@@ -60,6 +60,34 @@ fn who_watches_is_told_of_each_change() {
     child.wait().unwrap();
 }
 
+/// As `status --watch | head -1` wants it, although nothing changes any more.
+#[test]
+#[cfg(unix)]
+fn who_watches_ends_when_nobody_reads() {
+    let emulator = Emulator::start().unwrap();
+    let mut command = azmutex();
+    command.env("AZURE_STORAGE_CONNECTION_STRING", emulator.connection_string());
+    let mut child = command.args(["status", "--watch", NAME]).spawn().unwrap();
+    let (first, stdout) = crate::support::first_line(&mut child);
+    assert!(first.contains("free"), "{first}");
+    drop(stdout);
+    crate::support::eventually("its end", || child.try_wait().unwrap().is_some());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn what_could_not_be_printed_is_a_failure() {
+    let emulator = Emulator::start().unwrap();
+    for arguments in [&["status", NAME][..], &["doctor"], &["man"], &["break", NAME]] {
+        let mut command = azmutex();
+        command.env("AZURE_STORAGE_CONNECTION_STRING", emulator.connection_string());
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let output = command.args(arguments).stdout(full).output().unwrap();
+        assert!(code(&output) == 71 && stderr(&output).contains("stdout"), "{arguments:?}: {}", stderr(&output));
+    }
+}
+
 #[test]
 fn a_lock_is_broken_by_who_agrees() {
     let emulator = Emulator::start().unwrap();
@@ -89,7 +117,7 @@ fn who_breaks_a_lock_is_asked_at_a_terminal() {
     let emulator = Emulator::start().unwrap();
     let mut terminal = Terminal::bash(&emulator);
     let guard = with_card(&emulator).lock().unwrap();
-    for (answer, code) in [("n", 64), ("y", 0)] {
+    for (answer, code) in [("n", 75), ("y", 0)] {
         terminal.line(&format!("{} break {NAME}", env!("CARGO_BIN_EXE_azmutex")));
         terminal.expect("break the lock \"nightly-report\" of \"the north\", host ");
         terminal.expect("? [y/N] ");

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 
 use crate::exit;
 
@@ -118,7 +118,8 @@ enum Wait {
 #[derive(Args, Clone, Default)]
 #[command(next_help_heading = "What is left for others")]
 pub(crate) struct Leaving {
-    /// What those who wait are told of who has the lock, beside this host and process: by default what COMMAND is called.
+    /// What those who wait are told of who has the lock, beside this host and process: by default what COMMAND is called, or
+    /// `azmutex hold`.
     #[arg(long, value_name = "TEXT")]
     label: Option<String>,
     /// Leave no card, and take no fencing token: for a credential that may not read and write the lock's blob, or a blob
@@ -128,6 +129,11 @@ pub(crate) struct Leaving {
 }
 
 impl Leaving {
+    /// What was said.
+    pub(crate) fn said(&self) -> Option<&str> {
+        self.label.as_deref()
+    }
+
     /// What is left says so.
     pub(crate) fn label(&self, command: &[OsString]) -> String {
         let of_command = || {
@@ -184,13 +190,14 @@ pub(crate) struct Run {
     pub(crate) signal: String,
     /// Name of the lock.
     pub(crate) name: String,
-    /// Run COMMAND only if the last run with this label that exited with 0 began longer ago than this, less a tenth:
-    /// `--once-per 24h` on ten machines runs it once a day. Otherwise do nothing, and exit with 0.
+    /// Run COMMAND only if its last run that exited with 0 began longer ago than this, less a tenth: `--once-per 24h` on ten
+    /// machines runs it once a day. Otherwise do nothing, and exit with 0. Runs with the same --label count; without one,
+    /// those of the same command with the same arguments.
     #[arg(long, value_name = "TIME", value_parser = time, conflicts_with = "no_card")]
     pub(crate) once_per: Option<Duration>,
     #[command(flatten)]
     pub(crate) leaving: Leaving,
-    /// What to run, and its arguments.
+    /// What to run, and its arguments. The options of azmutex end at the first word after NAME that is none, or at `--`.
     #[arg(
         trailing_var_arg = true,
         allow_hyphen_values = true,
@@ -239,12 +246,12 @@ pub(crate) struct Hold {
     #[arg(long, value_name = "N")]
     pub(crate) fd: Option<u32>,
     /// Hold the lock until this process ends, instead of the parent or the end of stdin.
-    #[arg(long, value_name = "PID")]
+    #[arg(long, value_name = "PID", value_parser = value_parser!(i32).range(1..))]
     pub(crate) pid: Option<i32>,
     #[command(flatten)]
     pub(crate) leaving: Leaving,
-    /// Kill this process when the lock is lost.
-    #[arg(long, value_name = "PID")]
+    /// Kill this process when the lock is lost. It has to be there from the start.
+    #[arg(long, value_name = "PID", value_parser = value_parser!(i32).range(1..))]
     pub(crate) kill_on_loss: Option<i32>,
     /// Name of the lock.
     pub(crate) name: String,
@@ -276,7 +283,7 @@ pub(crate) struct Status {
 ///
 /// The holder can renew it no more, learns of that at its next renewal, and the lock is free when the lease has run out: so
 /// nobody has it together with the holder. With --force it is free at once, and for some seconds two may work under one
-/// lock.
+/// lock. Exits with 75 if it was not broken, because the token is another, or the answer was no.
 #[derive(Args)]
 #[command(after_help = exit::help())]
 pub(crate) struct Break {

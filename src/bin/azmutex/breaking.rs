@@ -7,7 +7,7 @@ use azmutex::lease::{self, FencingToken, LockStatus};
 use azmutex::retry::Policy;
 
 use crate::arguments::Break;
-use crate::exit::{Failure, NOT_OBTAINED, USAGE};
+use crate::exit::{self, Failure, NOT_OBTAINED, USAGE};
 use crate::place::Store;
 use crate::tell;
 
@@ -18,7 +18,7 @@ pub(crate) fn break_lock(arguments: &Break) -> Result<u8, Failure> {
     let name = &arguments.name;
     let seen = mutex.inspect()?;
     if !seen.is_locked() {
-        tell::result(format_args!("lock {name:?}: nobody holds it"));
+        exit::printed(tell::result(format_args!("lock {name:?}: nobody holds it")))?;
         return Ok(0);
     }
     if let Some(wanted) = arguments.if_token
@@ -34,10 +34,11 @@ pub(crate) fn break_lock(arguments: &Break) -> Result<u8, Failure> {
     let how = if arguments.force { lease::Break::ForceWithin(Duration::ZERO) } else { lease::Break::AtExpiry };
     // Of whoever was seen, as far as that can be told.
     let is_known = seen.fencing_token().is_some() || seen.card().is_some();
-    match if is_known { mutex.break_lease_if_last(&seen, how)? } else { mutex.break_lease(how)? } {
+    let left = if is_known { mutex.break_lease_if_last(&seen, how)? } else { mutex.break_lease(how)? };
+    exit::printed(match left {
         Duration::ZERO => tell::result(format_args!("lock {name:?}: broken, and free")),
         left => tell::result(format_args!("lock {name:?}: broken; it is free in {} s", left.as_secs())),
-    }
+    })?;
     Ok(0)
 }
 
@@ -53,6 +54,6 @@ fn agree(arguments: &Break, seen: &LockStatus) -> Result<(), Failure> {
     if matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes") {
         Ok(())
     } else {
-        Err(Failure::new(USAGE, "not broken"))
+        Err(Failure::new(NOT_OBTAINED, "not broken"))
     }
 }

@@ -16,11 +16,7 @@ pub(crate) fn doctor(arguments: &Doctor) -> Result<u8, Failure> {
     let mutex = store.container.mutex(&arguments.name).map_err(|error| Failure::usage(&error))?;
     let locker = Locker::builder(mutex).lease(arguments.lease).build().map_err(|error| Failure::usage(&error))?;
     let report = locker.preflight();
-    if arguments.json {
-        tell::result(object(&report));
-    } else {
-        tell::result(&report);
-    }
+    exit::printed(if arguments.json { tell::result(object(&report)) } else { tell::result(&report) })?;
     let error = report.obstacle().map(|check| check.error());
     Ok(error.map_or(0, |error| error.map_or(exit::SYSTEM, exit::code)))
 }

@@ -64,9 +64,13 @@ impl Failure {
         Failure::new(CONFIGURATION, sentence(error))
     }
 
-    /// What was said on the command line.
+    /// What was said on the command line, unless it is the system's fault.
     pub(crate) fn usage(error: &Error) -> Failure {
-        Failure::new(USAGE, sentence(error))
+        Failure::new(if error.kind() == ErrorKind::InvalidInput { USAGE } else { code(error) }, sentence(error))
+    }
+
+    pub(crate) fn not_printed(error: &io::Error) -> Failure {
+        Failure::system("write to stdout", error)
     }
 
     /// A command that could not be started.
@@ -79,6 +83,14 @@ impl Failure {
 impl From<Error> for Failure {
     fn from(error: Error) -> Failure {
         Failure::new(code(&error), sentence(&error))
+    }
+}
+
+/// A reader who has gone away has seen enough.
+pub(crate) fn printed(result: io::Result<()>) -> Result<(), Failure> {
+    match result {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::not_printed(&error)),
+        _ => Ok(()),
     }
 }
 
@@ -130,6 +142,22 @@ pub(crate) fn passed_on(status: std::process::ExitStatus) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Such as a thread that could not be started.
+    #[test]
+    fn what_is_not_the_command_lines_fault_is_not_called_so() {
+        use azmutex::Container;
+        use azmutex::retry::Policy;
+
+        // Nobody listens there.
+        let nowhere =
+            "DefaultEndpointsProtocol=http;AccountName=a;AccountKey=c2VjcmV0;BlobEndpoint=http://127.0.0.1:1/a;";
+        let builder = azmutex::container::Builder::from_connection_string(nowhere, "locks").unwrap();
+        let container: Container = builder.retry(Policy::default().retries(0)).build().unwrap();
+        let error = container.mutex("x").unwrap().inspect().unwrap_err();
+        assert_eq!(Failure::usage(&error).code, UNREACHABLE, "{error:?}");
+        assert_eq!(Failure::usage(&container.mutex("").unwrap_err()).code, USAGE);
+    }
 
     #[test]
     fn the_readme_has_the_same_table() {

@@ -1,18 +1,19 @@
 //! A lock that is held for somebody else.
 
-use std::fs::File;
-use std::io::{self, Read, Write};
+#[cfg(unix)]
+use std::io::Write;
+use std::io::{self, Read};
 use std::time::Duration;
 
-#[cfg(unix)]
-use azmutex::crossbeam_channel::never;
-use azmutex::crossbeam_channel::{Receiver, bounded, select};
+use azmutex::crossbeam_channel::{Receiver, Sender, after, bounded, never, select};
 use azmutex::lease::Card;
 use azmutex::retry::Policy;
 use azmutex::{Cancel, ErrorKind, LockGuard, Locker};
 
 use crate::arguments::{self, Log};
 use crate::exit::{self, Failure};
+#[cfg(unix)]
+use crate::known::Known;
 use crate::place::Store;
 use crate::tell::{self, Voice};
 use crate::{signals, threads};
@@ -23,8 +24,10 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// The exit code, unless it is a failure of ours.
 pub(crate) fn hold(arguments: &arguments::Hold) -> Result<u8, Failure> {
+    // Before anything of ours is open under its number.
+    let place = Place::of(arguments);
     let voice = Voice::start(arguments.telling, false).map_err(|error| Failure::system("start a thread", &error))?;
-    let held = obtain_and_hold(arguments, &voice);
+    let held = place.and_then(|place| obtain_and_hold(arguments, place, &voice));
     voice.flush(LAST_WORDS);
     match held {
         Err(failure) if arguments.telling.log == Log::Json => {
@@ -35,52 +38,73 @@ pub(crate) fn hold(arguments: &arguments::Hold) -> Result<u8, Failure> {
     }
 }
 
-fn obtain_and_hold(arguments: &arguments::Hold, voice: &Voice) -> Result<u8, Failure> {
+/// Why there is no more to hold, or to wait for.
+#[derive(Copy, Clone, Debug)]
+enum End {
+    Signal(i32),
+    OwnerGone,
+}
+
+fn obtain_and_hold(arguments: &arguments::Hold, place: Place, voice: &Voice) -> Result<u8, Failure> {
     let system = |error: io::Error| Failure::system("start a thread", &error);
-    let (cancel, (sender, end)) = (Cancel::new(), bounded(1));
-    let (signals, cancels) = (signals::end().map_err(system)?, cancel.clone());
+    let (cancel, (sender, end)) = (Cancel::new(), bounded(3));
+    let finish = move |sender: &Sender<End>, cancel: &Cancel, end: End| {
+        let _ = sender.try_send(end);
+        cancel.cancel();
+    };
+    let victim = victim(arguments)?;
+    let owner = Owner::of(arguments)?;
+    let signals = signals::end().map_err(system)?;
+    let (ending, cancels) = (sender.clone(), cancel.clone());
     threads::start("end", move || {
         if let Ok(signal) = signals.recv() {
-            let _ = sender.send(signal);
-            cancels.cancel();
+            finish(&ending, &cancels, End::Signal(signal));
         }
     })
     .map_err(system)?;
-    let owner = Owner::of(arguments)?;
+    let cancels = cancel.clone();
+    threads::start("owner", move || {
+        owner.wait();
+        finish(&sender, &cancels, End::OwnerGone);
+    })
+    .map_err(system)?;
     let limit = arguments.waiting.limit();
     let policy = Policy::default();
     let policy = if limit == Some(Duration::ZERO) { policy.retries(0) } else { policy };
     let store = Store::open(&arguments.place, policy)?;
     let mutex = store.container.mutex(&arguments.name).map_err(|error| Failure::usage(&error))?;
+    #[cfg(target_os = "linux")]
+    if crate::run::linux::holds(mutex.url()) {
+        let text = format!("lock {:?}: it is held for the very command that this one is part of", arguments.name);
+        return Err(Failure::new(exit::USAGE, text));
+    }
     let builder = Locker::builder(mutex).lease(arguments.lease).on_event(voice.observer(false));
     let builder = match arguments.leaving.no_card {
         false => builder.fencing(true).card(Card::new(&arguments.leaving.label(&["azmutex hold".into()]))),
         true => builder,
     };
     let locker = builder.build().map_err(|error| Failure::usage(&error))?;
-    let guard = match limit {
-        None => locker.lock_or_cancel(&cancel),
-        Some(Duration::ZERO) => locker.try_lock(),
-        Some(limit) => locker.lock_timeout_or_cancel(limit, &cancel),
-    };
-    let guard = match guard {
+    let guard = match crate::run::obtain(&locker, limit, &cancel) {
         Err(error) if error.kind() == ErrorKind::Cancelled => {
-            let signal = end.try_recv().ok().and_then(|signal| u8::try_from(signal).ok()).unwrap_or_default();
-            return Ok(signal.saturating_add(128));
+            return match end.try_recv() {
+                Ok(End::Signal(signal)) => Ok(u8::try_from(signal).unwrap_or_default().saturating_add(128)),
+                _ => {
+                    let text = "not obtained, and whom it was to be held for has ended";
+                    Err(Failure::new(exit::NOT_OBTAINED, format!("lock {:?}: {text}", arguments.name)))
+                }
+            };
         }
         guard => guard?,
     };
-    ready(arguments, &guard)?;
-    let lost = guard.lost();
+    let (lost, mut written) = (guard.lost(), ready(place, &guard)?);
     loop {
         select! {
-            recv(lost) -> _ => return Err(lose(arguments, guard)),
+            recv(lost) -> _ => return Err(lose(arguments, guard, victim)),
             recv(end) -> _ => break,
-            recv(owner.input) -> _ => break,
-            default(LOOK_EVERY) => {
-                if owner.is_gone() {
-                    break;
-                }
+            recv(written) -> result => match result {
+                // The lock is released as the guard is dropped: nobody knows of it.
+                Ok(Err(failure)) => return Err(failure),
+                _ => written = never(),
             }
         }
     }
@@ -92,23 +116,78 @@ fn obtain_and_hold(arguments: &arguments::Hold, voice: &Voice) -> Result<u8, Fai
     Ok(0)
 }
 
-fn ready(arguments: &arguments::Hold, guard: &LockGuard) -> Result<(), Failure> {
-    let token = guard.fencing_token().map(|token| format!(" {token}")).unwrap_or_default();
-    let line = format!("ready {}{token}", guard.lease_id());
-    let Some(fd) = arguments.fd else {
-        tell::result(line);
-        return Ok(());
-    };
-    let written = File::options().write(true).open(format!("/dev/fd/{fd}"));
-    let written = written.and_then(|mut file| file.write_all(format!("{line}\n").as_bytes()));
-    written.map_err(|error| Failure::new(exit::USAGE, format!("could not write to file descriptor {fd}: {error}")))
+/// Where it is said that the lock is there.
+enum Place {
+    Stdout,
+    #[cfg(unix)]
+    Descriptor(u32, std::fs::File),
 }
 
-fn lose(arguments: &arguments::Hold, guard: LockGuard) -> Failure {
-    #[cfg(unix)]
-    if let Some(pid) = arguments.kill_on_loss.and_then(rustix::process::Pid::from_raw) {
-        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+impl Place {
+    fn of(arguments: &arguments::Hold) -> Result<Place, Failure> {
+        let Some(number) = arguments.fd else { return Ok(Place::Stdout) };
+        #[cfg(unix)]
+        return match crate::descriptor::inherited(number) {
+            Ok(file) => Ok(Place::Descriptor(number, file)),
+            Err(error) => {
+                Err(Failure::new(exit::USAGE, format!("file descriptor {number} cannot be written to: {error}")))
+            }
+        };
+        #[cfg(not(unix))]
+        return Err(Failure::new(exit::USAGE, format!("--fd {number} is for Unix")));
     }
+
+    fn write(self, line: &str) -> Result<(), Failure> {
+        match self {
+            Place::Stdout => tell::result(line).map_err(|error| Failure::not_printed(&error)),
+            #[cfg(unix)]
+            Place::Descriptor(number, mut file) => file
+                .write_all(format!("{line}\n").as_bytes())
+                .map_err(|error| Failure::system(&format!("write to file descriptor {number}"), &error)),
+        }
+    }
+}
+
+/// Says that the lock is there, and then whether that could be said. A reader who does not read keeps nobody from releasing
+/// the lock.
+fn ready(place: Place, guard: &LockGuard) -> Result<Receiver<Result<(), Failure>>, Failure> {
+    let token = guard.fencing_token().map(|token| format!(" {token}")).unwrap_or_default();
+    let line = format!("ready {}{token}", guard.lease_id());
+    let (sender, written) = bounded(1);
+    threads::start("ready", move || drop(sender.send(place.write(&line))))
+        .map_err(|error| Failure::system("start a thread", &error))?;
+    Ok(written)
+}
+
+#[cfg(unix)]
+type Victim = Option<Known>;
+#[cfg(not(unix))]
+type Victim = ();
+
+/// Whom a loss is to kill: known from now on, and not by a number that is another's by then.
+#[cfg(unix)]
+fn victim(arguments: &arguments::Hold) -> Result<Victim, Failure> {
+    arguments.kill_on_loss.map(known).transpose()
+}
+
+#[cfg(not(unix))]
+fn victim(arguments: &arguments::Hold) -> Result<Victim, Failure> {
+    match (arguments.pid, arguments.kill_on_loss) {
+        (None, None) => Ok(()),
+        _ => Err(Failure::new(exit::USAGE, "--pid and --kill-on-loss are for Unix")),
+    }
+}
+
+#[cfg(unix)]
+fn known(number: i32) -> Result<Known, Failure> {
+    Known::of(number).ok_or_else(|| Failure::new(exit::USAGE, format!("there is no process {number}")))
+}
+
+fn lose(arguments: &arguments::Hold, guard: LockGuard, victim: Victim) -> Failure {
+    #[cfg(unix)]
+    victim.iter().for_each(Known::kill);
+    #[cfg(not(unix))]
+    let () = victim;
     let error = guard.ensure_held().err().map(|error| exit::sentence(&error));
     drop(guard);
     Failure::new(exit::LOST, error.unwrap_or_else(|| format!("lock {:?}: lost", arguments.name)))
@@ -120,10 +199,7 @@ struct Owner {
     input: Receiver<()>,
     /// A process that `--pid` names.
     #[cfg(unix)]
-    process: Option<rustix::process::Pid>,
-    /// The same, by more than its number, where there is `/proc`.
-    #[cfg(target_os = "linux")]
-    known: Option<crate::run::linux::Process>,
+    process: Option<Known>,
     #[cfg(unix)]
     parent: Option<rustix::process::Pid>,
 }
@@ -131,44 +207,20 @@ struct Owner {
 impl Owner {
     #[cfg(unix)]
     fn of(arguments: &arguments::Hold) -> Result<Owner, Failure> {
-        use rustix::process::{Pid, getppid, test_kill_process};
-
-        let process = arguments.pid.and_then(Pid::from_raw);
-        let is_there = process.is_some_and(|pid| test_kill_process(pid) != Err(rustix::io::Errno::SRCH));
-        if let Some(pid) = arguments.pid
-            && !is_there
-        {
-            return Err(Failure::new(exit::USAGE, format!("there is no process {pid}")));
-        }
+        let process = arguments.pid.map(known).transpose()?;
         let input = if process.is_none() { end_of_input()? } else { never() };
-        Ok(Owner {
-            input,
-            process,
-            #[cfg(target_os = "linux")]
-            known: process.and_then(crate::run::linux::Process::of),
-            parent: getppid(),
-        })
+        Ok(Owner { input, process, parent: rustix::process::getppid() })
     }
 
     #[cfg(not(unix))]
-    fn of(arguments: &arguments::Hold) -> Result<Owner, Failure> {
-        if arguments.pid.is_some() || arguments.kill_on_loss.is_some() {
-            return Err(Failure::new(exit::USAGE, "--pid and --kill-on-loss are for Unix"));
-        }
+    fn of(_: &arguments::Hold) -> Result<Owner, Failure> {
         Ok(Owner { input: end_of_input()? })
     }
 
     #[cfg(unix)]
     fn is_gone(&self) -> bool {
-        match self.process {
-            Some(pid) => {
-                // Who has ended, and was not waited for, still has its number; and that may become another one's.
-                #[cfg(target_os = "linux")]
-                if self.known.as_ref().is_some_and(crate::run::linux::Process::is_gone) {
-                    return true;
-                }
-                rustix::process::test_kill_process(pid) == Err(rustix::io::Errno::SRCH)
-            }
+        match &self.process {
+            Some(process) => process.is_gone(),
             None => rustix::process::getppid() != self.parent,
         }
     }
@@ -176,6 +228,16 @@ impl Owner {
     #[cfg(not(unix))]
     fn is_gone(&self) -> bool {
         false
+    }
+
+    /// Until its end.
+    fn wait(&self) {
+        while !self.is_gone() {
+            select! {
+                recv(self.input) -> _ => return,
+                recv(after(LOOK_EVERY)) -> _ => {}
+            }
+        }
     }
 }
 

@@ -3,10 +3,14 @@
 mod arguments;
 mod breaking;
 mod clock;
+#[cfg(unix)]
+mod descriptor;
 mod doctor;
 mod exit;
 mod hold;
 mod json;
+#[cfg(unix)]
+mod known;
 mod place;
 mod run;
 mod serve;

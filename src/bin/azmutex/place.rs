@@ -11,7 +11,7 @@ use azmutex::retry::Policy;
 use azmutex::{Container, ErrorKind};
 
 use crate::arguments::Place;
-use crate::exit::{Failure, USAGE};
+use crate::exit::{CONFIGURATION, Failure, USAGE};
 
 const DEFAULT_CONTAINER: &str = "locks";
 
@@ -62,16 +62,24 @@ enum At {
 
 impl Chosen {
     fn of(place: &Place, variable: impl Fn(&str) -> Option<String>) -> Result<Chosen, Failure> {
-        let file = |file: &PathBuf| At::ConnectionString(file.clone());
-        let said =
-            place.connection_string_file.as_ref().map(file).or_else(|| {
-                place.account.clone().map(At::Account).or_else(|| place.container_url.clone().map(At::Url))
-            });
-        let at = said.or_else(|| {
-            let file = variable("CONNECTION_STRING_FILE").map(|file| At::ConnectionString(file.into()));
-            file.or_else(|| variable("CONTAINER_URL").map(At::Url)).or_else(|| variable("ACCOUNT").map(At::Account))
-        });
-        let at = at.unwrap_or(At::Environment);
+        let said = one([
+            ("--connection-string-file", place.connection_string_file.clone().map(At::ConnectionString)),
+            ("--account", place.account.clone().map(At::Account)),
+            ("--container-url", place.container_url.clone().map(At::Url)),
+        ])?;
+        let meant = one([
+            (
+                "AZMUTEX_CONNECTION_STRING_FILE",
+                variable("CONNECTION_STRING_FILE").map(|file| At::ConnectionString(file.into())),
+            ),
+            ("AZMUTEX_ACCOUNT", variable("ACCOUNT").map(At::Account)),
+            ("AZMUTEX_CONTAINER_URL", variable("CONTAINER_URL").map(At::Url)),
+        ]);
+        let is_said = said.is_some();
+        let (by, at) = match said {
+            Some(said) => said,
+            None => meant?.unwrap_or(("", At::Environment)),
+        };
         if let At::Url(url) = &at
             && url.contains(['?', '#'])
         {
@@ -81,13 +89,44 @@ impl Chosen {
                  signature into a file, and name that with --sas-file",
             ));
         }
-        let allow_http = place.allow_http || variable("ALLOW_HTTP").is_some_and(|value| value != "0");
-        let sas_file = match at {
-            At::ConnectionString(_) => None,
-            _ => place.sas_file.clone().or_else(|| variable("SAS_FILE").map(PathBuf::from)),
-        };
-        let container = place.container.clone().or_else(|| variable("CONTAINER"));
+        let (takes_sas, takes_container) = (!matches!(at, At::ConnectionString(_)), !matches!(at, At::Url(_)));
+        // A variable gives way to an option that says where the locks are; nothing else is left unused without a word.
+        for (word, is_there, is_used) in [
+            ("--sas-file", place.sas_file.is_some(), takes_sas),
+            ("AZMUTEX_SAS_FILE", !is_said && variable("SAS_FILE").is_some(), takes_sas),
+            ("--container", place.container.is_some(), takes_container),
+            ("AZMUTEX_CONTAINER", !is_said && variable("CONTAINER").is_some(), takes_container),
+        ] {
+            if is_there && !is_used {
+                return Err(unused(word, by));
+            }
+        }
+        let sas_file = place.sas_file.clone().or_else(|| variable("SAS_FILE").map(PathBuf::from));
+        let sas_file = sas_file.filter(|_| takes_sas);
+        let container = place.container.clone().or_else(|| variable("CONTAINER")).filter(|_| takes_container);
+        let allow_http = place.allow_http || is_true("ALLOW_HTTP", &variable)?;
         Ok(Chosen { at, sas_file, container, allow_http })
+    }
+}
+
+/// The one of these that there is.
+fn one<const N: usize>(all: [(&'static str, Option<At>); N]) -> Result<Option<(&'static str, At)>, Failure> {
+    let mut there = all.into_iter().filter_map(|(name, at)| Some((name, at?)));
+    match (there.next(), there.next()) {
+        (Some((first, _)), Some((second, _))) => Err(unused(second, first)),
+        (one, _) => Ok(one),
+    }
+}
+
+fn unused(word: &str, by: &str) -> Failure {
+    Failure::new(USAGE, format!("{word} would not be used beside {by}; say one of them"))
+}
+
+fn is_true(name: &str, variable: impl Fn(&str) -> Option<String>) -> Result<bool, Failure> {
+    match variable(name).map(|value| value.to_ascii_lowercase()).as_deref() {
+        Some("1" | "true") => Ok(true),
+        Some("0" | "false") | None => Ok(false),
+        Some(_) => Err(Failure::new(CONFIGURATION, format!("AZMUTEX_{name} is 1 or 0, true or false"))),
     }
 }
 
@@ -125,7 +164,7 @@ fn build(chosen: &Chosen, policy: Policy) -> Result<Container, Failure> {
     }
     builder.build().map_err(|error| match allowed {
         Ok(_) if error.kind() == ErrorKind::InvalidInput => Failure::new(
-            crate::exit::CONFIGURATION,
+            CONFIGURATION,
             "the service would be spoken to without TLS; use https, or --allow-http if the network may be trusted",
         ),
         _ => Failure::configuration(&error),
@@ -134,9 +173,8 @@ fn build(chosen: &Chosen, policy: Policy) -> Result<Container, Failure> {
 
 /// The first line of a file that holds one.
 fn secret(file: &Path) -> Result<String, Failure> {
-    let text = fs::read_to_string(file).map_err(|error| {
-        Failure::new(crate::exit::CONFIGURATION, format!("could not read {}: {error}", file.display()))
-    })?;
+    let text = fs::read_to_string(file)
+        .map_err(|error| Failure::new(CONFIGURATION, format!("could not read {}: {error}", file.display())))?;
     Ok(text.trim().to_owned())
 }
 
@@ -200,11 +238,11 @@ mod tests {
             ("CONTAINER", "theirs"),
             ("ALLOW_HTTP", "1"),
         ];
-        let at = |place: &Place, variables| chosen(place, variables).unwrap().at;
-        assert_eq!(at(&Place::default(), &[]), At::Environment);
-        assert_eq!(at(&Place::default(), &all), At::ConnectionString("file".into()));
-        assert_eq!(at(&Place::default(), &all[1..]), At::Url("https://host/url".into()));
-        assert_eq!(at(&Place::default(), &all[2..]), At::Account("theirs".into()));
+        let at = |place: &Place, variables| chosen(place, variables).map(|chosen| chosen.at);
+        assert_eq!(at(&Place::default(), &[]), Ok(At::Environment));
+        assert_eq!(at(&Place::default(), &all[..1]), Ok(At::ConnectionString("file".into())));
+        assert_eq!(at(&Place::default(), &all[1..2]), Ok(At::Url("https://host/url".into())));
+        assert_eq!(at(&Place::default(), &all[2..]), Ok(At::Account("theirs".into())));
         let mine = Place { account: Some("mine".into()), container: Some("mine".into()), ..Place::default() };
         let expected = Chosen {
             at: At::Account("mine".into()),
@@ -214,6 +252,38 @@ mod tests {
         };
         assert_eq!(chosen(&mine, &all), Ok(expected));
         assert!(!chosen(&mine, &[("ALLOW_HTTP", "0")]).unwrap().allow_http);
+    }
+
+    /// It would be another lock than the one that was meant.
+    #[test]
+    fn whatever_is_said_is_used_or_refused() {
+        let (file, url) = (("CONNECTION_STRING_FILE", "file"), ("CONTAINER_URL", "https://host/url"));
+        let none = Place::default();
+        let container = Place { container: Some("mine".into()), ..none.clone() };
+        let sas = Place { sas_file: Some("sas".into()), ..none.clone() };
+        for (place, variables) in [
+            (&container, &[url][..]),
+            (&sas, &[file]),
+            (&none, &[file, url]),
+            (&none, &[url, ("ACCOUNT", "theirs")]),
+            (&none, &[url, ("CONTAINER", "theirs")]),
+            (&none, &[file, ("SAS_FILE", "sas")]),
+        ] {
+            assert_eq!(chosen(place, variables), Err(USAGE), "{variables:?}");
+        }
+        // A variable gives way to what is said.
+        let url = Place { container_url: Some("https://host/mine".into()), ..none.clone() };
+        assert_eq!(chosen(&url, &[file, ("CONTAINER", "theirs")]).unwrap().container, None);
+        let file = Place { connection_string_file: Some("mine".into()), ..none };
+        assert_eq!(chosen(&file, &[("SAS_FILE", "sas"), ("ACCOUNT", "theirs")]).unwrap().sas_file, None);
+    }
+
+    #[test]
+    fn a_switch_is_on_or_off() {
+        for (value, expected) in [("1", Ok(true)), ("True", Ok(true)), ("0", Ok(false)), ("FALSE", Ok(false))] {
+            assert_eq!(chosen(&Place::default(), &[("ALLOW_HTTP", value)]).map(|chosen| chosen.allow_http), expected);
+        }
+        assert_eq!(chosen(&Place::default(), &[("ALLOW_HTTP", "no")]), Err(CONFIGURATION));
     }
 
     #[test]

@@ -5,14 +5,14 @@ use crate::exit::Failure;
 
 #[cfg(feature = "emulator")]
 pub(crate) fn serve(arguments: &Emulator) -> Result<u8, Failure> {
-    use crate::{place, signals, tell};
+    use crate::{exit, place, signals, tell};
 
     /// Where `UseDevelopmentStorage=true` looks.
     const DEVELOPMENT_PORT: u16 = 10000;
 
     let end = signals::end().map_err(|error| Failure::system("listen for signals", &error))?;
     let emulator = place::start(arguments.port)?;
-    tell::result(emulator.connection_string());
+    exit::printed(tell::result(emulator.connection_string()))?;
     if emulator.port() == DEVELOPMENT_PORT {
         tell::note("reached with AZURE_STORAGE_CONNECTION_STRING=UseDevelopmentStorage=true; stop it with Ctrl-C");
     } else {

@@ -1,5 +1,6 @@
 //! Who has a lock.
 
+use std::io;
 use std::time::Duration;
 
 use azmutex::crossbeam_channel::after;
@@ -21,7 +22,10 @@ pub(crate) fn status(arguments: &Status) -> Result<u8, Failure> {
         for entry in store.container.locks() {
             let entry = entry?;
             let (object, words) = tellable(entry.name(), &Ok(entry.status().clone()));
-            tell::result(if arguments.json { object.with_time().to_string() } else { words });
+            let printed = tell::result(if arguments.json { object.with_time().to_string() } else { words });
+            if is_over(printed)? {
+                return Ok(0);
+            }
         }
         return Ok(0);
     }
@@ -37,7 +41,10 @@ pub(crate) fn status(arguments: &Status) -> Result<u8, Failure> {
             }
             let (object, words) = tellable(mutex.name(), &status);
             if told.as_ref() != Some(&words) {
-                tell::result(if arguments.json { object.with_time().to_string() } else { words.clone() });
+                let text = if arguments.json { object.with_time().to_string() } else { words.clone() };
+                if is_over(tell::result(text))? {
+                    return Ok(0);
+                }
                 *told = Some(words);
             }
         }
@@ -45,7 +52,17 @@ pub(crate) fn status(arguments: &Status) -> Result<u8, Failure> {
             return Ok(code);
         }
         let _ = after(LOOK_EVERY).recv();
+        #[cfg(unix)]
+        if crate::descriptor::is_unread(&io::stdout()) {
+            return Ok(0);
+        }
     }
+}
+
+/// Whether the reader has gone away, who has seen enough.
+fn is_over(printed: io::Result<()>) -> Result<bool, Failure> {
+    let is_over = printed.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::BrokenPipe);
+    exit::printed(printed).map(|()| is_over)
 }
 
 /// The same for programs and for people.

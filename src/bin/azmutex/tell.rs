@@ -27,9 +27,9 @@ pub(crate) fn note(text: impl Display) {
 }
 
 /// To stdout, at once.
-pub(crate) fn result(text: impl Display) {
+pub(crate) fn result(text: impl Display) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
-    let _ = stdout.write_all(format!("{text}\n").as_bytes()).and_then(|()| stdout.flush());
+    stdout.write_all(format!("{text}\n").as_bytes()).and_then(|()| stdout.flush())
 }
 
 /// Whether a wait is shown on a line that changes.

@@ -5,7 +5,7 @@ use std::io::Write;
 use clap::CommandFactory;
 
 use crate::arguments::Arguments;
-use crate::exit::{Failure, USAGE};
+use crate::exit::{self, Failure, USAGE};
 use crate::tell;
 
 pub(crate) fn completions(shell: clap_complete::Shell) -> Result<u8, Failure> {
@@ -34,6 +34,6 @@ pub(crate) fn man(subcommand: Option<&str>) -> Result<u8, Failure> {
 }
 
 fn print(text: Vec<u8>) -> Result<u8, Failure> {
-    tell::result(String::from_utf8_lossy(&text).trim_end());
+    exit::printed(tell::result(String::from_utf8_lossy(&text).trim_end()))?;
     Ok(0)
 }

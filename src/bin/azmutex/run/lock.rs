@@ -9,12 +9,15 @@ use azmutex::{AzureMutex, Cancel, Error, ErrorKind, LockGuard, Locker};
 #[cfg(unix)]
 use rustix::process::Signal;
 
-use super::once::Done;
+use super::once::{self, Done};
 use super::times::Times;
 use crate::arguments::Run;
 use crate::exit::{self, Failure};
 use crate::place::Store;
 use crate::tell::{self, Voice};
+
+/// A wait that is shorter is one try.
+const SHORTEST_WAIT: Duration = Duration::from_millis(100);
 
 pub(crate) struct Lock {
     pub(crate) locker: Locker,
@@ -22,8 +25,10 @@ pub(crate) struct Lock {
     /// What asks the command to end.
     pub(crate) asking: Signal,
     pub(crate) mutex: AzureMutex,
-    /// What it is held for.
-    pub(crate) label: String,
+    /// What it is held for, as others are told.
+    label: String,
+    /// What is marked as done.
+    task: String,
     /// Keeps the emulator, if there is one.
     _store: Store,
 }
@@ -51,13 +56,18 @@ impl Lock {
             tell(event);
         });
         let label = arguments.leaving.label(&arguments.command());
+        let task = arguments.leaving.said().map(str::to_owned);
+        let task = task.unwrap_or_else(|| once::default_label(&label, &arguments.command()));
+        if arguments.once_per.is_some() && !Done::is_short_enough(&task) {
+            return Err(Failure::new(exit::USAGE, "the label is too long for --once-per: the lock has no room for it"));
+        }
         let builder = match arguments.leaving.no_card {
             false => builder.fencing(true).card(Card::new(&label)),
             true => builder,
         };
         let locker = builder.build().map_err(|error| Failure::usage(&error))?;
         let asking = signal(&arguments.signal)?;
-        Ok(Lock { locker, times, asking, mutex, label, _store: store })
+        Ok(Lock { locker, times, asking, mutex, label, task, _store: store })
     }
 }
 
@@ -76,30 +86,39 @@ impl Lock {
 pub(crate) fn is_done(arguments: &Run, lock: &Lock, guard: &LockGuard) -> Result<Option<String>, Failure> {
     let (Some(period), Some(granted)) = (arguments.once_per, guard.since()) else { return Ok(None) };
     let done = Done::read(lock.mutex.inspect()?.mark());
-    Ok(done.too_soon(&lock.label, granted, period).map(|ago| {
+    Ok(done.too_soon(&lock.task, granted, period).map(|ago| {
         let ago = tell::time(ago);
         format!("lock {:?}: {:?} was done {ago} ago, so nothing was run", arguments.name, lock.label)
     }))
 }
 
-/// Leaves word that it was done. If that fails, it will be done again: what is told then.
+/// Leaves word that it was done. If that fails, it will be done again, and so may be what had to give way: what is told then.
 pub(crate) fn mark(arguments: &Run, lock: &Lock, guard: &LockGuard) -> Option<String> {
     arguments.once_per?;
     let marked = match guard.since() {
         Some(granted) => lock.mutex.inspect().and_then(|status| {
-            let mark = Done::read(status.mark()).with(&lock.label, granted);
-            guard.mark(&mark)
+            let (mark, forgotten) = Done::read(status.mark()).with(&lock.task, granted);
+            guard.mark(&mark).map(|()| forgotten)
         }),
         None => return Some("the service does not tell the time, so the next run may come too soon".to_owned()),
     };
-    marked.err().map(|error| format!("{}; so the next run may come too soon", exit::sentence(&error)))
+    match marked {
+        Ok(forgotten) if forgotten.is_empty() => None,
+        Ok(forgotten) => {
+            let names: Vec<_> = forgotten.iter().map(|label| format!("{label:?}")).collect();
+            let (lock, names) = (&arguments.name, names.join(", "));
+            Some(format!("lock {lock:?}: forgotten for want of room, so its next run may come too soon: {names}"))
+        }
+        Err(error) => Some(format!("{}; so the next run may come too soon", exit::sentence(&error))),
+    }
 }
 
 /// Waits for so long; `None` is for ever. One that does not wait is not cancelled either.
 pub(crate) fn obtain(locker: &Locker, limit: Option<Duration>, cancel: &Cancel) -> azmutex::Result<LockGuard> {
     match limit {
         None => locker.lock_or_cancel(cancel),
-        Some(Duration::ZERO) => locker.try_lock(),
+        // In less time than that, nothing could be asked and answered.
+        Some(limit) if limit < SHORTEST_WAIT => locker.try_lock(),
         Some(limit) => locker.lock_timeout_or_cancel(limit, cancel),
     }
 }
@@ -133,43 +152,68 @@ pub(crate) fn not_obtained(arguments: &Run, error: &Error) -> Failure {
 #[cfg(not(unix))]
 type Signal = i32;
 
-const NAMES: [&str; 9] = ["HUP", "INT", "QUIT", "KILL", "USR1", "USR2", "ALRM", "TERM", "WINCH"];
+#[cfg(unix)]
+const NAMES: &[(&str, Signal)] = &[
+    ("ABRT", Signal::ABORT),
+    ("ALRM", Signal::ALARM),
+    ("BUS", Signal::BUS),
+    ("CHLD", Signal::CHILD),
+    ("CONT", Signal::CONT),
+    ("FPE", Signal::FPE),
+    ("HUP", Signal::HUP),
+    ("ILL", Signal::ILL),
+    ("INT", Signal::INT),
+    ("IO", Signal::IO),
+    ("KILL", Signal::KILL),
+    ("PIPE", Signal::PIPE),
+    ("PROF", Signal::PROF),
+    ("QUIT", Signal::QUIT),
+    ("SEGV", Signal::SEGV),
+    ("STOP", Signal::STOP),
+    ("SYS", Signal::SYS),
+    ("TERM", Signal::TERM),
+    ("TRAP", Signal::TRAP),
+    ("TSTP", Signal::TSTP),
+    ("TTIN", Signal::TTIN),
+    ("TTOU", Signal::TTOU),
+    ("URG", Signal::URG),
+    ("USR1", Signal::USR1),
+    ("USR2", Signal::USR2),
+    ("VTALRM", Signal::VTALARM),
+    ("WINCH", Signal::WINCH),
+    ("XCPU", Signal::XCPU),
+    ("XFSZ", Signal::XFSZ),
+    #[cfg(target_os = "linux")]
+    ("POLL", Signal::IO),
+    #[cfg(target_os = "linux")]
+    ("PWR", Signal::POWER),
+];
+
+#[cfg(not(unix))]
+const NAMES: &[(&str, Signal)] = &[
+    ("ABRT", 0),
+    ("ALRM", 0),
+    ("HUP", 0),
+    ("INT", 0),
+    ("KILL", 0),
+    ("QUIT", 0),
+    ("TERM", 0),
+    ("USR1", 0),
+    ("USR2", 0),
+];
 
 /// By its name or number.
 fn signal(text: &str) -> Result<Signal, Failure> {
     let upper = text.to_ascii_uppercase();
     let short = upper.strip_prefix("SIG").unwrap_or(&upper);
-    let found = match NAMES.iter().position(|name| *name == short) {
-        Some(place) => named(place),
-        None => text.parse().ok().and_then(numbered),
-    };
-    found.ok_or_else(|| Failure::new(exit::USAGE, format!("{text:?} is no signal; it is like TERM, INT or 15")))
-}
-
-#[cfg(unix)]
-fn named(place: usize) -> Option<Signal> {
-    const SIGNALS: [Signal; NAMES.len()] = [
-        Signal::HUP,
-        Signal::INT,
-        Signal::QUIT,
-        Signal::KILL,
-        Signal::USR1,
-        Signal::USR2,
-        Signal::ALARM,
-        Signal::TERM,
-        Signal::WINCH,
-    ];
-    SIGNALS.get(place).copied()
+    let named = NAMES.iter().find(|(name, _)| *name == short).map(|(_, signal)| *signal);
+    let signal = named.or_else(|| numbered(text.parse().ok()?));
+    signal.ok_or_else(|| Failure::new(exit::USAGE, format!("{text:?} is no signal; it is like TERM, INT or 15")))
 }
 
 #[cfg(unix)]
 fn numbered(number: i32) -> Option<Signal> {
     Signal::from_named_raw(number)
-}
-
-#[cfg(not(unix))]
-fn named(_: usize) -> Option<Signal> {
-    Some(0)
 }
 
 #[cfg(not(unix))]

@@ -14,3 +14,4 @@ mod times;
 pub(crate) use elsewhere::run;
 #[cfg(target_os = "linux")]
 pub(crate) use linux::run;
+pub(crate) use lock::obtain;

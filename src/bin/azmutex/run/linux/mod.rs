@@ -30,6 +30,7 @@ use rustix::thread::set_name;
 use crate::arguments::Run;
 use crate::exit::Failure;
 
+pub(crate) use ancestry::holds;
 pub(crate) use descent::Process;
 pub(crate) use front::run;
 pub(crate) use signals::{listen, stop};
