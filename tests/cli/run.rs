@@ -98,8 +98,10 @@ fn somebody_else_has_the_lock() {
     assert_eq!(code(&output), 75);
     assert!(start.elapsed() >= Duration::from_millis(700));
     let lock = format!("azmutex: lock {NAME:?}: ");
-    let told = format!("{lock}waiting, somebody else holds it\n{lock}not obtained within 700ms\n");
-    assert_eq!(stderr(&output), told);
+    let told = stderr(&output);
+    // On a busy machine, the last look may have no time for an answer, and is told between these.
+    assert!(told.starts_with(&format!("{lock}waiting, somebody else holds it\n")), "{told}");
+    assert!(told.ends_with(&format!("{lock}not obtained within 700ms\n")), "{told}");
     guard.unlock().unwrap();
 }
 
