@@ -10,11 +10,13 @@ use azmutex::emulator::{Emulator, Operation};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use crate::processes::{is_alive, is_stopped, pid};
+use crate::signals::clogged;
 use crate::support::{
-    NAME, Scratch, assert_free, break_lock, code, died, eventually, first_line, is_free, locker, run, script, stderr,
+    NAME, Scratch, assert_free, azmutex, break_lock, code, died, eventually, first_line, is_free, locker, run, script,
+    stderr,
 };
 
-fn warden(front: &Child) -> Pid {
+pub(crate) fn warden(front: &Child) -> Pid {
     let id = front.id();
     pid(fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap().split(' ').next().unwrap())
 }
@@ -420,4 +422,64 @@ fn a_stopped_command_is_ended_at_a_loss() {
     let output = child.wait_with_output().unwrap();
     assert_eq!(code(&output), 70, "{}", stderr(&output));
     assert!(locker(&emulator).try_lock().is_ok());
+}
+
+/// The front has more to tell than fits between the two.
+#[test]
+fn a_warden_that_reads_nothing_does_not_keep_the_front_from_its_guard() {
+    let emulator = Emulator::start().unwrap();
+    let (child, members) = family(&emulator, &["--lease", "15"]);
+    kill_process(warden(&child), Signal::STOP).unwrap();
+    for _ in 0..600 {
+        kill_process(Pid::from_child(&child), Signal::WINCH).unwrap();
+        // Two that come at once are one.
+        spin(Duration::from_millis(2));
+    }
+    let output = ended(child, &members);
+    assert_eq!(code(&output), 70, "{}", stderr(&output));
+    assert!(stderr(&output).contains("the warden stood still, so the command was ended"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_wait_ends_though_its_warden_reads_nothing() {
+    let emulator = Emulator::start().unwrap();
+    let guard = locker(&emulator).lock().unwrap();
+    let before = emulator.requests().len();
+    let mut child = run(&emulator, &[], &["true"]).spawn().unwrap();
+    eventually("a wait", || emulator.requests().len() > before + 1);
+    let warden = warden(&child);
+    kill_process(warden, Signal::STOP).unwrap();
+    for _ in 0..600 {
+        kill_process(Pid::from_child(&child), Signal::WINCH).unwrap();
+        spin(Duration::from_millis(2));
+    }
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    eventually("its end", || child.try_wait().unwrap().is_some());
+    assert_eq!(died(&child.wait().unwrap()), 15);
+    kill_process(warden, Signal::KILL).unwrap();
+    guard.unlock().unwrap();
+}
+
+/// Nobody reads what it says, and there is no more room for it.
+#[test]
+fn a_front_that_cannot_speak_ends_nevertheless() {
+    let emulator = Emulator::start().unwrap();
+    let (unread, full) = clogged();
+    let mut command = script(&emulator, &[], "echo $$; exec sleep 600");
+    let mut child = command.stderr(full.try_clone().unwrap()).spawn().unwrap();
+    let (line, _stdout) = first_line(&mut child);
+    let guarded = pid(&line);
+    for action in ["run", "hold"] {
+        let mut other = azmutex();
+        other.env("AZURE_STORAGE_CONNECTION_STRING", emulator.connection_string()).args([action, "-n", NAME]);
+        let other = other.args(["true"].iter().filter(|_| action == "run")).stderr(full.try_clone().unwrap());
+        let mut other = other.spawn().unwrap();
+        eventually(action, || other.try_wait().unwrap().is_some());
+        assert_eq!(other.wait().unwrap().code(), Some(75));
+    }
+    kill_process(warden(&child), Signal::KILL).unwrap();
+    eventually("its end", || child.try_wait().unwrap().is_some());
+    assert_eq!(child.wait().unwrap().code(), Some(70));
+    assert!(!is_alive(guarded));
+    drop(unread);
 }

@@ -56,7 +56,7 @@ fn main() -> ExitCode {
 
 fn ended(result: Result<u8, exit::Failure>) -> ExitCode {
     ExitCode::from(result.unwrap_or_else(|failure| {
-        tell::note(&failure.text);
+        tell::last_note(&failure.text);
         failure.code
     }))
 }

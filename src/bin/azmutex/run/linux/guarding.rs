@@ -17,14 +17,12 @@ use crate::arguments::Run;
 use crate::clock;
 use crate::exit::{self, Failure};
 use crate::run::lock::{self, Lock};
-use crate::tell::{self, Voice};
+use crate::tell::{self, LAST_WORDS, Voice};
 
 /// How long a wait that was cancelled may take to undo what it began, alone, with all of its requests hanging.
 const UNDOING: Duration = Duration::from_secs(12);
 /// For a front to hear how it ended, which may have to be continued.
 const HEARD_LIMIT: Duration = Duration::from_secs(1);
-/// For what is told to be written, if nobody reads.
-const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// What to exit with, for nobody.
 pub(crate) fn run(arguments: &Run) -> u8 {

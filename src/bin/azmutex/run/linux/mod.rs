@@ -7,7 +7,8 @@
 //!
 //! Whoever has a parent that ends becomes a child of the warden, and, when that ends, of the front (both are subreapers).
 //! The front's end is the end of a socket, on which the warden kills everything, and releases the lock; the warden's
-//! is the same for the front. Each knows the deadline, and kills by a timer of its own.
+//! is the same for the front. Each knows the deadline, and kills by a timer of its own: the front on a thread which does
+//! nothing else, so that no output, and no message that nobody reads, can keep it.
 
 mod ancestry;
 mod descent;
@@ -16,6 +17,7 @@ mod guarding;
 mod holding;
 mod itself;
 mod launcher;
+mod second_guard;
 mod signals;
 mod turns;
 mod waiting;
@@ -32,7 +34,7 @@ use crate::exit::Failure;
 
 pub(crate) use descent::Process;
 pub(crate) use front::run;
-pub(crate) use signals::{listen, stop};
+pub(crate) use signals::{is_ignored, listen, stop};
 
 /// What another process of this program is to do, by the name that it was started with.
 pub(crate) fn role() -> Option<Role> {

@@ -12,7 +12,7 @@ use azmutex::LockGuard;
 use azmutex::crossbeam_channel::{Receiver, Sender, unbounded};
 use rustix::io::Errno;
 use rustix::process::{
-    Pid, Signal, WaitOptions, WaitStatus, getpid, getppid, kill_process, set_child_subreaper, setsid, wait,
+    Pid, Signal, WaitOptions, WaitStatus, getpid, getppid, kill_process, set_child_subreaper, setsid,
 };
 use rustix::stdio::dup2_stdin;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU};
@@ -78,6 +78,7 @@ impl Warden {
 
     /// On the process's first thread: the command is killed when that ends.
     fn set_up(arguments: &Run, voice: Voice, is_live: bool) -> io::Result<Warden> {
+        descent::remember_session();
         set_child_subreaper(Some(getpid()))?;
         let control = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
         let [stdin, board] = wire::take_over(&control)?;
@@ -102,7 +103,7 @@ impl Warden {
         let heard = sender.clone();
         threads::start("children", move || {
             loop {
-                let message = match wait(WaitOptions::UNTRACED | WaitOptions::CONTINUED) {
+                let message = match descent::next_change(WaitOptions::UNTRACED | WaitOptions::CONTINUED) {
                     Ok(Some((pid, status))) => Message::Child(pid, status),
                     Err(Errno::CHILD) => break,
                     Ok(None) | Err(_) => continue,
@@ -141,7 +142,8 @@ impl Warden {
     fn turn(&self, turns: Turns) {
         self.turns.set(turns);
         self.board.set_turn(turns.now());
-        self.say(Report::Turned(self.leader.as_raw_nonzero().get()));
+        // If there is no room, the front has not read of others yet, and looks at the board when it does.
+        let _ = wire::has_said(&self.control, Report::Turned(self.leader.as_raw_nonzero().get()));
     }
 
     pub(super) fn seen(&self, turn: i32) {
