@@ -483,3 +483,141 @@ fn a_front_that_cannot_speak_ends_nevertheless() {
     assert!(!is_alive(guarded));
     drop(unread);
 }
+
+/// As a service manager or `pkill` sends them, by user, by service or by name.
+#[test]
+fn what_is_sent_to_all_processes_does_not_end_the_warden() {
+    let emulator = Emulator::start().unwrap();
+    let (child, members) = family(&emulator, &[]);
+    let warden = warden(&child);
+    for signal in [Signal::USR1, Signal::USR2, Signal::ALARM, Signal::XFSZ, Signal::XCPU, Signal::IO, Signal::POWER] {
+        kill_process(warden, signal).unwrap();
+    }
+    eventually("it has got them all", || is_alive(warden) && pending(warden) == 0 || !is_alive(warden));
+    assert!(is_alive(warden));
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    let mut child = child;
+    eventually("its end", || child.try_wait().unwrap().is_some());
+    for member in members.into_iter().filter(|member| is_alive(*member)) {
+        let _ = kill_process(member, Signal::KILL);
+    }
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(died(&output.status), 15, "{}", stderr(&output));
+}
+
+/// The signals that wait for it.
+fn pending(process: Pid) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", process.as_raw_nonzero())).unwrap_or_default();
+    let masks = status.lines().filter_map(|line| line.strip_prefix("ShdPnd:").or(line.strip_prefix("SigPnd:")));
+    masks.map(|mask| u64::from_str_radix(mask.trim(), 16).unwrap()).sum()
+}
+
+#[test]
+fn where_files_may_not_grow_nothing_is_run() {
+    let emulator = Emulator::start().unwrap();
+    let mut command = Command::new("bash");
+    command.args(["-c", &format!("ulimit -f 0; {} run {NAME} echo ran", env!("CARGO_BIN_EXE_azmutex"))]);
+    let output = command.env("AZURE_STORAGE_CONNECTION_STRING", emulator.connection_string()).output().unwrap();
+    assert_eq!((code(&output), output.stdout.len()), (71, 0), "{}", stderr(&output));
+    assert!(stderr(&output).starts_with("azmutex: could not "), "{}", stderr(&output));
+    assert_free(&emulator);
+}
+
+#[test]
+fn a_warden_that_cannot_start_says_why_and_nobody_else_does() {
+    let emulator = Emulator::start().unwrap();
+    let mut failures = 0;
+    for limit in 4..20 {
+        let mut command = Command::new("bash");
+        command.args(["-c", &format!("ulimit -n {limit}; {} run -n {NAME} echo ran", env!("CARGO_BIN_EXE_azmutex"))]);
+        let output = command.env("AZURE_STORAGE_CONNECTION_STRING", emulator.connection_string()).output().unwrap();
+        let told = stderr(&output);
+        if output.status.code() == Some(71) {
+            failures += 1;
+            assert_eq!(told.lines().count(), 1, "{limit}: {told}");
+        }
+    }
+    assert!(failures > 2, "{failures}");
+}
+
+/// Also of one that few programs know.
+#[test]
+fn it_dies_of_what_the_command_died_of() {
+    let emulator = Emulator::start().unwrap();
+    for signal in [9, 10, 15, 16, 24, 25, 29, 30, 31] {
+        let output = script(&emulator, &["--no-card"], &format!("ulimit -c 0; kill -{signal} $$")).output().unwrap();
+        assert_eq!(died(&output.status), signal, "{}", stderr(&output));
+    }
+}
+
+/// A program such as setsid takes the place of the command.
+#[test]
+fn a_command_that_begins_a_session_is_signalled_too() {
+    let emulator = Emulator::start().unwrap();
+    let text = "sleep 600 & echo $! $$; wait";
+    let mut child = run(&emulator, &[], &["setsid", "sh", "-c", text]).spawn().unwrap();
+    let (line, stdout) = first_line(&mut child);
+    child.stdout = Some(stdout);
+    let members: Vec<_> = line.split(' ').map(pid).collect();
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    let output = ended(child, &members);
+    assert_eq!(died(&output.status), 15, "{}", stderr(&output));
+    assert_free(&emulator);
+}
+
+/// There are processes, but `/proc` tells of others.
+#[test]
+fn without_proc_the_command_itself_is_signalled_and_ended() {
+    let emulator = Emulator::start().unwrap();
+    for (signal, expected) in [("TERM", 143), ("KILL", 137)] {
+        let azmutex = env!("CARGO_BIN_EXE_azmutex");
+        let text = format!(
+            "{azmutex} run {NAME} sh -c 'echo up; exec sleep 600' & front=$!; read go; kill -{signal} $front
+             wait $front; code=$?; while kill -0 -1 2> /dev/null; do sleep 0.05; done; exit $code"
+        );
+        let mut unshare = Command::new("unshare");
+        unshare.args(["--user", "--map-root-user", "--pid", "--fork", "--kill-child", "dash", "-c", &text]);
+        unshare.env("AZURE_STORAGE_CONNECTION_STRING", emulator.connection_string());
+        unshare.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = unshare.spawn().unwrap();
+        let (line, _stdout) = first_line(&mut child);
+        if line.is_empty() {
+            // It may not be had here.
+            drop(child.wait());
+            return;
+        }
+        drop(child.stdin.take());
+        eventually(signal, || child.try_wait().unwrap().is_some());
+        assert_eq!(child.wait().unwrap().code(), Some(expected));
+        assert!(stderr(&child.wait_with_output().unwrap()).contains("/proc does not show what runs here"));
+        assert_free(&emulator);
+    }
+}
+
+/// For want of a thread, or of anything else.
+#[test]
+fn a_failure_once_the_lock_is_held_leaves_nothing_that_runs() {
+    let emulator = Emulator::start().unwrap();
+    let guard = locker(&emulator).lock().unwrap();
+    let before = emulator.requests().len();
+    // The limit does not count for root, so it has to be another user's: one that has no other processes.
+    let user = (100_000 + std::process::id() % 100_000).to_string();
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", &user, "--clear-groups", env!("CARGO_BIN_EXE_azmutex"), "run", NAME, "sh", "-c"]);
+    command.args(["echo $$; exec sleep 600"]).env("AZURE_STORAGE_CONNECTION_STRING", emulator.connection_string());
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    eventually("a wait, or no such user", || {
+        emulator.requests().len() > before + 2 || child.try_wait().unwrap().is_some()
+    });
+    if child.try_wait().unwrap().is_some() {
+        return;
+    }
+    let warden = warden(&child).as_raw_nonzero().to_string();
+    let mut limit = Command::new("setpriv");
+    limit.args(["--reuid", &user, "--clear-groups", "prlimit", "--pid", &warden, "--nproc=1:1"]);
+    assert!(limit.status().unwrap().success());
+    guard.unlock().unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((code(&output), output.stdout.len()), (71, 0), "{}", stderr(&output));
+    assert_free(&emulator);
+}

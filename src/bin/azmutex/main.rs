@@ -30,6 +30,10 @@ fn main() -> ExitCode {
     if role == Some(run::linux::Role::Launcher) {
         return ended(run::linux::launch());
     }
+    #[cfg(target_os = "linux")]
+    if role == Some(run::linux::Role::Ending) {
+        return ExitCode::from(run::linux::end());
+    }
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {

@@ -8,6 +8,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -80,6 +81,35 @@ impl Process {
         match Process::of(self.pid) {
             Some(now) if now.started == self.started => pidfd_send_signal(open, signal),
             _ => Err(Errno::SRCH),
+        }
+    }
+}
+
+/// A child of ours, which nobody can be taken for: also without `/proc`.
+#[derive(Debug)]
+pub(crate) struct Leader {
+    pub(crate) pid: Pid,
+    /// `None` on an old kernel.
+    open: Option<OwnedFd>,
+}
+
+impl Leader {
+    /// It must not have been waited for.
+    pub(crate) fn of(pid: Pid) -> Leader {
+        Leader { pid, open: pidfd_open(pid, PidfdFlags::empty()).ok() }
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        match &self.open {
+            Some(open) => drop(pidfd_send_signal(open, signal)),
+            None => drop(Process::of(self.pid).map(|process| process.signal(signal))),
+        }
+    }
+
+    /// Waits until it has ended.
+    fn wait(&self) {
+        if let Some(open) = &self.open {
+            let _ = waitid(WaitId::PidFd(open.as_fd()), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
         }
     }
 }
@@ -189,9 +219,13 @@ pub(crate) fn signal_each(processes: &[Process], signal: Signal) -> Vec<Process>
 }
 
 /// Kills until nobody is left, but for those that `spared` names with what they started, and for those that this user may
-/// not signal: which are returned. Reaps whoever ends.
-pub(crate) fn kill_all(spared: &[Process]) -> Vec<Process> {
+/// not signal: which are returned. Reaps whoever ends. Without `/proc`, of the others only the leader is known.
+pub(crate) fn kill_all(leader: Option<&Leader>, spared: &[Process]) -> Vec<Process> {
     let _alone = REAPING.lock().unwrap_or_else(PoisonError::into_inner);
+    leader.into_iter().for_each(|leader| leader.signal(Signal::KILL));
+    if !is_proc_ours() {
+        leader.into_iter().for_each(Leader::wait);
+    }
     let mut killing = Killing::default();
     loop {
         let all = descendants_without(spared);

@@ -4,7 +4,7 @@ use std::env;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{self, ExitStatus};
 use std::sync::Arc;
 use std::time::Duration;
@@ -306,7 +306,7 @@ impl<'a> Front<'a> {
     /// The warden is dead, and there was nothing to kill by a deadline.
     fn bury(&mut self) -> u8 {
         let _ = kill_process(self.warden, Signal::KILL);
-        let left = descent::kill_all(&self.strangers);
+        let left = descent::kill_all(None, &self.strangers);
         if self.stage == Stage::Holding {
             return self.tell_taken(&Taken { why: WARDEN_KILLED, left });
         }
@@ -365,11 +365,22 @@ fn has_terminal() -> bool {
     tcgetpgrp(io::stderr()).is_ok_and(|group| group == getpgrp())
 }
 
+/// In a process that has become this one, with the signal that it is to die of.
+pub(crate) fn end(signal: &str) -> u8 {
+    let number = signal.parse().unwrap_or_default();
+    if let Some(signal) = Signal::from_named_raw(number) {
+        let _ = kill_process(getpid(), signal);
+    }
+    u8::try_from(number).map_or(exit::SYSTEM, |number| number.saturating_add(128))
+}
+
 /// As the command did, so that a shell's script ends, too. It returns what to exit with where that is not possible.
 fn die_of(signal: i32) -> u8 {
     if process::id() != 1 {
         let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
         let _ = signal_hook::low_level::emulate_default_handler(signal);
+        // Of the others not even that is known, but that a program which is started has no handlers.
+        let _ = itself::again(itself::ENDING).arg(signal.to_string()).exec();
     }
     u8::try_from(signal).map_or(exit::SYSTEM, |signal| signal.saturating_add(128))
 }

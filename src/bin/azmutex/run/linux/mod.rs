@@ -39,7 +39,7 @@ pub(crate) use signals::{is_ignored, listen, stop};
 /// What another process of this program is to do, by the name that it was started with.
 pub(crate) fn role() -> Option<Role> {
     let name = env::args_os().next()?;
-    let roles = [(itself::LAUNCHER, Role::Launcher), (itself::WARDEN, Role::Warden)];
+    let roles = [(itself::LAUNCHER, Role::Launcher), (itself::WARDEN, Role::Warden), (itself::ENDING, Role::Ending)];
     let (name, role) = roles.into_iter().find(|(known, _)| name == *known)?;
     // As it was started by way of /proc, it would be called after that.
     let _ = CString::new(name).map(|name| set_name(&name));
@@ -50,6 +50,12 @@ pub(crate) fn role() -> Option<Role> {
 pub(crate) enum Role {
     Launcher,
     Warden,
+    Ending,
+}
+
+/// As the command did. It returns what to exit with where that is not possible.
+pub(crate) fn end() -> u8 {
+    front::end(&env::args().nth(1).unwrap_or_default())
 }
 
 /// The exit code, unless it is a failure of ours. It returns only if there is no command to become.

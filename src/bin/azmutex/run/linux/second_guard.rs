@@ -48,7 +48,7 @@ impl SecondGuard {
                 Err(RecvTimeoutError::Timeout) => continue,
             };
             let _ = kill_process(self.warden, Signal::KILL);
-            return Some(Taken { why, left: descent::kill_all(&self.strangers) });
+            return Some(Taken { why, left: descent::kill_all(None, &self.strangers) });
         }
     }
 

@@ -171,8 +171,9 @@ pub(crate) struct Board(File);
 impl Board {
     pub(crate) fn new() -> io::Result<Board> {
         let board = Board(File::from(memfd_create("azmutex", MemfdFlags::CLOEXEC)?));
-        board.set(None);
-        board.set_turn(0);
+        // It fails where files may not grow, and nobody could read what was never written.
+        board.try_write(DEADLINE_AT, u64::MAX)?;
+        board.try_write(TURN_AT, 0)?;
         Ok(board)
     }
 
@@ -215,9 +216,13 @@ impl Board {
     }
 
     /// Twice, so that who reads in the middle of that knows it.
+    fn try_write(&self, at: u64, number: u64) -> io::Result<()> {
+        self.0.write_all_at([number.to_le_bytes(), (!number).to_le_bytes()].as_flattened(), at)
+    }
+
     fn write(&self, at: u64, number: u64) {
-        // Of memory of this size there is always enough.
-        let _ = self.0.write_all_at([number.to_le_bytes(), (!number).to_le_bytes()].as_flattened(), at);
+        // It could at the start, and is not larger now.
+        let _ = self.try_write(at, number);
     }
 
     fn read(&self, at: u64) -> Option<u64> {
