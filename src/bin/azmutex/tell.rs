@@ -28,6 +28,7 @@ pub(crate) const LAST_WORDS: Duration = Duration::from_millis(500);
 const CLEAR: &str = "\r\x1b[K";
 
 /// To stderr, as a message of ours between those of the command.
+#[cfg(feature = "emulator")]
 pub(crate) fn note(text: impl Display) {
     error_line(&format!("{PREFIX}{text}\n"));
 }
