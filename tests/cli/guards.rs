@@ -10,11 +10,13 @@ use azmutex::emulator::{Emulator, Operation};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use crate::processes::{is_alive, is_stopped, pid};
+use crate::signals::clogged;
 use crate::support::{
-    NAME, Scratch, assert_free, break_lock, code, died, eventually, first_line, is_free, locker, run, script, stderr,
+    NAME, Scratch, assert_free, azmutex, break_lock, code, died, eventually, first_line, is_free, locker, run, script,
+    stderr,
 };
 
-fn warden(front: &Child) -> Pid {
+pub(crate) fn warden(front: &Child) -> Pid {
     let id = front.id();
     pid(fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap().split(' ').next().unwrap())
 }
@@ -420,4 +422,202 @@ fn a_stopped_command_is_ended_at_a_loss() {
     let output = child.wait_with_output().unwrap();
     assert_eq!(code(&output), 70, "{}", stderr(&output));
     assert!(locker(&emulator).try_lock().is_ok());
+}
+
+/// The front has more to tell than fits between the two.
+#[test]
+fn a_warden_that_reads_nothing_does_not_keep_the_front_from_its_guard() {
+    let emulator = Emulator::start().unwrap();
+    let (child, members) = family(&emulator, &["--lease", "15"]);
+    kill_process(warden(&child), Signal::STOP).unwrap();
+    for _ in 0..600 {
+        kill_process(Pid::from_child(&child), Signal::WINCH).unwrap();
+        // Two that come at once are one.
+        spin(Duration::from_millis(2));
+    }
+    let output = ended(child, &members);
+    assert_eq!(code(&output), 70, "{}", stderr(&output));
+    assert!(stderr(&output).contains("the warden stood still, so the command was ended"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_wait_ends_though_its_warden_reads_nothing() {
+    let emulator = Emulator::start().unwrap();
+    let guard = locker(&emulator).lock().unwrap();
+    let before = emulator.requests().len();
+    let mut child = run(&emulator, &[], &["true"]).spawn().unwrap();
+    eventually("a wait", || emulator.requests().len() > before + 1);
+    let warden = warden(&child);
+    kill_process(warden, Signal::STOP).unwrap();
+    for _ in 0..600 {
+        kill_process(Pid::from_child(&child), Signal::WINCH).unwrap();
+        spin(Duration::from_millis(2));
+    }
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    eventually("its end", || child.try_wait().unwrap().is_some());
+    assert_eq!(died(&child.wait().unwrap()), 15);
+    kill_process(warden, Signal::KILL).unwrap();
+    guard.unlock().unwrap();
+}
+
+/// Nobody reads what it says, and there is no more room for it.
+#[test]
+fn a_front_that_cannot_speak_ends_nevertheless() {
+    let emulator = Emulator::start().unwrap();
+    let (unread, full) = clogged();
+    let mut command = script(&emulator, &[], "echo $$; exec sleep 600");
+    let mut child = command.stderr(full.try_clone().unwrap()).spawn().unwrap();
+    let (line, _stdout) = first_line(&mut child);
+    let guarded = pid(&line);
+    for action in ["run", "hold"] {
+        let mut other = azmutex();
+        other.env("AZURE_STORAGE_CONNECTION_STRING", emulator.connection_string()).args([action, "-n", NAME]);
+        let other = other.args(["true"].iter().filter(|_| action == "run")).stderr(full.try_clone().unwrap());
+        let mut other = other.spawn().unwrap();
+        eventually(action, || other.try_wait().unwrap().is_some());
+        assert_eq!(other.wait().unwrap().code(), Some(75));
+    }
+    kill_process(warden(&child), Signal::KILL).unwrap();
+    eventually("its end", || child.try_wait().unwrap().is_some());
+    assert_eq!(child.wait().unwrap().code(), Some(70));
+    assert!(!is_alive(guarded));
+    drop(unread);
+}
+
+/// As a service manager or `pkill` sends them, by user, by service or by name.
+#[test]
+fn what_is_sent_to_all_processes_does_not_end_the_warden() {
+    let emulator = Emulator::start().unwrap();
+    let (child, members) = family(&emulator, &[]);
+    let warden = warden(&child);
+    for signal in [Signal::USR1, Signal::USR2, Signal::ALARM, Signal::XFSZ, Signal::XCPU, Signal::IO, Signal::POWER] {
+        kill_process(warden, signal).unwrap();
+    }
+    eventually("it has got them all", || is_alive(warden) && pending(warden) == 0 || !is_alive(warden));
+    assert!(is_alive(warden));
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    let mut child = child;
+    eventually("its end", || child.try_wait().unwrap().is_some());
+    for member in members.into_iter().filter(|member| is_alive(*member)) {
+        let _ = kill_process(member, Signal::KILL);
+    }
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(died(&output.status), 15, "{}", stderr(&output));
+}
+
+/// The signals that wait for it.
+fn pending(process: Pid) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", process.as_raw_nonzero())).unwrap_or_default();
+    let masks = status.lines().filter_map(|line| line.strip_prefix("ShdPnd:").or(line.strip_prefix("SigPnd:")));
+    masks.map(|mask| u64::from_str_radix(mask.trim(), 16).unwrap()).sum()
+}
+
+#[test]
+fn where_files_may_not_grow_nothing_is_run() {
+    let emulator = Emulator::start().unwrap();
+    let mut command = Command::new("bash");
+    command.args(["-c", &format!("ulimit -f 0; {} run {NAME} echo ran", env!("CARGO_BIN_EXE_azmutex"))]);
+    let output = command.env("AZURE_STORAGE_CONNECTION_STRING", emulator.connection_string()).output().unwrap();
+    assert_eq!((code(&output), output.stdout.len()), (71, 0), "{}", stderr(&output));
+    assert!(stderr(&output).starts_with("azmutex: could not "), "{}", stderr(&output));
+    assert_free(&emulator);
+}
+
+#[test]
+fn a_warden_that_cannot_start_says_why_and_nobody_else_does() {
+    let emulator = Emulator::start().unwrap();
+    let mut failures = 0;
+    for limit in 4..20 {
+        let mut command = Command::new("bash");
+        command.args(["-c", &format!("ulimit -n {limit}; {} run -n {NAME} echo ran", env!("CARGO_BIN_EXE_azmutex"))]);
+        let output = command.env("AZURE_STORAGE_CONNECTION_STRING", emulator.connection_string()).output().unwrap();
+        let told = stderr(&output);
+        if output.status.code() == Some(71) {
+            failures += 1;
+            assert_eq!(told.lines().count(), 1, "{limit}: {told}");
+        }
+    }
+    assert!(failures > 2, "{failures}");
+}
+
+/// Also of one that few programs know.
+#[test]
+fn it_dies_of_what_the_command_died_of() {
+    let emulator = Emulator::start().unwrap();
+    for signal in [9, 10, 15, 16, 24, 25, 29, 30, 31] {
+        let output = script(&emulator, &["--no-card"], &format!("ulimit -c 0; kill -{signal} $$")).output().unwrap();
+        assert_eq!(died(&output.status), signal, "{}", stderr(&output));
+    }
+}
+
+/// A program such as setsid takes the place of the command.
+#[test]
+fn a_command_that_begins_a_session_is_signalled_too() {
+    let emulator = Emulator::start().unwrap();
+    let text = "sleep 600 & echo $! $$; wait";
+    let mut child = run(&emulator, &[], &["setsid", "sh", "-c", text]).spawn().unwrap();
+    let (line, stdout) = first_line(&mut child);
+    child.stdout = Some(stdout);
+    let members: Vec<_> = line.split(' ').map(pid).collect();
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    let output = ended(child, &members);
+    assert_eq!(died(&output.status), 15, "{}", stderr(&output));
+    assert_free(&emulator);
+}
+
+/// There are processes, but `/proc` tells of others.
+#[test]
+fn without_proc_the_command_itself_is_signalled_and_ended() {
+    let emulator = Emulator::start().unwrap();
+    for (signal, expected) in [("TERM", 143), ("KILL", 137)] {
+        let azmutex = env!("CARGO_BIN_EXE_azmutex");
+        let text = format!(
+            "{azmutex} run {NAME} sh -c 'echo up; exec sleep 600' & front=$!; read go; kill -{signal} $front
+             wait $front; code=$?; while kill -0 -1 2> /dev/null; do sleep 0.05; done; exit $code"
+        );
+        let mut unshare = Command::new("unshare");
+        unshare.args(["--user", "--map-root-user", "--pid", "--fork", "--kill-child", "dash", "-c", &text]);
+        unshare.env("AZURE_STORAGE_CONNECTION_STRING", emulator.connection_string());
+        unshare.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = unshare.spawn().unwrap();
+        let (line, _stdout) = first_line(&mut child);
+        if line.is_empty() {
+            // It may not be had here.
+            drop(child.wait());
+            return;
+        }
+        drop(child.stdin.take());
+        eventually(signal, || child.try_wait().unwrap().is_some());
+        assert_eq!(child.wait().unwrap().code(), Some(expected));
+        assert!(stderr(&child.wait_with_output().unwrap()).contains("/proc does not show what runs here"));
+        assert_free(&emulator);
+    }
+}
+
+/// For want of a thread, or of anything else.
+#[test]
+fn a_failure_once_the_lock_is_held_leaves_nothing_that_runs() {
+    let emulator = Emulator::start().unwrap();
+    let guard = locker(&emulator).lock().unwrap();
+    let before = emulator.requests().len();
+    // The limit does not count for root, so it has to be another user's: one that has no other processes.
+    let user = (100_000 + std::process::id() % 100_000).to_string();
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", &user, "--clear-groups", env!("CARGO_BIN_EXE_azmutex"), "run", NAME, "sh", "-c"]);
+    command.args(["echo $$; exec sleep 600"]).env("AZURE_STORAGE_CONNECTION_STRING", emulator.connection_string());
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    eventually("a wait, or no such user", || {
+        emulator.requests().len() > before + 2 || child.try_wait().unwrap().is_some()
+    });
+    if child.try_wait().unwrap().is_some() {
+        return;
+    }
+    let warden = warden(&child).as_raw_nonzero().to_string();
+    let mut limit = Command::new("setpriv");
+    limit.args(["--reuid", &user, "--clear-groups", "prlimit", "--pid", &warden, "--nproc=1:1"]);
+    assert!(limit.status().unwrap().success());
+    guard.unlock().unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((code(&output), output.stdout.len()), (71, 0), "{}", stderr(&output));
+    assert_free(&emulator);
 }

@@ -1,10 +1,13 @@
 //! At a terminal, under shells with job control, as without the wrapper.
 
+use std::fs;
 use std::thread;
 use std::time::Duration;
 
 use azmutex::emulator::{Emulator, Operation};
+use rustix::process::{Signal, kill_process};
 
+use crate::processes::{Stat, is_alive, pid};
 use crate::support::{Scratch, assert_free, eventually, is_free, locker};
 use crate::terminal::Terminal;
 
@@ -342,4 +345,47 @@ fn a_wait_is_shown_on_one_line() {
     terminal.expect("the last card left: \"echo\", host ");
     guard.unlock().unwrap();
     terminal.expect("mine");
+}
+
+/// Its line stands in a terminal that shows nothing for a while.
+#[test]
+fn a_terminal_that_is_halted_does_not_keep_the_front_from_its_guard() {
+    let emulator = Emulator::start().unwrap();
+    let guard = locker(&emulator).lock().unwrap();
+    let mut terminal = Terminal::bash(&emulator);
+    let file = Scratch::new();
+    let text = format!("setsid sh -c \"echo \\$\\$ > {}; exec sleep 600\" & exec sleep 600", file.path());
+    terminal.line(&format!("TERM=xterm run sh -c '{text}'"));
+    terminal.expect("waiting for 1s");
+    terminal.keys("\x13");
+    // Until it is seen to have no effect more: whatever is shown from then on.
+    terminal.expect_halt();
+    guard.unlock().unwrap();
+    eventually("the command runs", || fs::read_to_string(file.path()).is_ok_and(|text| text.ends_with('\n')));
+    let daemon = pid(&fs::read_to_string(file.path()).unwrap());
+    let warden = Stat::parent_of(Stat::parent_of(daemon));
+    kill_process(warden, Signal::KILL).unwrap();
+    eventually("the end of the daemon", || !is_alive(daemon));
+    terminal.keys("\x11");
+    terminal.expect("the warden was killed, so the command was ended");
+    terminal.expect("$> ");
+    assert_eq!(terminal.code(), 70);
+}
+
+/// A terminal that stops jobs in the background which write to it.
+#[test]
+fn a_job_in_the_background_that_may_not_write_ends_without_a_word() {
+    let emulator = Emulator::start().unwrap();
+    let mut terminal = Terminal::bash(&emulator);
+    terminal.run("stty tostop");
+    terminal.line("run sh -c 'echo $$ > /dev/null; exec sleep 600' &");
+    let is_command = |stat: &Stat| stat.name == "sleep" && stat.session == terminal.session();
+    eventually("the command", || Stat::all().any(|stat| is_command(&stat)));
+    let command = Stat::all().find(is_command).unwrap();
+    kill_process(Stat::parent_of(command.pid), Signal::KILL).unwrap();
+    terminal.line("wait $!");
+    terminal.expect("$> ");
+    terminal.line("wait $!");
+    terminal.expect("$> ");
+    assert_eq!(terminal.code(), 70);
 }

@@ -13,8 +13,10 @@ pub(crate) fn pid(text: &str) -> Pid {
 /// What the system says of a process.
 #[cfg(target_os = "linux")]
 pub(crate) struct Stat {
+    pub(crate) pid: Pid,
     pub(crate) name: String,
     state: String,
+    parent: i32,
     group: i32,
     pub(crate) session: i32,
     /// The group that has its terminal.
@@ -33,8 +35,10 @@ impl Stat {
         let fields: Vec<_> = rest.split(' ').collect();
         let number = |at: usize| fields[at].parse().ok();
         Some(Stat {
+            pid: Pid::from_raw(pid.parse().ok()?)?,
             name: name.to_owned(),
             state: fields[0].to_owned(),
+            parent: number(1)?,
             group: number(2)?,
             session: number(3)?,
             foreground: number(5)?,
@@ -44,6 +48,10 @@ impl Stat {
     pub(crate) fn all() -> impl Iterator<Item = Stat> {
         let names = fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().file_name());
         names.filter_map(|name| Stat::read(name.to_str()?))
+    }
+
+    pub(crate) fn parent_of(pid: Pid) -> Pid {
+        Pid::from_raw(Stat::of(pid).unwrap().parent).unwrap()
     }
 
     pub(crate) fn is_stopped(&self) -> bool {

@@ -210,7 +210,7 @@ fn lost_with(options: &[&str], command: &str, child: &str) -> String {
 }
 
 /// A pipe that is full, and that nobody reads.
-fn clogged() -> (PipeReader, PipeWriter) {
+pub(crate) fn clogged() -> (PipeReader, PipeWriter) {
     let (reader, writer) = io::pipe().unwrap();
     let mut filler = writer.try_clone().unwrap();
     let (wrote, written) = mpsc::channel();

@@ -107,6 +107,21 @@ impl Terminal {
         code
     }
 
+    /// Of the shell and its jobs.
+    pub(crate) fn session(&self) -> i32 {
+        self.shell.id() as i32
+    }
+
+    /// Waits until nothing is shown any more of what changes each second.
+    pub(crate) fn expect_halt(&self) {
+        let shown = || self.shown.lock().unwrap().len();
+        eventually("a halt", || {
+            let before = shown();
+            thread::sleep(Duration::from_millis(2500));
+            shown() == before
+        });
+    }
+
     /// Waits until a program of that name runs in the foreground: the keys are for it.
     pub(crate) fn expect_foreground(&self, name: &str) {
         let session = self.shell.id() as i32;

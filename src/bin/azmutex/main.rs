@@ -34,6 +34,10 @@ fn main() -> ExitCode {
     if role == Some(run::linux::Role::Launcher) {
         return ended(run::linux::launch());
     }
+    #[cfg(target_os = "linux")]
+    if role == Some(run::linux::Role::Ending) {
+        return ExitCode::from(run::linux::end());
+    }
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
@@ -60,7 +64,7 @@ fn main() -> ExitCode {
 
 fn ended(result: Result<u8, exit::Failure>) -> ExitCode {
     ExitCode::from(result.unwrap_or_else(|failure| {
-        tell::note(&failure.text);
+        tell::last_note(&failure.text);
         failure.code
     }))
 }

@@ -8,6 +8,10 @@ use std::time::{Duration, UNIX_EPOCH};
 use azmutex::crossbeam_channel::{RecvTimeoutError, Sender, bounded, unbounded};
 use azmutex::event::Event;
 use azmutex::lease::Card;
+#[cfg(target_os = "linux")]
+use rustix::process::{Signal, getpgrp};
+#[cfg(target_os = "linux")]
+use rustix::termios::{LocalModes, tcgetattr, tcgetpgrp};
 
 use crate::arguments::{Log, Telling};
 use crate::exit::{self, Failure};
@@ -18,10 +22,13 @@ use crate::threads;
 pub(crate) const PREFIX: &str = "azmutex: ";
 /// How long a wait is not told of, so that it can be told of with the card of who has the lock.
 const DRAFT: Duration = Duration::from_millis(400);
+/// For what is told last to be written, if nobody reads.
+pub(crate) const LAST_WORDS: Duration = Duration::from_millis(500);
 /// Takes away what is on the terminal's line.
 const CLEAR: &str = "\r\x1b[K";
 
 /// To stderr, as a message of ours between those of the command.
+#[cfg(feature = "emulator")]
 pub(crate) fn note(text: impl Display) {
     error_line(&format!("{PREFIX}{text}\n"));
 }
@@ -40,25 +47,30 @@ pub(crate) fn is_live(telling: Telling) -> bool {
     !is_plain && is_able && io::IsTerminal::is_terminal(&io::stderr())
 }
 
-/// A line of stderr that the next one takes the place of.
-#[cfg(target_os = "linux")]
-pub(crate) fn live(text: &str, has_colour: bool) {
-    let (dim, bright) = if has_colour { ("\x1b[2m", "\x1b[0m") } else { ("", "") };
-    error_line(&format!("{CLEAR}{dim}{PREFIX}{text}{bright}"));
-}
-
-#[cfg(target_os = "linux")]
-pub(crate) fn clear() {
-    error_line(CLEAR);
-}
-
 fn error_line(text: &str) {
     let _ = io::stderr().lock().write_all(text.as_bytes());
 }
 
 /// Why it ends so, without a [`Voice`].
 pub(crate) fn failed(telling: Telling, failure: &Failure) {
-    error_line(&of_failure(telling, failure));
+    last(of_failure(telling, failure));
+}
+
+/// The same in plain words.
+pub(crate) fn last_note(text: impl Display) {
+    last(format!("{PREFIX}{text}\n"));
+}
+
+/// Before this process ends, which nobody who does not read may keep from it.
+fn last(text: String) {
+    let (done, written) = bounded::<()>(0);
+    let written_by_thread = threads::start("last words", move || {
+        error_line(&text);
+        drop(done);
+    });
+    if written_by_thread.is_ok() {
+        let _ = written.recv_timeout(LAST_WORDS);
+    }
 }
 
 fn of_failure(telling: Telling, failure: &Failure) -> String {
@@ -89,8 +101,29 @@ enum Line {
 impl Voice {
     /// `is_live` where there may be a line on the terminal that has to give way.
     pub(crate) fn start(telling: Telling, is_live: bool) -> io::Result<Voice> {
+        Voice::by(telling, move |text| if is_live { error_line(&format!("{CLEAR}{text}")) } else { error_line(text) })
+    }
+
+    /// Of a process that shares a terminal with other jobs, and whose own way it is to meet TTOU.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn start_in_job(telling: Telling) -> io::Result<Voice> {
+        let has_to_ask = !crate::run::linux::is_ignored(Signal::TTOU.as_raw());
+        Voice::by(telling, move |text| {
+            let mut rest = text.as_bytes();
+            // The terminal would stop all of the job, the command, too, for as long as we write.
+            while !(rest.is_empty() || has_to_ask && is_output_refused()) {
+                match io::stderr().lock().write(rest) {
+                    Ok(0) => return,
+                    Ok(count) => rest = rest.get(count..).unwrap_or_default(),
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(_) => return,
+                }
+            }
+        })
+    }
+
+    fn by(telling: Telling, write: impl Fn(&str) + Send + 'static) -> io::Result<Voice> {
         let (lines, told) = unbounded();
-        let write = move |text: &str| if is_live { error_line(&format!("{CLEAR}{text}")) } else { error_line(text) };
         threads::start("voice", move || {
             let mut draft = None::<String>;
             loop {
@@ -151,6 +184,27 @@ impl Voice {
         self.line(of_failure(self.telling, failure));
     }
 
+    /// What somebody has to know who reads the words, and no observer of the lock tells.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn note(&self, text: impl Display) {
+        self.line(format!("{PREFIX}{text}\n"));
+    }
+
+    /// A line that the next one takes the place of: unless the one before it is not read yet.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn live(&self, text: &str, has_colour: bool) {
+        let (dim, bright) = if has_colour { ("\x1b[2m", "\x1b[0m") } else { ("", "") };
+        if self.lines.is_empty() {
+            self.line(format!("{CLEAR}{dim}{PREFIX}{text}{bright}"));
+        }
+    }
+
+    /// Takes that line away.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn clear(&self) {
+        self.line(CLEAR.to_owned());
+    }
+
     fn line(&self, text: String) {
         let _ = self.lines.send(Line::Text(text));
     }
@@ -161,6 +215,13 @@ impl Voice {
         let _ = self.lines.send(Line::Flush(done));
         let _ = written.recv_timeout(limit);
     }
+}
+
+/// Whether the terminal lets only the job in the foreground write, and we are another.
+#[cfg(target_os = "linux")]
+fn is_output_refused() -> bool {
+    tcgetpgrp(io::stderr()).is_ok_and(|group| group != getpgrp())
+        && tcgetattr(io::stderr()).is_ok_and(|terminal| terminal.local_modes.contains(LocalModes::TOSTOP))
 }
 
 /// Which events are told in words: with `verbose` all, else those that somebody who waits in front of it has to know. A

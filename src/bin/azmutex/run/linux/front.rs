@@ -4,26 +4,28 @@ use std::env;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{self, ExitStatus};
+use std::sync::Arc;
 use std::time::Duration;
 
-use azmutex::crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
+use azmutex::crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 use rustix::io::Errno;
 use rustix::process::{
-    Pid, Resource, Rlimit, Signal, WaitOptions, getpgrp, getpid, kill_process, set_child_subreaper, setrlimit, wait,
+    Pid, Resource, Rlimit, Signal, WaitOptions, getpgrp, getpid, kill_process, set_child_subreaper, setrlimit,
 };
 use rustix::termios::{tcgetpgrp, tcgetwinsize};
 use signal_hook::consts::{SIGCHLD, SIGCONT, SIGHUP};
 
+use super::second_guard::{SecondGuard, Taken, WARDEN_KILLED};
 use super::signals::{self, Arrived};
 use super::turns::{self, Step};
 use super::wire::{self, Board, Order, Report};
 use super::{descent, itself};
 use crate::arguments::Run;
 use crate::exit::{self, Failure};
-use crate::run::times;
-use crate::{clock, tell, threads};
+use crate::tell::{self, LAST_WORDS, Voice};
+use crate::{clock, threads};
 
 /// How often the time is looked at, which the system's timers do not count in suspend.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -32,12 +34,16 @@ const PARTING: Duration = Duration::from_millis(500);
 /// How long the warden takes to end when all is done.
 const FAREWELL: Duration = Duration::from_secs(1);
 const REDRAW_EVERY: Duration = Duration::from_secs(1);
+/// How long a terminal may take to show that a line is gone.
+const CLEARING: Duration = Duration::from_millis(80);
 
 enum Message {
     Signal(Arrived),
     Report(Report),
-    /// The socket's end.
+    /// The socket's end, while there was nothing to kill.
     WardenGone,
+    /// The second guard has ended the command.
+    Taken(Taken),
     /// It has left nothing behind.
     WardenReaped,
 }
@@ -50,6 +56,7 @@ pub(crate) fn run(arguments: &Run) -> Result<u8, Failure> {
     };
     // Children of a program that this one took the place of are nobody's business.
     let strangers = descent::descendants();
+    descent::remember_session();
     set_child_subreaper(Some(getpid())).map_err(|error| system("adopt what the command starts")(error.into()))?;
     // If it were ignored, also by the warden, how the command ended would never be heard.
     signals::never_ignore(SIGCHLD).map_err(system("listen for signals"))?;
@@ -66,7 +73,10 @@ struct Front<'a> {
     messages: Receiver<Message>,
     warden: Pid,
     control: UnixStream,
-    board: Board,
+    /// What the warden has not had room for yet.
+    unsaid: Vec<Order>,
+    board: Arc<Board>,
+    voice: Voice,
     stage: Stage,
     /// A stop was passed on that has not been seen yet.
     has_passed_stop: bool,
@@ -90,24 +100,30 @@ impl<'a> Front<'a> {
         sender: Sender<Message>,
         messages: Receiver<Message>,
     ) -> io::Result<Front<'a>> {
+        let voice = Voice::start_in_job(arguments.telling)?;
         let (control, theirs) = UnixStream::pair()?;
-        let board = Board::new()?;
+        let board = Arc::new(Board::new()?);
         let mut command = itself::again(itself::WARDEN);
         let child = command.args(env::args_os().skip(1)).stdin(OwnedFd::from(theirs)).spawn()?;
         // It keeps the other end of the socket open.
         drop(command);
         wire::hand_over(&control, &[io::stdin().as_fd(), board.open().as_fd()])?;
         let (reader, heard) = (control.try_clone()?, sender.clone());
+        let (warden, (gone, has_gone)) = (Pid::from_child(&child), bounded(1));
+        let guard = SecondGuard { board: board.clone(), warden, strangers: strangers.clone() };
+        let ended = sender.clone();
+        threads::start("second guard", move || {
+            let _ = ended.send(guard.watch(&has_gone).map_or(Message::WardenGone, Message::Taken));
+        })?;
         threads::start("reports", move || {
             while let Some(report) = wire::hear(&reader) {
                 let _ = sender.send(Message::Report(report));
             }
-            let _ = sender.send(Message::WardenGone);
+            drop(gone);
         })?;
-        let warden = Pid::from_child(&child);
         threads::start("children", move || {
             loop {
-                match wait(WaitOptions::UNTRACED) {
+                match descent::next_change(WaitOptions::UNTRACED) {
                     Ok(Some((pid, status))) if pid == warden => match status.stopping_signal() {
                         None => drop(heard.send(Message::WardenReaped)),
                         // By a key that came before it had left the terminal.
@@ -126,7 +142,9 @@ impl<'a> Front<'a> {
             messages,
             warden,
             control,
+            unsaid: Vec::new(),
             board,
+            voice,
             stage: Stage::Waiting,
             has_passed_stop: false,
             is_continued: false,
@@ -137,10 +155,8 @@ impl<'a> Front<'a> {
 
     fn go(mut self) -> u8 {
         loop {
-            let message = self.messages.recv_timeout(self.left().map_or(LOOK_EVERY, |left| left.min(LOOK_EVERY)));
-            if self.left() == Some(Duration::ZERO) {
-                return self.take_over("the warden stood still, so the command was ended");
-            }
+            let message = self.messages.recv_timeout(LOOK_EVERY);
+            self.say_rest();
             self.draw();
             match message {
                 Ok(Message::WardenReaped) | Err(RecvTimeoutError::Timeout) => {}
@@ -154,20 +170,23 @@ impl<'a> Front<'a> {
                         return code;
                     }
                 }
-                Ok(Message::WardenGone) | Err(RecvTimeoutError::Disconnected) => {
-                    return self.take_over("the warden was killed, so the command was ended");
-                }
+                Ok(Message::Taken(taken)) => return self.tell_taken(&taken),
+                Ok(Message::WardenGone) | Err(RecvTimeoutError::Disconnected) => return self.bury(),
             }
         }
     }
 
-    /// Until the warden must have ended the command.
-    fn left(&self) -> Option<Duration> {
-        self.board.deadline().map(|deadline| times::second_guard(deadline).saturating_sub(clock::now()))
+    /// At once, or when there is room: a warden that does not read must not keep us from anything. Of what is the same, the
+    /// last counts.
+    fn say(&mut self, order: Order) {
+        self.unsaid.retain(|unsaid| !order.takes_the_place_of(*unsaid));
+        self.unsaid.push(order);
+        self.say_rest();
     }
 
-    fn say(&self, order: Order) {
-        wire::say(&self.control, order);
+    fn say_rest(&mut self) {
+        let said = self.unsaid.iter().take_while(|order| wire::has_said(&self.control, **order)).count();
+        self.unsaid.drain(..said);
     }
 
     fn signal(&mut self, signal: Arrived) -> Option<u8> {
@@ -230,6 +249,7 @@ impl<'a> Front<'a> {
             match self.messages.recv_timeout(left) {
                 Ok(Message::Report(Report::Ended(_) | Report::Failed(_)) | Message::WardenGone) | Err(_) => break,
                 Ok(Message::Report(Report::Held)) => return self.report(Report::Held),
+                Ok(Message::Taken(taken)) => return Some(self.tell_taken(&taken)),
                 Ok(_) => {}
             }
         }
@@ -242,7 +262,7 @@ impl<'a> Front<'a> {
             Report::Waiting => {
                 self.waiting_since = Some(clock::now());
                 if tell::is_live(self.arguments.telling) && !has_terminal() {
-                    tell::note(format_args!("lock {:?}: waiting, somebody else holds it", self.arguments.name));
+                    self.voice.note(format_args!("lock {:?}: waiting, somebody else holds it", self.arguments.name));
                 }
             }
             Report::Held => {
@@ -283,20 +303,28 @@ impl<'a> Front<'a> {
         }
     }
 
-    /// The warden is dead, or must be.
-    fn take_over(&mut self, why: &str) -> u8 {
+    /// The warden is dead, and there was nothing to kill by a deadline.
+    fn bury(&mut self) -> u8 {
         let _ = kill_process(self.warden, Signal::KILL);
-        let left = descent::kill_all(&self.strangers);
-        self.undraw();
+        let left = descent::kill_all(None, &self.strangers);
+        if self.stage == Stage::Holding {
+            return self.tell_taken(&Taken { why: WARDEN_KILLED, left });
+        }
         let name = &self.arguments.name;
-        let failure = if self.stage == Stage::Holding {
-            let names: Vec<_> = left.iter().map(|process| process.name()).collect();
-            let but = if names.is_empty() { String::new() } else { format!(", but for {}", names.join(", ")) };
-            Failure::new(exit::LOST, format!("lock {name:?}: {why}{but}; the lock frees itself"))
-        } else {
-            Failure::new(exit::SYSTEM, format!("lock {name:?}: the warden ended while it waited for the lock"))
-        };
-        tell::failed(self.arguments.telling, &failure);
+        self.fail(&Failure::new(exit::SYSTEM, format!("lock {name:?}: the warden ended while it waited for the lock")))
+    }
+
+    fn tell_taken(&mut self, taken: &Taken) -> u8 {
+        let (name, why) = (&self.arguments.name, taken.why);
+        let names: Vec<_> = taken.left.iter().map(descent::Process::name).collect();
+        let but = if names.is_empty() { String::new() } else { format!(", but for {}", names.join(", ")) };
+        self.fail(&Failure::new(exit::LOST, format!("lock {name:?}: {why}{but}; the lock frees itself")))
+    }
+
+    fn fail(&mut self, failure: &Failure) -> u8 {
+        self.undraw();
+        self.voice.failed(failure);
+        self.voice.flush(LAST_WORDS);
         failure.code
     }
 
@@ -320,12 +348,14 @@ impl<'a> Front<'a> {
         // What does not fit into the line could not be taken away again.
         let width = tcgetwinsize(io::stderr()).map_or(0, |size| usize::from(size.ws_col));
         let text: String = text.chars().take(width.saturating_sub(tell::PREFIX.len() + 1)).collect();
-        tell::live(&text, env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()));
+        self.voice.live(&text, env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()));
     }
 
     fn undraw(&mut self) {
         if self.drawn.take().is_some() {
-            tell::clear();
+            self.voice.clear();
+            // The command, or the shell's prompt, comes next.
+            self.voice.flush(CLEARING);
         }
     }
 }
@@ -335,11 +365,22 @@ fn has_terminal() -> bool {
     tcgetpgrp(io::stderr()).is_ok_and(|group| group == getpgrp())
 }
 
+/// In a process that has become this one, with the signal that it is to die of.
+pub(crate) fn end(signal: &str) -> u8 {
+    let number = signal.parse().unwrap_or_default();
+    if let Some(signal) = Signal::from_named_raw(number) {
+        let _ = kill_process(getpid(), signal);
+    }
+    u8::try_from(number).map_or(exit::SYSTEM, |number| number.saturating_add(128))
+}
+
 /// As the command did, so that a shell's script ends, too. It returns what to exit with where that is not possible.
 fn die_of(signal: i32) -> u8 {
     if process::id() != 1 {
         let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
         let _ = signal_hook::low_level::emulate_default_handler(signal);
+        // Of the others not even that is known, but that a program which is started has no handlers.
+        let _ = itself::again(itself::ENDING).arg(signal.to_string()).exec();
     }
     u8::try_from(signal).map_or(exit::SYSTEM, |signal| signal.saturating_add(128))
 }

@@ -1,7 +1,10 @@
 //! What the warden does, from its start to its end.
 
 use std::fs::File;
+use std::io;
 use std::net::Shutdown;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use azmutex::crossbeam_channel::after;
@@ -11,28 +14,31 @@ use rustix::stdio::{dup2_stderr, dup2_stdout};
 use super::holding::Holding;
 use super::waiting::Obtained;
 use super::warden::{End, FRONT_LIMIT, Message, WAKE_EVERY, Warden};
-use super::wire::{Order, Report};
+use super::wire::{self, Order, Report};
 use super::{ancestry, descent};
 use crate::arguments::Run;
 use crate::clock;
 use crate::exit::{self, Failure};
 use crate::run::lock::{self, Lock};
-use crate::tell::{self, Voice};
+use crate::tell::{self, LAST_WORDS, Voice};
 
 /// How long a wait that was cancelled may take to undo what it began, alone, with all of its requests hanging.
 const UNDOING: Duration = Duration::from_secs(12);
 /// For a front to hear how it ended, which may have to be continued.
 const HEARD_LIMIT: Duration = Duration::from_secs(1);
-/// For what is told to be written, if nobody reads.
-const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// What to exit with, for nobody.
 pub(crate) fn run(arguments: &Run) -> u8 {
     let is_live = tell::is_live(arguments.telling);
-    let result = Voice::start(arguments.telling, is_live)
-        .map_err(|error| Failure::system("start a thread", &error))
-        .and_then(|voice| Ok((Warden::start(arguments, voice.clone(), is_live)?, voice)));
-    match result {
+    let control = io::stdin().as_fd().try_clone_to_owned().map(UnixStream::from);
+    let start = |control: &io::Result<UnixStream>| {
+        let system = |error: io::Error| Failure::system("start a thread", &error);
+        let voice = Voice::start(arguments.telling, is_live).map_err(system)?;
+        let control = control.as_ref().map_err(|error| io::Error::from(error.kind()));
+        let control = control.and_then(UnixStream::try_clone).map_err(system)?;
+        Ok((Warden::start(control, arguments, voice.clone(), is_live)?, voice))
+    };
+    match start(&control) {
         Ok((warden, voice)) => {
             let code = warden.go(arguments);
             voice.flush(LAST_WORDS);
@@ -40,6 +46,8 @@ pub(crate) fn run(arguments: &Run) -> u8 {
         }
         Err(failure) => {
             tell::failed(arguments.telling, &failure);
+            // So that the front does not tell of a warden that was killed.
+            control.iter().for_each(|control| wire::say(control, Report::Failed(failure.code.into())));
             failure.code
         }
     }

@@ -1,17 +1,19 @@
 //! While the lock is held: what the command does, and what is done to it.
 
+use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
-use azmutex::crossbeam_channel::{after, never, select};
+use azmutex::crossbeam_channel::{Sender, after, bounded, never, select};
 use azmutex::{ErrorKind, LockGuard};
 use rustix::process::{Signal, WaitStatus, getpid};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 
 use super::ancestry;
-use super::descent::{self, Process};
-use super::launcher::Launcher;
+use super::descent::{self, Leader, Process};
+use super::launcher::{Launched, Launcher};
 use super::warden::{self, End, Message, Warden};
-use super::wire::Order;
+use super::wire::{Board, Order};
 use crate::arguments::Run;
 use crate::exit::{self, Failure};
 use crate::run::lock::{self, Lock};
@@ -26,14 +28,45 @@ pub(super) struct Holding<'a> {
     warden: &'a Warden,
     arguments: &'a Run,
     lock: &'a Lock,
-    guard: LockGuard,
+    guard: Guarded,
     deadline: Duration,
-    /// Of the command.
+    /// Of the command, at its start.
     session: i32,
+    /// What follows the command's start.
+    starting: Sender<Launched>,
     has_started: bool,
     status: Option<i32>,
     is_left_told: bool,
     ending: Option<Ending>,
+}
+
+/// The lock, as long as something may run under it: it is not let go before all of that is killed, whatever fails, unless
+/// it is known that nothing has to be.
+struct Guarded {
+    guard: Option<LockGuard>,
+    board: Arc<Board>,
+    leader: Arc<Leader>,
+}
+
+impl Guarded {
+    fn get(&self) -> Option<&LockGuard> {
+        self.guard.as_ref()
+    }
+
+    /// Nothing has to end any more before the lock is let go.
+    fn let_go(mut self) -> Option<LockGuard> {
+        self.board.set(None);
+        self.guard.take()
+    }
+}
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        if self.guard.is_some() {
+            descent::kill_all(Some(&self.leader), &[]);
+            self.board.set(None);
+        }
+    }
 }
 
 /// All is to end.
@@ -63,7 +96,7 @@ impl<'a> Holding<'a> {
         guard: LockGuard,
         launcher: Launcher,
     ) -> Result<Holding<'a>, Failure> {
-        let session = Process::of(warden.leader).map_or(0, |process| process.session);
+        let session = Process::of(warden.leader.pid).map_or(0, |process| process.session);
         let variables = [
             ("AZMUTEX_LOCK", Some(guard.lock_name().to_owned())),
             ("AZMUTEX_LEASE_ID", Some(guard.lease_id().to_string())),
@@ -73,28 +106,41 @@ impl<'a> Holding<'a> {
         ];
         // A last look.
         guard.ensure_held()?;
+        // Before anything runs: what fails from here on must not be for want of a thread.
+        let (starting, started) = bounded::<Launched>(1);
+        let sender = warden.sender.clone();
+        let follow = move || started.iter().for_each(|launched| drop(sender.send(Message::Started(launched.result()))));
+        threads::start("launched", follow).map_err(|error| Failure::system("start a thread", &error))?;
         let mut holding = Holding {
             warden,
             arguments,
             lock,
-            guard,
+            guard: Guarded { guard: Some(guard), board: warden.board.clone(), leader: warden.leader.clone() },
             deadline: Duration::ZERO,
             session,
+            starting,
             has_started: false,
             status: None,
             is_left_told: false,
             ending: None,
         };
         holding.read_deadline();
+        if holding.warden.board.deadline() != Some(holding.deadline) {
+            // As with a limit on the size of files: the second guard would know of nothing.
+            return Err(Failure::system("write in memory", &io::ErrorKind::FileTooLarge.into()));
+        }
+        if !descent::is_proc_ours() {
+            let text =
+                "/proc does not show what runs here, so only the command itself can be ended, not what it starts";
+            warden.voice.happened("no_proc", text);
+        }
         let launched = launcher.go(&variables).map_err(|error| Failure::system("start the command", &error))?;
-        let sender = warden.sender.clone();
-        let result = move || drop(sender.send(Message::Started(launched.result())));
-        threads::start("launched", result).map_err(|error| Failure::system("start a thread", &error))?;
+        let _ = holding.starting.send(launched);
         Ok(holding)
     }
 
     pub(super) fn go(mut self) -> Result<End, Failure> {
-        let mut lost = self.guard.lost();
+        let mut lost = self.guard.get().map_or_else(never, LockGuard::lost);
         let mut is_lost = false;
         loop {
             self.read_deadline();
@@ -131,7 +177,7 @@ impl<'a> Holding<'a> {
                     return Err(Failure::not_started(&program, &error));
                 }
                 Some(Message::Started(Ok(()))) => self.has_started = true,
-                Some(Message::Child(pid, status)) if pid == self.warden.leader => self.follow(status),
+                Some(Message::Child(pid, status)) if pid == self.warden.leader.pid => self.follow(status),
                 Some(Message::Order(order)) => self.obey(order),
                 Some(Message::FrontGone) if !matches!(self.ending, Some(Ending { why: Why::FrontGone, .. })) => {
                     self.warden.voice.happened("killed", "azmutex was killed, so the command is ended");
@@ -158,7 +204,7 @@ impl<'a> Holding<'a> {
     /// The deadline moves with each renewal. What was asked to end is not spared by one that comes then.
     fn read_deadline(&mut self) {
         let before = clock::now();
-        let deadline = before + self.guard.remaining();
+        let deadline = before + self.guard.get().map(LockGuard::remaining).unwrap_or_default();
         if deadline > self.deadline + SAME && self.ending.is_none() {
             self.deadline = deadline;
             self.warden.board.set(Some(deadline));
@@ -167,23 +213,24 @@ impl<'a> Holding<'a> {
 
     /// Asks all of it to end.
     fn lose(&mut self, now: Duration) {
-        let why = self.guard.ensure_held().err().and_then(|error| error.lost_because());
+        let held = self.guard.get().map_or(Ok(()), LockGuard::ensure_held);
+        let why = held.err().and_then(|error| error.lost_because());
         let why = why.map_or_else(|| "it could not be renewed in time".to_owned(), |why| why.to_string());
-        let lost = format!("lock {:?}: lost: {why}", self.guard.lock_name());
+        let lost = format!("lock {:?}: lost: {why}", self.arguments.name);
         let what = if self.status.is_none() { "the command" } else { "what the command had left behind" };
         let kill = Kill::At(self.lock.times.kill_after_loss(now, self.deadline));
         self.ending = Some(Ending { why: Why::Lost(format!("{lost}; {what} was ended")), kill });
         if !self.is_time_to_kill(now) {
             let all = self.all();
-            descent::signal_each(&all, self.lock.asking);
+            self.signal_with_leader(&all, self.lock.asking);
             // One that is stopped could not obey.
-            descent::signal_each(&all, Signal::CONT);
+            self.signal_with_leader(&all, Signal::CONT);
         }
     }
 
     /// Kills all of it. Whether all of it is gone.
     fn kill(&mut self) -> bool {
-        let refused = descent::kill_all(&[]);
+        let refused = descent::kill_all(Some(&self.warden.leader), &[]);
         if refused.is_empty() {
             return true;
         }
@@ -199,9 +246,8 @@ impl<'a> Holding<'a> {
 
     /// All of it has ended, because it had to.
     fn gone(self) -> Result<End, Failure> {
-        self.warden.board.set(None);
         // Now: a renewal that is still under way must not keep the lock from the others.
-        drop(self.guard);
+        drop(self.guard.let_go());
         match self.ending {
             Some(Ending { why: Why::Lost(text), .. }) => Err(Failure::new(exit::LOST, text)),
             Some(Ending { why: Why::FrontGone, .. }) | None => Ok(End::Alone),
@@ -210,19 +256,19 @@ impl<'a> Holding<'a> {
 
     /// The command has ended by itself.
     fn finish(self) -> Result<End, Failure> {
-        self.warden.board.set(None);
         let daemons = self.all();
+        let Some(guard) = self.guard.let_go() else { return Ok(End::Alone) };
         if !daemons.is_empty() {
             let text =
                 format!("the command left its session to others, which go on without the lock: {}", named(&daemons));
             self.warden.voice.happened("let_go", text);
         }
         if self.status == Some(0)
-            && let Some(text) = lock::mark(self.arguments, self.lock, &self.guard)
+            && let Some(text) = lock::mark(self.arguments, self.lock, &guard)
         {
             self.warden.voice.happened("not_marked", text);
         }
-        match self.guard.unlock() {
+        match guard.unlock() {
             Err(error) if error.kind() == ErrorKind::LeaseLost => return Err(error.into()),
             // The work was done alone, and the lock frees itself.
             Err(error) => self.warden.voice.happened("release_failed", exit::sentence(&error)),
@@ -237,9 +283,19 @@ impl<'a> Holding<'a> {
         descent::descendants().into_iter().filter(|process| process.session != own).collect()
     }
 
-    /// What is in the command's session.
+    /// What is in the command's session: the one that it was started in, or that it has begun itself since.
     fn session(&self) -> Vec<Process> {
-        descent::descendants().into_iter().filter(|process| process.session == self.session).collect()
+        let own = self.warden.leader.pid.as_raw_nonzero().get();
+        let is_its = |session| session == self.session || session == own;
+        descent::descendants().into_iter().filter(|process| is_its(process.session)).collect()
+    }
+
+    /// The command itself in any case, which is known without `/proc`, too.
+    fn signal_with_leader(&self, processes: &[Process], signal: Signal) {
+        self.warden.signal_leader(signal);
+        let is_other = |process: &&Process| process.pid != self.warden.leader.pid;
+        let others: Vec<_> = processes.iter().filter(is_other).copied().collect();
+        descent::signal_each(&others, signal);
     }
 
     fn tell_left(&mut self, rest: &[Process]) {
@@ -291,7 +347,7 @@ impl<'a> Holding<'a> {
             Signal::TTOU,
         ];
         if is_for_all.contains(&signal) {
-            descent::signal_each(&self.session(), signal);
+            self.signal_with_leader(&self.session(), signal);
         } else {
             self.warden.signal_leader(signal);
         }

@@ -9,17 +9,19 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::{env, fs};
 
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, set_parent_process_death_signal};
 
+use super::descent::Leader;
 use super::{itself, wire};
 
 /// The other side of it.
 #[derive(Debug)]
 pub(crate) struct Launcher {
-    pub(crate) pid: Pid,
+    pub(crate) leader: Arc<Leader>,
     control: UnixStream,
 }
 
@@ -29,8 +31,9 @@ impl Launcher {
         let (control, theirs) = UnixStream::pair()?;
         let mut command = itself::again(itself::LAUNCHER);
         let child = command.args(line).stdin(OwnedFd::from(theirs)).spawn()?;
+        let leader = Arc::new(Leader::of(Pid::from_child(&child)));
         wire::hand_over(&control, &[stdin.as_fd()])?;
-        Ok(Launcher { pid: Pid::from_child(&child), control })
+        Ok(Launcher { leader, control })
     }
 
     /// Lets it become the command, which sees these variables, and none of those without a value. What is returned says how

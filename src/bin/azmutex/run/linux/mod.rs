@@ -7,7 +7,8 @@
 //!
 //! Whoever has a parent that ends becomes a child of the warden, and, when that ends, of the front (both are subreapers).
 //! The front's end is the end of a socket, on which the warden kills everything, and releases the lock; the warden's
-//! is the same for the front. Each knows the deadline, and kills by a timer of its own.
+//! is the same for the front. Each knows the deadline, and kills by a timer of its own: the front on a thread which does
+//! nothing else, so that no output, and no message that nobody reads, can keep it.
 
 mod ancestry;
 mod descent;
@@ -16,6 +17,7 @@ mod guarding;
 mod holding;
 mod itself;
 mod launcher;
+mod second_guard;
 mod signals;
 mod turns;
 mod waiting;
@@ -33,12 +35,12 @@ use crate::exit::Failure;
 pub(crate) use ancestry::holds;
 pub(crate) use descent::Process;
 pub(crate) use front::run;
-pub(crate) use signals::{listen, stop};
+pub(crate) use signals::{is_ignored, listen, stop};
 
 /// What another process of this program is to do, by the name that it was started with.
 pub(crate) fn role() -> Option<Role> {
     let name = env::args_os().next()?;
-    let roles = [(itself::LAUNCHER, Role::Launcher), (itself::WARDEN, Role::Warden)];
+    let roles = [(itself::LAUNCHER, Role::Launcher), (itself::WARDEN, Role::Warden), (itself::ENDING, Role::Ending)];
     let (name, role) = roles.into_iter().find(|(known, _)| name == *known)?;
     // As it was started by way of /proc, it would be called after that.
     let _ = CString::new(name).map(|name| set_name(&name));
@@ -49,6 +51,12 @@ pub(crate) fn role() -> Option<Role> {
 pub(crate) enum Role {
     Launcher,
     Warden,
+    Ending,
+}
+
+/// As the command did. It returns what to exit with where that is not possible.
+pub(crate) fn end() -> u8 {
+    front::end(&env::args().nth(1).unwrap_or_default())
 }
 
 /// The exit code, unless it is a failure of ours. It returns only if there is no command to become.

@@ -19,8 +19,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 const OF_THE_KERNEL: i32 = 0x80;
 
 /// All that can be caught, but for those that a fault of our own raises, CHLD, which is waited for in another way, and
-/// PIPE, which tells us nothing.
-const ALL: [i32; 23] = [
+/// PIPE and XFSZ, which come of what we write ourselves.
+const ALL: [i32; 22] = [
     SIGHUP,
     SIGINT,
     SIGQUIT,
@@ -36,7 +36,6 @@ const ALL: [i32; 23] = [
     SIGTTOU,
     SIGURG,
     SIGXCPU,
-    SIGXFSZ,
     SIGVTALRM,
     SIGPROF,
     SIGWINCH,
@@ -78,6 +77,10 @@ pub(crate) fn is_stop(signal: i32) -> bool {
 /// `nohup`, stay ignored: a handler would take that from the command.
 pub(crate) fn listen(hear: impl Fn(Arrived) + Clone + Send + 'static) -> io::Result<()> {
     let ignored = mask("SigIgn");
+    if !is_in(ignored, SIGXFSZ) {
+        // A file that may not grow is no reason to end.
+        never_ignore(SIGXFSZ)?;
+    }
     let heard = ALL.into_iter().filter(|signal| !is_in(ignored, *signal));
     let mut signals = SignalsInfo::<WithRawSiginfo>::new(heard)?;
     if ALL.into_iter().any(|signal| is_in(mask("SigBlk"), signal)) {
@@ -122,6 +125,12 @@ pub(crate) fn is_ignored(signal: i32) -> bool {
 /// Lets it come, and does nothing with it. A command that is started gets it as if nobody had ever ignored it.
 pub(crate) fn never_ignore(signal: i32) -> io::Result<()> {
     signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false))).map(drop)
+}
+
+/// None of them does anything, but for those that we were started to ignore, which stay so.
+pub(crate) fn disregard_all() -> io::Result<()> {
+    let ignored = mask("SigIgn");
+    ALL.into_iter().chain([SIGXFSZ]).filter(|signal| !is_in(ignored, *signal)).try_for_each(never_ignore)
 }
 
 /// A mask of signals of this process: the lowest bit is signal 1. Where there is no `/proc`, none is known.

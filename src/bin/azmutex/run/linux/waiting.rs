@@ -67,18 +67,18 @@ impl Warden {
                     running = None;
                     match obtained {
                         // What comes while it is not wanted is given back.
-                        _ if !is_wanted || descent::is_stopped(self.leader) == Some(true) => {}
+                        _ if !is_wanted || descent::is_stopped(self.leader.pid) == Some(true) => {}
                         Ok(guard) => return Ok(Obtained::Guard(guard)),
                         Err(error) if error.kind() == ErrorKind::Cancelled => {}
                         Err(error) => return Ok(Obtained::Not(error)),
                     }
                 }
-                Ok(Message::Child(pid, status)) if pid == self.leader && status.stopped() => {
+                Ok(Message::Child(pid, status)) if pid == self.leader.pid && status.stopped() => {
                     is_wanted = false;
                     pausing_until = Some(clock::now() + PARTING);
                     running.iter().for_each(Cancel::cancel);
                 }
-                Ok(Message::Child(pid, status)) if pid == self.leader && status.continued() => {
+                Ok(Message::Child(pid, status)) if pid == self.leader.pid && status.continued() => {
                     (is_wanted, pausing_until) = (true, None);
                     self.runs();
                 }
@@ -96,7 +96,7 @@ impl Warden {
                     return Ok(Obtained::Nothing(self.leave(running, End::Alone)));
                 }
                 Ok(Message::FrontGone) => return Ok(Obtained::Nothing(self.leave(running, End::Alone))),
-                Ok(Message::Child(pid, status)) if pid == self.leader && warden::has_ended(status) => {
+                Ok(Message::Child(pid, status)) if pid == self.leader.pid && warden::has_ended(status) => {
                     // A key's signal reached it before us, or somebody killed it.
                     return Ok(Obtained::Nothing(self.leave(running, End::Ended(status.as_raw()))));
                 }

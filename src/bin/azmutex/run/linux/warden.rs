@@ -3,7 +3,6 @@
 use std::cell::Cell;
 use std::fs::File;
 use std::io;
-use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,13 +11,13 @@ use azmutex::LockGuard;
 use azmutex::crossbeam_channel::{Receiver, Sender, unbounded};
 use rustix::io::Errno;
 use rustix::process::{
-    Pid, Signal, WaitOptions, WaitStatus, getpid, getppid, kill_process, set_child_subreaper, setsid, wait,
+    Pid, Signal, WaitOptions, WaitStatus, getpid, getppid, kill_process, set_child_subreaper, setsid,
 };
 use rustix::stdio::dup2_stdin;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use super::descent::{self, Process};
+use super::descent::{self, Leader};
 use super::launcher::Launcher;
 use super::signals;
 use super::turns::Turns;
@@ -54,7 +53,7 @@ pub(super) struct Warden {
     pub(super) sender: Sender<Message>,
     pub(super) messages: Receiver<Message>,
     pub(super) front: Option<Pid>,
-    pub(super) leader: Pid,
+    pub(super) leader: Arc<Leader>,
     /// Until it is the command.
     pub(super) launcher: Option<Launcher>,
     turns: Cell<Turns>,
@@ -72,28 +71,22 @@ pub(super) enum End {
 }
 
 impl Warden {
-    pub(super) fn start(arguments: &Run, voice: Voice, is_live: bool) -> Result<Warden, Failure> {
-        Warden::set_up(arguments, voice, is_live).map_err(|error| Failure::system("start the command", &error))
+    pub(super) fn start(control: UnixStream, arguments: &Run, voice: Voice, is_live: bool) -> Result<Warden, Failure> {
+        Warden::set_up(control, arguments, voice, is_live).map_err(|error| Failure::system("start the command", &error))
     }
 
     /// On the process's first thread: the command is killed when that ends.
-    fn set_up(arguments: &Run, voice: Voice, is_live: bool) -> io::Result<Warden> {
-        // Without it nobody would be found, and nobody ended on a loss.
-        if Process::of(getpid()).is_none() {
-            return Err(io::Error::other("there is no /proc, by which all that it starts is found"));
-        }
+    fn set_up(control: UnixStream, arguments: &Run, voice: Voice, is_live: bool) -> io::Result<Warden> {
+        descent::remember_session();
         set_child_subreaper(Some(getpid()))?;
-        let control = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
         let [stdin, board] = wire::take_over(&control)?;
         dup2_stdin(File::open("/dev/null")?)?;
         let launcher = Launcher::start(&arguments.command(), stdin)?;
         // Only now: the command is in the session of the front. In the same session as a stopped job, we would keep it
         // from being ended when its terminal closes.
         setsid()?;
-        // Nobody means us alone by a stop.
-        for signal in [SIGTSTP, SIGTTIN, SIGTTOU].into_iter().filter(|signal| !signals::is_ignored(*signal)) {
-            signals::never_ignore(signal)?;
-        }
+        // Nobody means us alone: by a stop, or by what somebody sends to all processes of a name, a user or a service.
+        signals::disregard_all()?;
         pass_to_front()?;
         let (sender, messages) = unbounded();
         let (heard, reader) = (sender.clone(), control.try_clone()?);
@@ -106,7 +99,7 @@ impl Warden {
         let heard = sender.clone();
         threads::start("children", move || {
             loop {
-                let message = match wait(WaitOptions::UNTRACED | WaitOptions::CONTINUED) {
+                let message = match descent::next_change(WaitOptions::UNTRACED | WaitOptions::CONTINUED) {
                     Ok(Some((pid, status))) => Message::Child(pid, status),
                     Err(Errno::CHILD) => break,
                     Ok(None) | Err(_) => continue,
@@ -117,7 +110,7 @@ impl Warden {
         })?;
         // A front that is stopped must not keep us from what we have to do.
         control.set_write_timeout(Some(FRONT_LIMIT))?;
-        let (front, leader, launcher) = (getppid(), launcher.pid, Some(launcher));
+        let (front, leader, launcher) = (getppid(), launcher.leader.clone(), Some(launcher));
         let (control, board) = (Arc::new(control), Arc::new(Board::of(board)));
         let turns = Cell::default();
         Ok(Warden { control, board, voice, is_live, sender, messages, front, leader, launcher, turns })
@@ -145,7 +138,8 @@ impl Warden {
     fn turn(&self, turns: Turns) {
         self.turns.set(turns);
         self.board.set_turn(turns.now());
-        self.say(Report::Turned(self.leader.as_raw_nonzero().get()));
+        // If there is no room, the front has not read of others yet, and looks at the board when it does.
+        let _ = wire::has_said(&self.control, Report::Turned(self.leader.pid.as_raw_nonzero().get()));
     }
 
     pub(super) fn seen(&self, turn: i32) {
@@ -156,7 +150,7 @@ impl Warden {
 
     /// Whether whoever continued the front at that turn meant the command, which did not get the signal itself.
     pub(super) fn is_to_go_on(&self, turn: i32) -> bool {
-        self.turns.get().is_to_go_on(turn) && descent::is_stopped(self.leader).unwrap_or(true)
+        self.turns.get().is_to_go_on(turn) && descent::is_stopped(self.leader.pid).unwrap_or(true)
     }
 
     /// Sees to it that the front runs if the command does. Whether that is not known yet.
@@ -175,9 +169,7 @@ impl Warden {
     }
 
     pub(super) fn signal_leader(&self, signal: Signal) {
-        if let Some(process) = Process::of(self.leader) {
-            descent::signal_each(&[process], signal);
-        }
+        self.leader.signal(signal);
     }
 }
 

@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use rustix::cmsg_space;
 use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::io::Errno;
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, send,
 };
 
 /// From the front to the warden.
@@ -29,6 +30,14 @@ pub(crate) enum Order {
     Cleared,
     /// How it ended is heard.
     Heard,
+}
+
+impl Order {
+    /// Whether there is no need to say that one, too, if it was not said yet.
+    pub(crate) fn takes_the_place_of(self, earlier: Order) -> bool {
+        let is_of_a_turn = |order| matches!(order, Order::Seen(_) | Order::Continued(_));
+        self == earlier || is_of_a_turn(self) && self.letter().0 == earlier.letter().0
+    }
 }
 
 /// From the warden to the front.
@@ -102,10 +111,20 @@ impl Word for Report {
 
 /// The other end may be gone, which is heard of by whoever reads.
 pub(crate) fn say(mut to: &UnixStream, word: impl Word) {
+    let _ = to.write_all(&bytes(word));
+}
+
+/// Whether it is said: not if the other side has not read for long, and there is no room. Never waits.
+pub(crate) fn has_said(to: &UnixStream, word: impl Word) -> bool {
+    // So little goes as a whole, or not at all.
+    send(to, &bytes(word), SendFlags::DONTWAIT | SendFlags::NOSIGNAL) != Err(Errno::AGAIN)
+}
+
+fn bytes(word: impl Word) -> [u8; 5] {
     let (letter, number) = word.letter();
     let mut bytes = [letter; 5];
     bytes[1..].copy_from_slice(&number.to_le_bytes());
-    let _ = to.write_all(&bytes);
+    bytes
 }
 
 /// `None` at the end of the other side.
@@ -152,8 +171,9 @@ pub(crate) struct Board(File);
 impl Board {
     pub(crate) fn new() -> io::Result<Board> {
         let board = Board(File::from(memfd_create("azmutex", MemfdFlags::CLOEXEC)?));
-        board.set(None);
-        board.set_turn(0);
+        // It fails where files may not grow, and nobody could read what was never written.
+        board.try_write(DEADLINE_AT, u64::MAX)?;
+        board.try_write(TURN_AT, 0)?;
         Ok(board)
     }
 
@@ -196,9 +216,13 @@ impl Board {
     }
 
     /// Twice, so that who reads in the middle of that knows it.
+    fn try_write(&self, at: u64, number: u64) -> io::Result<()> {
+        self.0.write_all_at([number.to_le_bytes(), (!number).to_le_bytes()].as_flattened(), at)
+    }
+
     fn write(&self, at: u64, number: u64) {
-        // Of memory of this size there is always enough.
-        let _ = self.0.write_all_at([number.to_le_bytes(), (!number).to_le_bytes()].as_flattened(), at);
+        // It could at the start, and is not larger now.
+        let _ = self.try_write(at, number);
     }
 
     fn read(&self, at: u64) -> Option<u64> {
@@ -233,6 +257,32 @@ mod tests {
         }
         drop(one);
         assert_eq!(hear::<Order>(&other), None);
+    }
+
+    #[test]
+    fn of_what_is_the_same_the_last_is_said() {
+        assert!(Order::Signal(15).takes_the_place_of(Order::Signal(15)));
+        assert!(Order::Seen(4).takes_the_place_of(Order::Seen(2)));
+        for (order, earlier) in [(Order::Signal(15), Order::Signal(1)), (Order::Signal(2), Order::Key(2))] {
+            assert!(!order.takes_the_place_of(earlier));
+        }
+        assert!(!Order::Seen(4).takes_the_place_of(Order::Continued(4)));
+    }
+
+    #[test]
+    fn whoever_does_not_read_keeps_nobody_waiting() {
+        let (one, other) = UnixStream::pair().unwrap();
+        let mut count = 0;
+        while has_said(&one, Order::Signal(count)) {
+            count += 1;
+        }
+        assert!(count > 10);
+        for number in 0..count {
+            assert_eq!(hear(&other), Some(Order::Signal(number)));
+        }
+        assert!(has_said(&one, Order::Heard));
+        drop(other);
+        assert!(has_said(&one, Order::Heard));
     }
 
     #[test]
