@@ -52,6 +52,7 @@ fn obtain_and_hold(arguments: &arguments::Hold, place: Place, voice: &Voice) -> 
         let _ = sender.try_send(end);
         cancel.cancel();
     };
+    #[cfg_attr(not(unix), allow(clippy::let_unit_value))] // nobody can be named there
     let victim = victim(arguments)?;
     let owner = Owner::of(arguments)?;
     let signals = signals::end().map_err(system)?;
