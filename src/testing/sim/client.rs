@@ -85,6 +85,8 @@ pub(super) struct Claim {
     /// What the `Lease` says.
     kept: Option<Kept>,
     pub(super) valid_until: Option<Moment>,
+    /// When a renewal was sent before the caller was told of the grant: what came of it may be unheard of.
+    pub(super) early_renewal: Option<Moment>,
     /// That is by a renewal, and not by the grant.
     pub(super) is_renewed: bool,
     /// Its caller, while it waits for the lock, and while it waits for the release.
@@ -457,6 +459,7 @@ impl World {
             listeners: Vec::new(),
             kept: None,
             valid_until: None,
+            early_renewal: None,
             is_renewed: false,
             waiter: (!one_shot).then(|| Waiter::new(wait)),
             farewell: None,

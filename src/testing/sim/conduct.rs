@@ -220,6 +220,11 @@ impl World {
         };
         let last_try = last_try_at.is_some_and(|time| local >= time);
         let looks = operation == Operation::Look && claim.waits();
+        match operation {
+            Operation::Acquire { .. } => claim.early_renewal = None,
+            Operation::Renew { .. } if claim.valid_until.is_none() => claim.early_renewal = Some(local),
+            _ => {}
+        }
         let record = &mut claim.run_mut().record;
         record.sleeps_since = None;
         let again = record.asked.replace(operation) == Some(operation);
@@ -482,6 +487,9 @@ impl World {
         // The lease's end, by its own rule.
         let margin = claim.settings.term.duration().map(|term| 2 * S + term / 50).unwrap_or_default();
         let end = claim.left_until.map(|moment| moment.after(margin));
+        // So long it lasts if that renewal was carried out.
+        let early = claim.early_renewal.zip(claim.settings.term.duration()).map(|(sent, term)| sent.after(term));
+        let end = end.map(|end| early.map_or(end, |early| end.max(early)));
         let held = claim.held_at_last == Some(true);
         // What is lost is not worth a long wait.
         let limit = if held { limit } else { limit.min(2 * S) };
