@@ -26,7 +26,8 @@ flaws! {
     "the queue: a time limit counts from the turn on" by "queue::line::tests::a_wait_ends_in_the_queue_when_its_time_is_up" {
         "queue/line.rs": "if ahead > 0 && now >= deadline {" => "if ahead > 99 && now >= deadline {"
     }
-    "the queue: each has its own patience" by "locker::tests::a_hundred_threads_give_up_with_the_first_of_them" {
+    "the queue: each has its own patience"
+        by "queue::line::tests::a_failure_ends_the_waits_behind_it_that_have_no_end_of_their_own" {
         "queue/line.rs": "self.fail(ticket, failure.as_ref(), |_| true);" => "drop(failure.as_ref());"
     }
     "the queue: whoever waits behind a limit bears everything" by "queue::line::tests::who_waits_behind_one_with_a_limit_loses_its_patience_all_the_same" {
@@ -95,10 +96,6 @@ flaws! {
     }
     "the queue: a thread that dies keeps its turn" by "renewal::tests::a_thread_that_dies_leaves_its_turn_to_the_next" {
         "queue.rs": "        self.pass();" => "        let _ = &self.0;"
-    }
-    "the queue: an unlock returns before its turn is over" by "locker::tests::whoever_has_let_go_can_try_again_at_once" {
-        "renewal.rs": "            self.turn.carries_out(&act);\n" =>
-            "            if !matches!(act, Act::Report(Report::Released(_))) {\n                self.turn.carries_out(&act);\n            }\n"
     }
     "the queue: a turn begins before the one before it has ended" by "testing::interleavings::the_turns_of_those_who_wait" {
         "renewal.rs": "                Err(TryRecvError::Disconnected) => self.carrier.leave()," =>
