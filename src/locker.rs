@@ -814,13 +814,18 @@ mod tests {
         assert_eq!((error.kind(), error.ahead()), (ErrorKind::Cancelled, 1));
     }
 
-    #[test]
-    fn who_waits_behind_one_with_a_long_limit_gives_up_in_an_outage_and_says_why() {
+    /// One that bears an outage for 200 ms.
+    fn impatient() -> Locker {
         let policy =
             retry::Policy::default().patience(Duration::from_millis(200)).first_pause(Duration::from_millis(1));
         let container =
             crate::container::Builder::from_connection_string("UseDevelopmentStorage=true", "locks").unwrap();
-        let locker = container.retry(policy).build().unwrap().locker("job").unwrap();
+        container.retry(policy).build().unwrap().locker("job").unwrap()
+    }
+
+    #[test]
+    fn who_waits_behind_one_with_a_long_limit_gives_up_in_an_outage_and_says_why() {
+        let locker = impatient();
         let (asked, asks) = unbounded();
         let wait = |wait, cancelled: Receiver<()>| {
             let ((done, ended), locker, asked) = (bounded(1), locker.clone(), asked.clone());
@@ -852,11 +857,7 @@ mod tests {
 
     #[test]
     fn a_hundred_threads_give_up_with_the_first_of_them() {
-        let policy =
-            retry::Policy::default().patience(Duration::from_millis(200)).first_pause(Duration::from_millis(1));
-        let container =
-            crate::container::Builder::from_connection_string("UseDevelopmentStorage=true", "locks").unwrap();
-        let locker = container.retry(policy).build().unwrap().locker("job").unwrap();
+        let locker = impatient();
         let (done, ended) = unbounded();
         for _ in 0..100 {
             let (locker, done) = (locker.clone(), done.clone());
