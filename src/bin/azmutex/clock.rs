@@ -2,6 +2,10 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+/// How often the time is looked at, which the system's timers do not count in suspend.
+#[cfg(target_os = "linux")]
+pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(100);
+
 /// Since the machine started, counting suspend: the same in all of its processes, so that a moment can be told to another.
 #[cfg(target_os = "linux")]
 pub(crate) fn now() -> Duration {

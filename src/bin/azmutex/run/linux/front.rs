@@ -27,8 +27,6 @@ use crate::exit::{self, Failure};
 use crate::tell::{self, LAST_WORDS, Voice};
 use crate::{clock, threads};
 
-/// How often the time is looked at, which the system's timers do not count in suspend.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// A wait that is cancelled ends within a quarter of a second, with what it began undone.
 const PARTING: Duration = Duration::from_millis(500);
 /// How long the warden takes to end when all is done.
@@ -155,7 +153,7 @@ impl<'a> Front<'a> {
 
     fn go(mut self) -> u8 {
         loop {
-            let message = self.messages.recv_timeout(LOOK_EVERY);
+            let message = self.messages.recv_timeout(clock::LOOK_EVERY);
             self.say_rest();
             self.draw();
             match message {

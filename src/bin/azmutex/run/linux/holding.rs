@@ -158,8 +158,7 @@ impl<'a> Holding<'a> {
                 }
                 self.tell_left(&rest);
             }
-            let look_every = if self.warden.is_front_behind() { warden::WAKE_EVERY } else { warden::LOOK_EVERY };
-            let pause = self.next().saturating_sub(now).min(look_every);
+            let pause = self.next().saturating_sub(now).min(self.warden.look_every());
             let message = select! {
                 recv(self.warden.messages) -> message => message.ok(),
                 recv(lost) -> _ => {

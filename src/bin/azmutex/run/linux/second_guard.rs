@@ -14,8 +14,6 @@ use crate::run::times;
 
 pub(super) const WARDEN_KILLED: &str = "the warden was killed, so the command was ended";
 const WARDEN_STOOD_STILL: &str = "the warden stood still, so the command was ended";
-/// How often the time is looked at, which the system's timers do not count in suspend.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How long a warden may be at work while all but itself are killed here, too.
 const HELP: Duration = Duration::from_millis(50);
 
@@ -37,7 +35,7 @@ impl SecondGuard {
     pub(super) fn watch(&self, has_gone: &Receiver<()>) -> Option<Taken> {
         loop {
             let left = self.left();
-            let why = match has_gone.recv_timeout(left.map_or(LOOK_EVERY, |left| left.min(LOOK_EVERY))) {
+            let why = match has_gone.recv_timeout(left.map_or(clock::LOOK_EVERY, |left| left.min(clock::LOOK_EVERY))) {
                 Ok(()) | Err(RecvTimeoutError::Disconnected) => {
                     self.board.deadline()?;
                     WARDEN_KILLED

@@ -61,7 +61,7 @@ impl Warden {
                 pausing_until = None;
                 self.stopped();
             }
-            let pause = if self.is_front_behind() { warden::WAKE_EVERY } else { warden::LOOK_EVERY };
+            let pause = self.look_every();
             match self.messages.recv_timeout(pause) {
                 Ok(Message::Obtained(obtained)) => {
                     running = None;

@@ -25,10 +25,8 @@ use super::wire::{self, Board, Order, Report};
 use crate::arguments::Run;
 use crate::exit::Failure;
 use crate::tell::Voice;
-use crate::threads;
+use crate::{clock, threads};
 
-/// How often the time is looked at, which the system's timers do not count in suspend.
-pub(super) const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How often a front is looked for that may have to be continued.
 pub(super) const WAKE_EVERY: Duration = Duration::from_millis(10);
 /// A stopped or busy front is waited for so long.
@@ -154,12 +152,17 @@ impl Warden {
     }
 
     /// Sees to it that the front runs if the command does. Whether that is not known yet.
-    pub(super) fn is_front_behind(&self) -> bool {
+    fn is_front_behind(&self) -> bool {
         let is_behind = self.turns.get().is_front_behind();
         if is_behind {
             self.wake_front();
         }
         is_behind
+    }
+
+    /// How long to wait for a message at most. Sees to it that the front runs if the command does.
+    pub(super) fn look_every(&self) -> Duration {
+        if self.is_front_behind() { WAKE_EVERY } else { clock::LOOK_EVERY }
     }
 
     pub(super) fn wake_front(&self) {
