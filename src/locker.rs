@@ -845,11 +845,12 @@ mod tests {
         asks.recv_timeout(PATIENCE).unwrap();
         // The first failure has been told when the second request is made.
         asks.recv_timeout(PATIENCE).unwrap();
-        let end = clock::now().after(Duration::from_millis(50));
-        let [limited, patient] = [Wait::Until(end), Wait::Forever].map(|limit| wait(limit, never()));
+        let limited = wait(Wait::Until(clock::now().after(Duration::from_millis(50))), never());
         let error = limited.recv_timeout(PATIENCE).unwrap().unwrap_err();
         assert_eq!((error.kind(), error.ahead()), (ErrorKind::TimedOut, 1));
         assert!(error.source().is_some(), "{error:?}");
+        // Not before: two threads come in either order, and the place would be luck.
+        let patient = wait(Wait::Forever, never());
         assert_eq!(patient.recv_timeout(PATIENCE).unwrap().unwrap_err().kind(), ErrorKind::Unexpected);
         cancel.cancel();
         first.recv_timeout(PATIENCE).unwrap().unwrap_err();
