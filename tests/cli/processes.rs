@@ -1,13 +1,20 @@
 //! Processes that are nobody's children here.
 
-#[cfg(target_os = "linux")]
 use std::fs;
 
-use rustix::process::Pid;
+use rustix::process::{Pid, Signal};
 
 /// From what it said.
 pub(crate) fn pid(text: &str) -> Pid {
     Pid::from_raw(text.trim().parse().unwrap()).unwrap()
+}
+
+/// Whether this process was started to ignore it, as one in a shell's background is: its children do, too, and a shell
+/// among them cannot trap it.
+pub(crate) fn is_ignored(signal: Signal) -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap_or("0");
+    u64::from_str_radix(mask.trim(), 16).unwrap() >> (signal.as_raw() - 1) & 1 == 1
 }
 
 /// What the system says of a process.

@@ -1,6 +1,5 @@
 //! Signals, and the loss of the lock in mid-run.
 
-use std::fs;
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
 #[cfg(target_os = "linux")]
 use std::os::unix::process::CommandExt;
@@ -17,22 +16,18 @@ use rustix::process::{Pid, Signal, kill_process};
 
 #[cfg(target_os = "linux")]
 use crate::processes::is_stopped;
-use crate::processes::{is_alive, pid};
+use crate::processes::{is_alive, is_ignored, pid};
 use crate::support::{SOON, assert_free, break_lock, code, died, eventually, first_line, locker, run, script, stderr};
 
 fn send(child: &Child, signal: Signal) {
     kill_process(Pid::from_child(child), signal).unwrap();
 }
 
-/// The signals that end things, with what is exited with; but for those that this process was started to ignore, as one
-/// in a shell's background is, because they are ignored by its children, too.
+/// The signals that end things, with what is exited with; but for those that no child of this process can hear.
 fn endings() -> impl Iterator<Item = (Signal, i32)> {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap_or("0");
-    let ignored = u64::from_str_radix(mask.trim(), 16).unwrap();
     [Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT]
         .into_iter()
-        .filter(move |signal| ignored >> (signal.as_raw() - 1) & 1 == 0)
+        .filter(|signal| !is_ignored(*signal))
         .map(|signal| (signal, signal.as_raw()))
 }
 
