@@ -603,18 +603,18 @@ mod tests {
         let live = Server::saying(WELL);
         let names = CachingResolver::default();
         names.set(NAME, &[dead, live.address], clock::now());
-        let limit = 4 * SECOND;
+        let limit = 8 * SECOND;
         let first = Client::that_knows(&names, limit);
         let start = clock::now();
         ask(&first);
         let took = clock::now().since(start);
-        assert!(took >= SECOND && took < limit / 2, "{took:?}");
+        assert!(took >= limit / 4 && took < limit / 2, "{took:?}");
         // Of other connections, it is not the first any more.
         names.set(NAME, &[dead, live.address], clock::now());
         let start = clock::now();
         ask(&Client::that_knows(&names, limit));
         let took = clock::now().since(start);
-        assert!(took < SECOND, "{took:?}");
+        assert!(took < limit / 4, "{took:?}");
         assert_eq!(live.connections(), 2);
     }
 }
