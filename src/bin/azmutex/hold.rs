@@ -15,12 +15,11 @@ use crate::exit::{self, Failure};
 #[cfg(unix)]
 use crate::known::Known;
 use crate::place::Store;
-use crate::tell::{self, Voice};
+use crate::tell::{self, LAST_WORDS, Voice};
 use crate::{signals, threads};
 
 /// How often the process is looked for whose end is ours.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// The exit code, unless it is a failure of ours.
 pub(crate) fn hold(arguments: &arguments::Hold) -> Result<u8, Failure> {

@@ -22,8 +22,8 @@ use crate::threads;
 pub(crate) const PREFIX: &str = "azmutex: ";
 /// How long a wait is not told of, so that it can be told of with the card of who has the lock.
 const DRAFT: Duration = Duration::from_millis(400);
-/// For what is told last to be written, if nobody reads.
-pub(crate) const LAST_WORDS: Duration = Duration::from_millis(500);
+/// For what is told last to be written, if nobody reads. A busy machine needs some of it where somebody does.
+pub(crate) const LAST_WORDS: Duration = Duration::from_secs(2);
 /// Takes away what is on the terminal's line.
 const CLEAR: &str = "\r\x1b[K";
 
