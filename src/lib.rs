@@ -113,16 +113,22 @@
 //! On the wire, a lock and its unlock are two requests if the blob exists, and five on an account where even the container
 //! is missing. With [`fencing`](locker::Builder::fencing) or a card it is one or two more, and with fencing the lock of a
 //! new blob, or of one that was written to within the same second without a token (as by a mark), takes up to a second
-//! longer. Holding is one request every 10 s, 8,640 a day. Waiting is one *read* every 0.83 s on average, about a dollar a
-//! month for each waiter at common list prices. A thousand held locks were measured at 40 KiB each, threads and connections
+//! longer. Holding is a request every 9.5 s on average, waiting one every 0.83 s, nearly all of which are *reads*: see
+//! [the bill](guide::speed). A thousand held locks were measured at 40 KiB each, threads and connections
 //! included.
 //!
 //! # Threads
 //!
 //! A lock that is waited for or held has one thread of its own, named `azmutex`, which may stay for a second after it, for the
-//! next lock of this process. One more, `azmutex-watchdog`, serves
+//! next lock that the same caller's thread takes. One more, `azmutex-watchdog`, serves
 //! the whole process while there is any; a [`Locker`] with an observer has another. A name look-up takes a thread for
 //! as long as it lasts, and so does the fetch of a token.
+//!
+//! What Linux keeps of each thread (its network and mount namespaces, Landlock, seccomp, nice, scheduling class and CPUs), a
+//! thread has from the one that started it: a lock's from the one that takes the lock, as it was then or up to a second
+//! before; the watchdog from the first that took one. So take the first lock before such things change, or in a thread that
+//! is as all should be: a watchdog of the lowest priority tells a loss late on a busy machine, though
+//! [`is_held`](LockGuard::is_held) is true to the clock all the same.
 //!
 //! All types are [`Send`], and all but [`locker::Builder`] are [`Sync`]. That one holds the function for
 //! [`on_event`](locker::Builder::on_event), which need not be; for the same reason it is not

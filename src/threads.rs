@@ -1,22 +1,24 @@
-//! The threads of locks. One that has come to the end of its hold lingers for the next, of whatever lock of this process:
-//! to start a thread costs more than all else that a lock takes.
+//! The threads of locks. One that has come to the end of its hold lingers for the next, of whatever lock, that is taken by
+//! the thread for which it was started: to start a thread costs more than all else that a lock takes.
+//!
+//! By no other thread, for one inherits from its starter what Linux keeps of each: its network, its sandbox, its priority.
 
-use std::collections::VecDeque;
 use std::mem;
 use std::sync::{Arc, PoisonError, TryLockError};
 use std::time::Duration;
 
-use crate::clock;
 use crate::error::{Error, Result};
 use crate::process::Process;
-use crate::sync::{Condvar, Mutex, MutexGuard, thread};
+use crate::sync::channel::{Receiver, Sender, TrySendError, bounded};
+use crate::sync::thread::{self, ThreadId};
+use crate::sync::{Mutex, MutexGuard};
 
 /// TLS and certificate checks included, in a debug build.
 const STACK: usize = 512 * 1024;
 /// How long a thread stays that has nothing to do.
 const LINGER: Duration = Duration::from_secs(1);
-/// So many may linger at a time: more than that locks and unlocks again and again in few programs.
-const MOST_IDLE: usize = 4;
+/// So many may linger at a time: more threads than that lock and unlock again and again in few programs.
+const MOST_IDLE: usize = 32;
 
 type Work = Box<dyn FnOnce() + Send>;
 
@@ -25,18 +27,17 @@ struct Threads {
     pool: Mutex<Option<(Process, Arc<Pool>)>>,
 }
 
+/// Those that linger.
 #[derive(Default)]
 struct Pool {
-    waiting: Mutex<Waiting>,
-    /// There is work.
-    given: Condvar,
+    idle: Mutex<Vec<Idle>>,
 }
 
-#[derive(Default)]
-struct Waiting {
-    /// Those that wait for work. There is never more of that than of them, and none of them goes without it.
-    idle: usize,
-    work: VecDeque<Work>,
+/// Who takes it out of the pool either gives it work, or is that thread, which ends.
+struct Idle {
+    thread: ThreadId,
+    starter: ThreadId,
+    inbox: Sender<Work>,
 }
 
 fn threads() -> &'static Threads {
@@ -55,17 +56,18 @@ impl Threads {
     }
 
     fn run(&self, process: Process, work: Work) -> Result<()> {
-        let pool = self.pool(process);
+        let (pool, starter) = (self.pool(process), thread::current().id());
         let work = match &pool {
-            Some(pool) => pool.offer(work),
+            Some(pool) => pool.offer(starter, work),
             None => Some(work),
         };
         let Some(work) = work else { return Ok(()) };
         let live = move || {
+            let inbox = bounded(1);
             let mut next = Some(work);
             while let Some(work) = next.take() {
                 work();
-                next = pool.as_ref().and_then(|pool| pool.linger());
+                next = pool.as_ref().and_then(|pool| pool.linger(starter, &inbox));
             }
         };
         thread::Builder::new().name("azmutex".into()).stack_size(STACK).spawn(live).map(drop).map_err(Error::no_thread)
@@ -94,37 +96,44 @@ impl Threads {
 
 impl Pool {
     /// Gives it back if nobody is there to take it.
-    fn offer(&self, work: Work) -> Option<Work> {
-        let mut waiting = self.waiting();
-        if waiting.idle == waiting.work.len() {
-            return Some(work);
-        }
-        waiting.work.push_back(work);
-        drop(waiting);
-        self.given.notify_one();
-        None
+    fn offer(&self, starter: ThreadId, work: Work) -> Option<Work> {
+        let mut idle = self.idle();
+        let at = idle.iter().position(|idle| idle.starter == starter);
+        let Some(at) = at else { return Some(work) };
+        let Idle { inbox, .. } = idle.swap_remove(at);
+        drop(idle);
+        inbox.try_send(work).err().map(TrySendError::into_inner)
     }
 
     /// What to do next; or nothing, after a while.
-    fn linger(&self) -> Option<Work> {
-        let mut waiting = self.waiting();
-        if waiting.idle >= MOST_IDLE {
-            return None;
-        }
-        waiting.idle += 1;
-        let until = clock::now().after(LINGER);
-        loop {
-            let left = until.left(clock::now());
-            if left.is_zero() || !waiting.work.is_empty() {
-                waiting.idle -= 1;
-                return waiting.work.pop_front();
+    fn linger(&self, starter: ThreadId, (inbox, given): &(Sender<Work>, Receiver<Work>)) -> Option<Work> {
+        let this = thread::current().id();
+        {
+            let mut idle = self.idle();
+            if idle.len() >= MOST_IDLE {
+                return None;
             }
-            waiting = self.given.wait_timeout(waiting, left).unwrap_or_else(PoisonError::into_inner).0;
+            idle.push(Idle { thread: this, starter, inbox: inbox.clone() });
+        }
+        if let Ok(work) = given.recv_timeout(LINGER) {
+            return Some(work);
+        }
+        let mut idle = self.idle();
+        match idle.iter().position(|idle| idle.thread == this) {
+            Some(at) => {
+                idle.swap_remove(at);
+                None
+            }
+            // It was found at the last moment, for what is on its way.
+            None => {
+                drop(idle);
+                given.recv().ok()
+            }
         }
     }
 
-    fn waiting(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    fn idle(&self) -> MutexGuard<'_, Vec<Idle>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -132,22 +141,22 @@ impl Pool {
 #[cfg(not(shuttle))]
 mod tests {
     use std::sync::mpsc;
-    use std::thread::{self as std_thread, ThreadId};
 
     use super::*;
+    use crate::clock;
 
     const PATIENCE: Duration = Duration::from_secs(60);
 
     /// On which thread it is done.
     fn done_by(threads: &Threads, process: Process) -> ThreadId {
         let (done, by) = mpsc::channel();
-        threads.run(process, Box::new(move || done.send(std_thread::current().id()).unwrap())).unwrap();
+        threads.run(process, Box::new(move || done.send(thread::current().id()).unwrap())).unwrap();
         by.recv_timeout(PATIENCE).unwrap()
     }
 
     fn wait_until_idle(pool: &Pool, count: usize) {
         let end = clock::now().after(PATIENCE);
-        while pool.waiting().idle != count {
+        while pool.idle().len() != count {
             assert!(clock::now() < end, "{count} are to linger");
             clock::sleep(Duration::from_millis(1));
         }
@@ -166,6 +175,18 @@ mod tests {
     }
 
     #[test]
+    fn a_thread_lingers_for_the_one_alone_that_started_it() {
+        let (threads, process) = (Threads::new(), Process::current());
+        let pool = threads.pool(process).unwrap();
+        let first = done_by(&threads, process);
+        wait_until_idle(&pool, 1);
+        let other = thread::spawn(move || (done_by(&threads, process), threads)).join().unwrap();
+        assert_ne!(other.0, first);
+        wait_until_idle(&pool, 2);
+        assert_eq!(done_by(&other.1, process), first);
+    }
+
+    #[test]
     fn what_is_done_at_a_time_is_done_by_as_many_of_whom_few_linger() {
         let (threads, process) = (Threads::new(), Process::current());
         let count = 2 * MOST_IDLE;
@@ -174,7 +195,7 @@ mod tests {
         for _ in 0..count {
             let (gates, done) = (gates.clone(), done.clone());
             let work = move || {
-                done.send(std_thread::current().id()).unwrap();
+                done.send(thread::current().id()).unwrap();
                 let _ = gates.lock().unwrap().recv();
             };
             threads.run(process, Box::new(work)).unwrap();
@@ -188,7 +209,7 @@ mod tests {
             assert!(clock::now() < end, "they are to end");
             clock::sleep(Duration::from_millis(1));
         }
-        assert!(threads.pool(process).unwrap().waiting().idle <= MOST_IDLE);
+        assert!(threads.pool(process).unwrap().idle().len() <= MOST_IDLE);
     }
 
     #[test]
@@ -211,12 +232,11 @@ mod tests {
         let pool = threads.pool(process).unwrap();
         let first = done_by(&threads, process);
         wait_until_idle(&pool, 1);
-        // It has been given something, and not taken it, when this one comes.
-        let mut waiting = pool.waiting();
-        let (done, did) = mpsc::channel();
-        waiting.work.push_back(Box::new(move || done.send(()).unwrap()));
+        // Somebody is about to give it something when this one comes.
+        let found = pool.idle().pop().unwrap();
         assert_ne!(done_by(&threads, Process::other()), first);
-        drop(waiting);
+        let (done, did) = mpsc::channel();
+        found.inbox.send(Box::new(move || done.send(()).unwrap())).unwrap();
         did.recv_timeout(PATIENCE).unwrap();
         wait_until_idle(&pool, 0);
         assert_ne!(done_by(&threads, process), first);
@@ -228,12 +248,11 @@ mod tests {
         let pool = threads.pool(process).unwrap();
         done_by(&threads, process);
         wait_until_idle(&pool, 1);
-        // Until its time is over; and none is told that there is work.
-        let mut waiting = pool.waiting();
+        // Found as its time is over, and given it a little later.
+        let found = pool.idle().pop().unwrap();
         clock::sleep(LINGER + LINGER / 10);
         let (done, did) = mpsc::channel();
-        waiting.work.push_back(Box::new(move || done.send(()).unwrap()));
-        drop(waiting);
+        found.inbox.send(Box::new(move || done.send(()).unwrap())).unwrap();
         did.recv_timeout(PATIENCE).unwrap();
     }
 

@@ -254,6 +254,7 @@ pub(crate) mod thread {
     use super::channel::{Receiver, Sender, bounded};
     use super::*;
 
+    pub(crate) use shuttle::thread::{ThreadId, current};
     pub(crate) use std::thread::panicking;
 
     pub(crate) fn sleep(pause: Duration) {
