@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use crate::clock::{self, Moment};
+use crate::clock::{self, LONGEST_SLEEP, Moment};
 use crate::error::{Error, Result};
 use crate::fencing::Second;
 use crate::hold::Holder;
@@ -234,7 +234,8 @@ impl LockGuard {
     }
 
     fn hear(&self, until: Moment) -> Heard<Error> {
-        match self.worker.reports.recv_timeout(until.left(clock::now())) {
+        // Channels wait on a clock that stands still in suspend. Who hears silence too early goes on listening.
+        match self.worker.reports.recv_timeout(until.left(clock::now()).min(LONGEST_SLEEP)) {
             Ok(report) => Heard::Report(report),
             Err(RecvTimeoutError::Disconnected) => Heard::End,
             Err(RecvTimeoutError::Timeout) => Heard::Silence,

@@ -344,7 +344,9 @@ impl Locker {
         let (mut waiter, mut cancelled) = (Waiter::new(wait), cancelled.clone());
         loop {
             let until = waiter.until();
-            let silence = if until == Moment::NEVER { never() } else { after(until.left(clock::now())) };
+            // Channels wait on a clock that stands still in suspend. Who hears silence too early goes on listening.
+            let left = until.left(clock::now()).min(LONGEST_SLEEP);
+            let silence = if until == Moment::NEVER { never() } else { after(left) };
             let heard = select! {
                 recv(worker.reports) -> report => report.map_or(Heard::End, Heard::Report),
                 recv(cancelled) -> _ => Heard::Cancel,
