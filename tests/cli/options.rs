@@ -46,14 +46,14 @@ fn an_outage_is_no_conflict() {
 #[test]
 fn a_free_lock_is_there_for_who_waits_for_no_time_worth_the_name() {
     let emulator = Emulator::start().unwrap();
-    let output = run(&emulator, &["-w", "0.0001"], &["echo", "ran"]).output().unwrap();
+    let output = run(&emulator, &["-w", "0.0001"], &SPEAK).output().unwrap();
     assert_eq!(code(&output), 0, "{}", stderr(&output));
 }
 
 #[test]
 fn a_signal_is_called_as_the_system_calls_it() {
     let emulator = Emulator::start().unwrap();
-    let ran = |signal: &str| code(&run(&emulator, &["-s", signal], &["echo", "ran"]).output().unwrap());
+    let ran = |signal: &str| code(&run(&emulator, &["-s", signal], &SPEAK).output().unwrap());
     for signal in ["ABRT", "SIGPIPE", "cont", "KILL", "TERM", "15", "sigusr1"] {
         assert_eq!(ran(signal), 0, "{signal}");
     }

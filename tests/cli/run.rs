@@ -1,13 +1,13 @@
 //! A command under a lock.
 
-use std::io::Write;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::process::Stdio;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use azmutex::emulator::{Emulator, Operation};
+use azmutex::emulator::Emulator;
 
-use crate::support::{NAME, SPEAK, SPOKEN, assert_free, azmutex, code, eventually, locker, run, stderr};
+use crate::support::{NAME, SPEAK, SPOKEN, assert_free, azmutex, code, locker, run, stderr};
 #[cfg(unix)]
 use crate::support::{Scratch, died, script};
 
@@ -169,16 +169,22 @@ fn a_wait_that_is_worth_it() {
     let emulator = Emulator::start().unwrap();
     let guard = locker(&emulator).lock().unwrap();
     let waiting = |options: &[&str]| run(&emulator, options, &SPEAK).spawn().unwrap();
-    let children = [waiting(&["--verbose"]), waiting(&["--timeout", "60", "--verbose"])];
-    let looks =
-        || emulator.requests().iter().filter(|request| request.operation == Operation::GetBlobProperties).count();
-    eventually("two who wait", || looks() >= 4);
+    let mut children = [waiting(&["--verbose"]), waiting(&["--timeout", "60", "--verbose"])];
+    // Both of them wait, however late one begins.
+    let told = children.each_mut().map(|child| {
+        let (mut stderr, mut told) = (BufReader::new(child.stderr.take().unwrap()), String::new());
+        while !told.contains("waiting") {
+            assert_ne!(stderr.read_line(&mut told).unwrap(), 0, "{told}");
+        }
+        (stderr, told)
+    });
     guard.unlock().unwrap();
-    for child in children {
+    for (child, (mut stderr, mut told)) in children.into_iter().zip(told) {
         let output = child.wait_with_output().unwrap();
         assert_eq!((code(&output), &*output.stdout), (0, SPOKEN.as_bytes()));
+        stderr.read_to_string(&mut told).unwrap();
         for event in ["waiting", "acquired", "released"] {
-            assert!(stderr(&output).contains(event), "{}", stderr(&output));
+            assert!(told.contains(event), "{told}");
         }
     }
 }

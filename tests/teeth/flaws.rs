@@ -58,6 +58,7 @@ mod between;
 mod call;
 mod caller;
 mod carry;
+mod clock;
 mod hold;
 mod queue;
 mod standing;
@@ -76,6 +77,7 @@ pub(crate) fn all() -> impl Iterator<Item = Flaw> {
         write::FLAWS,
         answer::FLAWS,
         between::FLAWS,
+        clock::FLAWS,
     ];
     areas.into_iter().flatten().copied()
 }
