@@ -33,7 +33,7 @@ pub(crate) struct Place {
 impl Place {
     pub(crate) fn new(port: u16, container: &str, lock: &str) -> Place {
         let mac = Hmac::new_from_slice(&STANDARD.decode(KEY).unwrap()).unwrap();
-        Place { port, path: format!("/{ACCOUNT}/{container}/{lock}"), mac }
+        Place { port, path: path(container, lock), mac }
     }
 
     /// Signed, in the order in which they are signed but for the last.
@@ -66,6 +66,10 @@ impl Place {
     }
 }
 
+fn path(container: &str, lock: &str) -> String {
+    format!("/{ACCOUNT}/{container}/{lock}")
+}
+
 /// As random as it takes here, and as long as what a lock sends.
 fn unique() -> String {
     use std::hash::{BuildHasher, RandomState};
@@ -81,6 +85,8 @@ pub(crate) fn lease() -> String {
 
 /// A client that knows nothing but its place.
 pub(crate) trait Client {
+    /// Another lock.
+    fn go_to(&mut self, container: &str, lock: &str);
     /// The status.
     fn ask(&mut self, action: Action, lease: &str) -> u16;
 }
@@ -100,6 +106,10 @@ impl Socket {
 }
 
 impl Client for Socket {
+    fn go_to(&mut self, container: &str, lock: &str) {
+        self.place.path = path(container, lock);
+    }
+
     fn ask(&mut self, action: Action, lease: &str) -> u16 {
         let Place { port, path, .. } = &self.place;
         let mut request = format!("PUT {path}?comp=lease HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\ncontent-length: 0\r\n");
@@ -135,12 +145,20 @@ impl Ureq {
             .timeout_send_request(Some(LIMIT))
             .timeout_recv_response(Some(LIMIT))
             .build();
-        let url = format!("http://127.0.0.1:{}{}?comp=lease", place.port, place.path);
-        Ureq { place, agent: config.into(), url }
+        Ureq { url: url(&place), place, agent: config.into() }
     }
 }
 
+fn url(place: &Place) -> String {
+    format!("http://127.0.0.1:{}{}?comp=lease", place.port, place.path)
+}
+
 impl Client for Ureq {
+    fn go_to(&mut self, container: &str, lock: &str) {
+        self.place.path = path(container, lock);
+        self.url = url(&self.place);
+    }
+
     fn ask(&mut self, action: Action, lease: &str) -> u16 {
         let mut request = self.agent.put(&self.url);
         for (name, value) in self.place.headers(action, lease) {

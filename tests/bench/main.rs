@@ -4,20 +4,26 @@
 //! Read the ratios: times belong to a machine and its hour. The candidates take turns in short rounds, and a ratio is the
 //! median of those of the rounds. A server is always another process, so that its time and memory are not counted.
 //!
-//! `cargo test --release --all-features --test bench` runs all; words behind `--` pick some.
+//! `cargo test --release --all-features --test bench` runs all; words behind `--` pick some: a server's name (`canned`,
+//! `emulator`, `azurite`: lock and unlock there), `instructions`, `held`. With `--write` the tables go into the guide.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::disallowed_methods)]
 
 use std::alloc::System;
 use std::env;
 
+use report::Report;
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 
 #[path = "../it/support/mod.rs"]
 mod support;
 
 mod bare;
+mod held;
+mod instructions;
 mod pairs;
+mod process;
+mod report;
 mod servers;
 mod stats;
 
@@ -36,18 +42,28 @@ fn main() {
         [CHILD, "canned"] => servers::canned(),
         [CHILD, "emulator"] => servers::emulator(),
         [CHILD, "pairs", name, port, container, pairs] => pairs::some(name, port, container, pairs),
+        [CHILD, "held", name, locks, port] => held::some(name, locks, port),
         _ => run(&words),
     }
 }
 
 fn run(words: &[&str]) {
+    let (flags, words): (Vec<&str>, Vec<&str>) = words.iter().partition(|word| word.starts_with("--"));
     let wanted = |name: &str| words.is_empty() || words.contains(&name);
     if cfg!(debug_assertions) {
         println!("built without optimization: the figures say little (use --release)");
     }
-    for server in servers::all() {
-        if wanted(server.name) {
-            pairs::pairs(&server);
-        }
+    let mut report = Report::default();
+    for mut server in servers::NAMES.into_iter().filter(|name| wanted(name)).filter_map(servers::start) {
+        pairs::pairs(&mut report, &mut server);
+    }
+    if wanted("instructions") {
+        instructions::instructions(&mut report);
+    }
+    if wanted("held") {
+        held::held(&mut report);
+    }
+    if flags.contains(&"--write") {
+        report.write();
     }
 }

@@ -7,39 +7,32 @@ use stats_alloc::Region;
 
 use crate::ALLOCATOR;
 use crate::bare::{Action, Client, Place, Socket, Ureq, lease};
+use crate::report::Report;
 use crate::servers::Server;
 use crate::stats::{Spent, median, micros, spent};
 use crate::support::account::Account;
 use crate::support::unique;
+
+/// The candidates. The bare socket is the first, and ureq the second.
+pub(crate) const NAMES: [&str; 4] = ["socket", "ureq", "AzureMutex", "Locker"];
 
 const LOCK: &str = "job";
 const LEASE: Duration = Duration::from_secs(30);
 
 /// Whatever can take a lock and give it back.
 trait Pair {
-    fn name(&self) -> &'static str;
     fn pair(&mut self);
 }
 
-struct Bare<C>(&'static str, C);
-
-impl<C: Client> Pair for Bare<C> {
-    fn name(&self) -> &'static str {
-        self.0
-    }
-
+impl<C: Client> Pair for C {
     fn pair(&mut self) {
         let lease = lease();
-        assert_eq!(self.1.ask(Action::Acquire, &lease), 201);
-        assert_eq!(self.1.ask(Action::Release, &lease), 200);
+        assert_eq!(self.ask(Action::Acquire, &lease), 201);
+        assert_eq!(self.ask(Action::Release, &lease), 200);
     }
 }
 
 impl Pair for AzureMutex {
-    fn name(&self) -> &'static str {
-        "AzureMutex"
-    }
-
     fn pair(&mut self) {
         let mut lease = self.acquire(LEASE).unwrap();
         self.release(&mut lease).unwrap();
@@ -47,10 +40,6 @@ impl Pair for AzureMutex {
 }
 
 impl Pair for Locker {
-    fn name(&self) -> &'static str {
-        "Locker"
-    }
-
     fn pair(&mut self) {
         self.lock().unwrap().unlock().unwrap();
     }
@@ -66,16 +55,17 @@ fn prepared(server: &Server) -> String {
     name
 }
 
-/// The bare socket is the first, and ureq the second.
-fn candidates(account: &Account, name: &str) -> [Box<dyn Pair>; 4] {
-    let place = || Place::new(account.port(), name, LOCK);
-    let container = || account.container(name);
-    [
-        Box::new(Bare("socket", Socket::new(place()))),
-        Box::new(Bare("ureq", Ureq::new(place()))),
-        Box::new(container().mutex(LOCK).unwrap()),
-        Box::new(container().locker(LOCK).unwrap()),
-    ]
+/// One that comes by its name.
+fn candidate(name: &str, account: &Account, container: &str) -> Box<dyn Pair> {
+    let place = || Place::new(account.port(), container, LOCK);
+    let mutex = || account.container(container).mutex(LOCK).unwrap();
+    match name {
+        "socket" => Box::new(Socket::new(place())),
+        "ureq" => Box::new(Ureq::new(place())),
+        "AzureMutex" => Box::new(mutex()),
+        "Locker" => Box::new(Locker::new(mutex())),
+        _ => panic!("no candidate: {name}"),
+    }
 }
 
 /// Rounds, and pairs in each.
@@ -86,9 +76,10 @@ fn size(server: &Server) -> (usize, u32) {
     }
 }
 
-pub(crate) fn pairs(server: &Server) {
+pub(crate) fn pairs(report: &mut Report, server: &mut Server) {
     let (rounds, pairs) = size(server);
-    let mut candidates = candidates(&server.account, &prepared(server));
+    let container = prepared(server);
+    let mut candidates = NAMES.map(|name| candidate(name, &server.account, &container));
     for candidate in &mut candidates {
         // What is made once, and connections.
         candidate.pair();
@@ -100,6 +91,7 @@ pub(crate) fn pairs(server: &Server) {
             measured[i].push(spent(|| (0..pairs).for_each(|_| candidates[i].pair())));
         }
     }
+    report.table(&format!("lock and unlock of an existing blob, on {}", server.title()));
     let each = |spent: Duration| micros(spent) / f64::from(pairs);
     for (i, candidate) in candidates.iter_mut().enumerate() {
         let wall = median(measured[i].iter().map(|spent| each(spent.wall)).collect());
@@ -108,29 +100,27 @@ pub(crate) fn pairs(server: &Server) {
             let rounds = measured[i].iter().zip(&measured[other]);
             median(rounds.map(|(this, other)| part(this).div_duration_f64(part(other))).collect())
         };
+        let beside = |part| format!("{:.2} / {:.2}", beside(0, part), beside(1, part));
         let region = Region::new(ALLOCATOR);
         candidate.pair();
         let change = region.change();
-        println!(
-            "lock + unlock, {:<9} {:<11} time: {wall:>7.1} us ({:.2} x socket, {:.2} x ureq)   processor: {processor:>6.1} us \
-             ({:.2}, {:.2})   allocations: {:>4} + {} grown ({} bytes)",
-            server.name,
-            candidate.name(),
-            beside(0, |spent| spent.wall),
-            beside(1, |spent| spent.wall),
-            beside(0, |spent| spent.processor),
-            beside(1, |spent| spent.processor),
-            change.allocations,
-            change.reallocations,
-            change.bytes_allocated,
+        report.row(
+            NAMES[i],
+            vec![
+                ("time", format!("{wall:.1} us")),
+                ("x socket / ureq", beside(|spent| spent.wall)),
+                ("processor time", format!("{processor:.1} us")),
+                ("x socket / ureq", beside(|spent| spent.processor)),
+                ("allocations", change.allocations.to_string()),
+                ("grown", change.reallocations.to_string()),
+                ("bytes", change.bytes_allocated.to_string()),
+            ],
         );
     }
 }
 
 /// Nothing but so many pairs of that candidate, for whoever counts from outside.
 pub(crate) fn some(name: &str, port: &str, container: &str, pairs: &str) {
-    let account = Account::at(port.parse().unwrap());
-    let mut candidates = candidates(&account, container);
-    let candidate = candidates.iter_mut().find(|candidate| candidate.name() == name).expect("a candidate");
+    let mut candidate = candidate(name, &Account::at(port.parse().unwrap()), container);
     (0..pairs.parse::<u32>().unwrap()).for_each(|_| candidate.pair());
 }

@@ -1,87 +1,110 @@
 //! The servers, each a process of its own.
 
-use std::env;
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use azmutex::emulator::Emulator;
 
-use crate::CHILD;
+use crate::process::{Process, heard, say};
 use crate::support::account::Account;
 use crate::support::azurite::azurite;
+
+const SECOND: Duration = Duration::from_secs(1);
+/// After that time without a request, Azurite closes a connection.
+const IDLE: Duration = Duration::from_secs(5);
 
 pub(crate) const NAMES: [&str; 3] = ["canned", "emulator", "azurite"];
 
 pub(crate) struct Server {
     pub(crate) name: &'static str,
     pub(crate) account: Account,
-    _process: Option<Process>,
+    process: Option<Process>,
+}
+
+/// Since the last time that it was asked.
+pub(crate) struct Counts {
+    pub(crate) requests: u64,
+    pub(crate) connections: u64,
+    /// Renewals in the fullest second.
+    pub(crate) burst: u64,
 }
 
 impl Server {
     pub(crate) fn is_canned(&self) -> bool {
         self.name == "canned"
     }
-}
 
-/// Ends with its input, and so with this one.
-struct Process {
-    child: Child,
-    stdin: Option<ChildStdin>,
-}
+    pub(crate) fn title(&self) -> &'static str {
+        match self.name {
+            "canned" => "a server that is nothing but an answer",
+            "emulator" => "the emulator",
+            _ => "Azurite",
+        }
+    }
 
-impl Drop for Process {
-    fn drop(&mut self) {
-        self.stdin = None;
-        let _ = self.child.wait();
+    /// Of the canned one.
+    pub(crate) fn counts(&mut self) -> Counts {
+        let [requests, connections, burst] = self.process.as_mut().unwrap().ask("count");
+        Counts { requests, connections, burst }
     }
 }
 
-/// Those of the servers that there are.
-pub(crate) fn all() -> impl Iterator<Item = Server> {
-    NAMES.into_iter().filter_map(start)
-}
-
+/// `None` if it cannot be had.
 pub(crate) fn start(name: &'static str) -> Option<Server> {
     if name == "azurite" {
-        return Some(Server { name, account: Account::at(azurite()?.port()), _process: None });
+        return Some(Server { name, account: Account::at(azurite()?.port()), process: None });
     }
-    let mut command = Command::new(env::current_exe().expect("this program has a path"));
-    let mut child = command.args([CHILD, name]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    let process = Process { stdin: child.stdin.take(), child };
-    Some(Server { name, account: Account::at(line.trim().parse().expect("a port")), _process: Some(process) })
-}
-
-fn serve_until_nobody_needs_it(port: u16) {
-    println!("{port}");
-    io::stdout().flush().unwrap();
-    let _ = io::stdin().read_to_end(&mut Vec::new());
+    let mut process = Process::start(&[name]);
+    let [port] = process.numbers();
+    Some(Server { name, account: Account::at(port as u16), process: Some(process) })
 }
 
 pub(crate) fn emulator() {
     let emulator = Emulator::start().unwrap();
-    serve_until_nobody_needs_it(emulator.port());
+    say(&emulator.port().to_string());
+    while heard().is_some() {}
 }
 
-/// A server that has one answer for each action, whoever asks.
+#[derive(Default)]
+struct Seen {
+    requests: usize,
+    connections: usize,
+    renewals: Vec<Instant>,
+}
+
+impl Seen {
+    fn burst(&self) -> usize {
+        let within = |from: usize| self.renewals[from..].partition_point(|at| *at - self.renewals[from] < SECOND);
+        (0..self.renewals.len()).map(within).max().unwrap_or_default()
+    }
+}
+
+/// A server that has one answer for each action, whoever asks, and that counts.
 pub(crate) fn canned() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
+    say(&listener.local_addr().unwrap().port().to_string());
+    let seen = Arc::new(Mutex::new(Seen::default()));
+    let shared = seen.clone();
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
-            thread::spawn(move || drop(answer_all(stream)));
+            let seen = shared.clone();
+            seen.lock().unwrap().connections += 1;
+            thread::spawn(move || drop(answer_all(stream, &seen)));
         }
     });
-    serve_until_nobody_needs_it(port);
+    while heard().is_some() {
+        let seen = std::mem::take(&mut *seen.lock().unwrap());
+        say(&format!("{} {} {}", seen.requests, seen.connections, seen.burst()));
+    }
 }
 
 /// As Azurite writes them.
-fn answer_all(mut stream: TcpStream) -> io::Result<()> {
+fn answer_all(mut stream: TcpStream, seen: &Mutex<Seen>) -> io::Result<()> {
     stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(IDLE))?;
     let mut lines = BufReader::new(stream.try_clone()?);
     let (mut status, mut lease, mut id, mut line) = ("200 OK", String::new(), String::new(), String::new());
     loop {
@@ -91,6 +114,7 @@ fn answer_all(mut stream: TcpStream) -> io::Result<()> {
         }
         match line.trim_end().split_once(": ") {
             Some(("x-ms-lease-action", "acquire")) => status = "201 Created",
+            Some(("x-ms-lease-action", "renew")) => seen.lock().unwrap().renewals.push(Instant::now()),
             Some(("x-ms-proposed-lease-id" | "x-ms-lease-id", value)) => lease = value.to_owned(),
             Some(("x-ms-client-request-id", value)) => id = value.to_owned(),
             _ if line == "\r\n" => {
@@ -102,6 +126,7 @@ fn answer_all(mut stream: TcpStream) -> io::Result<()> {
                      Keep-Alive: timeout=5\r\nContent-Length: 0\r\n\r\n"
                 );
                 stream.write_all(answer.as_bytes())?;
+                seen.lock().unwrap().requests += 1;
                 status = "200 OK";
             }
             _ => {}
