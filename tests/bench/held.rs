@@ -125,18 +125,16 @@ fn lockers(locks: u32, port: u16, hold: impl FnOnce()) {
 
 /// One thread renews all, one after the other: the least that it takes.
 fn scheduler(locks: u32, port: u16, hold: impl FnOnce()) {
-    let mut client = Ureq::new(Place::new(port, "held", ""));
-    let leases: Vec<_> = (0..locks).map(|i| (i.to_string(), lease())).collect();
-    for (name, lease) in &leases {
-        client.go_to("held", name);
-        assert_eq!(client.ask(Action::Acquire, lease), 201);
+    let mut client = Ureq::new();
+    let locks: Vec<_> = (0..locks).map(|i| (Place::new(port, "held", &i.to_string()), lease())).collect();
+    for (place, lease) in &locks {
+        assert_eq!(client.ask(place, Action::Acquire, lease), 201);
     }
     thread::spawn(move || {
-        let begun = Instant::now();
-        for (turn, (name, lease)) in (1..).zip(leases.iter().cycle()) {
-            thread::sleep((begun + INTERVAL / locks * turn).saturating_duration_since(Instant::now()));
-            client.go_to("held", name);
-            assert_eq!(client.ask(Action::Renew, lease), 200);
+        let (begun, pause) = (Instant::now(), INTERVAL / locks.len() as u32);
+        for (turn, (place, lease)) in (1..).zip(locks.iter().cycle()) {
+            thread::sleep((begun + pause * turn).saturating_duration_since(Instant::now()));
+            assert_eq!(client.ask(place, Action::Renew, lease), 200);
         }
     });
     hold();

@@ -5,13 +5,14 @@
 //! median of those of the rounds. A server is always another process, so that its time and memory are not counted.
 //!
 //! `cargo test --release --all-features --test bench` runs all; words behind `--` pick some: a server's name (`canned`,
-//! `emulator`, `azurite`: lock and unlock there), `instructions`, `held`. With `--write` the tables go into the guide.
+//! `emulator`, `azurite`: one client there), `instructions`, `turns`, `waits`, `held`. With `--write` the tables go into the guide.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::disallowed_methods)]
 
 use std::alloc::System;
 use std::env;
 
+use cores::OneCore;
 use report::Report;
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 
@@ -19,13 +20,18 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 mod support;
 
 mod bare;
+mod cores;
+mod first;
 mod held;
 mod instructions;
 mod pairs;
 mod process;
 mod report;
 mod servers;
+mod singles;
 mod stats;
+mod turns;
+mod waits;
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
@@ -42,6 +48,9 @@ fn main() {
         [CHILD, "canned"] => servers::canned(),
         [CHILD, "emulator"] => servers::emulator(),
         [CHILD, "pairs", name, port, container, pairs] => pairs::some(name, port, container, pairs),
+        [CHILD, "first", name, port] => first::one(name, port),
+        [CHILD, "turns", name, port, threads, hold] => turns::some(name, port, threads, hold),
+        [CHILD, "waits", name, port, lock, threads] => waits::some(name, port, lock, threads),
         [CHILD, "held", name, locks, port] => held::some(name, locks, port),
         _ => run(&words),
     }
@@ -54,11 +63,29 @@ fn run(words: &[&str]) {
         println!("built without optimization: the figures say little (use --release)");
     }
     let mut report = Report::default();
-    for mut server in servers::NAMES.into_iter().filter(|name| wanted(name)).filter_map(servers::start) {
-        pairs::pairs(&mut report, &mut server);
+    if wanted("canned") {
+        let one_core = OneCore::new();
+        let server = servers::start("canned").unwrap();
+        singles::singles(&mut report, &server);
+        pairs::pairs(&mut report, &server);
+        first::cold(&mut report, &server);
+        drop(one_core);
+    }
+    for server in servers::NAMES.into_iter().filter(|name| wanted(name)).filter_map(servers::start) {
+        pairs::pairs(&mut report, &server);
+        if !server.is_canned() {
+            first::uses(&mut report, &server);
+        }
     }
     if wanted("instructions") {
         instructions::instructions(&mut report);
+    }
+    if wanted("turns") {
+        turns::turns(&mut report);
+    }
+    if wanted("waits") {
+        waits::hand_overs(&mut report);
+        waits::crowds(&mut report);
     }
     if wanted("held") {
         held::held(&mut report);

@@ -9,7 +9,7 @@ use crate::ALLOCATOR;
 use crate::bare::{Action, Client, Place, Socket, Ureq, lease};
 use crate::report::Report;
 use crate::servers::Server;
-use crate::stats::{Spent, median, micros, spent};
+use crate::stats::{Rounds, spent};
 use crate::support::account::Account;
 use crate::support::unique;
 
@@ -20,28 +20,39 @@ const LOCK: &str = "job";
 const LEASE: Duration = Duration::from_secs(30);
 
 /// Whatever can take a lock and give it back.
-trait Pair {
-    fn pair(&mut self);
+pub(crate) trait Pair {
+    fn lock(&mut self, and_then: &mut dyn FnMut());
+
+    fn pair(&mut self) {
+        self.lock(&mut || {});
+    }
 }
 
-impl<C: Client> Pair for C {
-    fn pair(&mut self) {
+struct Bare<C>(C, Place);
+
+impl<C: Client> Pair for Bare<C> {
+    fn lock(&mut self, and_then: &mut dyn FnMut()) {
+        let Bare(client, place) = self;
         let lease = lease();
-        assert_eq!(self.ask(Action::Acquire, &lease), 201);
-        assert_eq!(self.ask(Action::Release, &lease), 200);
+        assert_eq!(client.ask(place, Action::Acquire, &lease), 201);
+        and_then();
+        assert_eq!(client.ask(place, Action::Release, &lease), 200);
     }
 }
 
 impl Pair for AzureMutex {
-    fn pair(&mut self) {
+    fn lock(&mut self, and_then: &mut dyn FnMut()) {
         let mut lease = self.acquire(LEASE).unwrap();
+        and_then();
         self.release(&mut lease).unwrap();
     }
 }
 
 impl Pair for Locker {
-    fn pair(&mut self) {
-        self.lock().unwrap().unlock().unwrap();
+    fn lock(&mut self, and_then: &mut dyn FnMut()) {
+        let guard = Locker::lock(self).unwrap();
+        and_then();
+        guard.unlock().unwrap();
     }
 }
 
@@ -55,67 +66,53 @@ fn prepared(server: &Server) -> String {
     name
 }
 
-/// One that comes by its name.
-fn candidate(name: &str, account: &Account, container: &str) -> Box<dyn Pair> {
+/// The one of that name.
+pub(crate) fn candidate(name: &str, account: &Account, container: &str) -> Box<dyn Pair> {
     let place = || Place::new(account.port(), container, LOCK);
     let mutex = || account.container(container).mutex(LOCK).unwrap();
     match name {
-        "socket" => Box::new(Socket::new(place())),
-        "ureq" => Box::new(Ureq::new(place())),
+        "socket" => Box::new(Bare(Socket::new(account.port()), place())),
+        "ureq" => Box::new(Bare(Ureq::new(), place())),
         "AzureMutex" => Box::new(mutex()),
         "Locker" => Box::new(Locker::new(mutex())),
         _ => panic!("no candidate: {name}"),
     }
 }
 
-/// Rounds, and pairs in each.
-fn size(server: &Server) -> (usize, u32) {
-    match server.name {
-        "azurite" => (15, 60),
-        _ => (25, 200),
-    }
-}
+/// In a round.
+const PAIRS: u32 = 60;
 
-pub(crate) fn pairs(report: &mut Report, server: &mut Server) {
-    let (rounds, pairs) = size(server);
+pub(crate) fn pairs(report: &mut Report, server: &Server) {
     let container = prepared(server);
     let mut candidates = NAMES.map(|name| candidate(name, &server.account, &container));
     for candidate in &mut candidates {
         // What is made once, and connections.
         candidate.pair();
     }
-    let mut measured: Vec<Vec<Spent>> = candidates.iter().map(|_| Vec::new()).collect();
-    for round in 0..rounds {
-        for i in 0..candidates.len() {
-            let i = (i + round) % candidates.len();
-            measured[i].push(spent(|| (0..pairs).for_each(|_| candidates[i].pair())));
-        }
-    }
+    let measured =
+        Rounds::of(server.rounds(), NAMES.len(), |i| spent(|| (0..PAIRS).for_each(|_| candidates[i].pair())));
     report.table(&format!("lock and unlock of an existing blob, on {}", server.title()));
-    let each = |spent: Duration| micros(spent) / f64::from(pairs);
-    for (i, candidate) in candidates.iter_mut().enumerate() {
-        let wall = median(measured[i].iter().map(|spent| each(spent.wall)).collect());
-        let processor = median(measured[i].iter().map(|spent| each(spent.processor)).collect());
-        let beside = |other: usize, part: fn(&Spent) -> Duration| {
-            let rounds = measured[i].iter().zip(&measured[other]);
-            median(rounds.map(|(this, other)| part(this).div_duration_f64(part(other))).collect())
-        };
-        let beside = |part| format!("{:.2} / {:.2}", beside(0, part), beside(1, part));
+    for (i, name) in NAMES.into_iter().enumerate() {
+        let mut cells = measured.cells(i, PAIRS);
+        let memory = Memory::of(&mut *candidates[i]);
+        cells.push(("allocations", memory.allocations.to_string()));
+        cells.push(("bytes", memory.bytes.to_string()));
+        report.row(name, cells);
+    }
+}
+
+/// What one more pair allocates.
+pub(crate) struct Memory {
+    pub(crate) allocations: usize,
+    pub(crate) bytes: usize,
+}
+
+impl Memory {
+    fn of(candidate: &mut dyn Pair) -> Memory {
         let region = Region::new(ALLOCATOR);
         candidate.pair();
         let change = region.change();
-        report.row(
-            NAMES[i],
-            vec![
-                ("time", format!("{wall:.1} us")),
-                ("x socket / ureq", beside(|spent| spent.wall)),
-                ("processor time", format!("{processor:.1} us")),
-                ("x socket / ureq", beside(|spent| spent.processor)),
-                ("allocations", change.allocations.to_string()),
-                ("grown", change.reallocations.to_string()),
-                ("bytes", change.bytes_allocated.to_string()),
-            ],
-        );
+        Memory { allocations: change.allocations + change.reallocations, bytes: change.bytes_allocated }
     }
 }
 

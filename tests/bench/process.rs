@@ -36,6 +36,11 @@ impl Process {
         numbers.try_into().unwrap_or_else(|_| panic!("not {N} numbers: {said}"))
     }
 
+    /// All else that it says.
+    pub(crate) fn rest(&mut self) -> impl Iterator<Item = String> {
+        (&mut self.lines).map(Result::unwrap)
+    }
+
     pub(crate) fn tell(&mut self, line: &str) {
         writeln!(self.stdin.as_mut().unwrap(), "{line}").unwrap();
     }

@@ -2,12 +2,14 @@
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use azmutex::emulator::Emulator;
 
+use crate::cores::OneCore;
 use crate::process::{Process, heard, say};
 use crate::support::account::Account;
 use crate::support::azurite::azurite;
@@ -16,20 +18,29 @@ const SECOND: Duration = Duration::from_secs(1);
 /// After that time without a request, Azurite closes a connection.
 const IDLE: Duration = Duration::from_secs(5);
 
+/// How often the emulator's requests are counted.
+const LOOK: Duration = Duration::from_millis(20);
+
 pub(crate) const NAMES: [&str; 3] = ["canned", "emulator", "azurite"];
 
 pub(crate) struct Server {
     pub(crate) name: &'static str,
     pub(crate) account: Account,
     process: Option<Process>,
+    is_on_one_core: bool,
 }
 
 /// Since the last time that it was asked.
 pub(crate) struct Counts {
     pub(crate) requests: u64,
+    /// Of the canned one.
     pub(crate) connections: u64,
-    /// Renewals in the fullest second.
+    /// Of the canned one: renewals in the fullest second.
     pub(crate) burst: u64,
+    /// Of the emulator: looks.
+    pub(crate) reads: u64,
+    /// Of the emulator: 4xx.
+    pub(crate) refused: u64,
 }
 
 impl Server {
@@ -37,35 +48,84 @@ impl Server {
         self.name == "canned"
     }
 
+    /// How often the candidates take turns.
+    pub(crate) fn rounds(&self) -> usize {
+        if self.name == "azurite" { 15 } else { 75 }
+    }
+
     pub(crate) fn title(&self) -> &'static str {
-        match self.name {
-            "canned" => "a server that is nothing but an answer",
-            "emulator" => "the emulator",
+        match (self.name, self.is_on_one_core) {
+            ("canned", true) => "a server that is nothing but an answer, on one core with it",
+            ("canned", false) => "a server that is nothing but an answer",
+            ("emulator", _) => "the emulator",
             _ => "Azurite",
         }
     }
 
-    /// Of the canned one.
+    /// Not of Azurite.
     pub(crate) fn counts(&mut self) -> Counts {
-        let [requests, connections, burst] = self.process.as_mut().unwrap().ask("count");
-        Counts { requests, connections, burst }
+        let [requests, connections, burst, reads, refused] = self.process.as_mut().unwrap().ask("count");
+        Counts { requests, connections, burst, reads, refused }
     }
 }
 
 /// `None` if it cannot be had.
 pub(crate) fn start(name: &'static str) -> Option<Server> {
     if name == "azurite" {
-        return Some(Server { name, account: Account::at(azurite()?.port()), process: None });
+        return Some(Server { name, account: Account::at(azurite()?.port()), process: None, is_on_one_core: false });
     }
     let mut process = Process::start(&[name]);
     let [port] = process.numbers();
-    Some(Server { name, account: Account::at(port as u16), process: Some(process) })
+    Some(Server {
+        name,
+        account: Account::at(port as u16),
+        process: Some(process),
+        is_on_one_core: OneCore::is_there(),
+    })
 }
 
 pub(crate) fn emulator() {
-    let emulator = Emulator::start().unwrap();
+    let emulator = &Emulator::start().unwrap();
     say(&emulator.port().to_string());
-    while heard().is_some() {}
+    let (counted, counting) = (&Mutex::new(Counted::default()), &AtomicBool::new(true));
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            // It forgets all but some thousands.
+            while counting.load(Ordering::Relaxed) {
+                counted.lock().unwrap().count(emulator);
+                thread::sleep(LOOK);
+            }
+        });
+        while heard().is_some() {
+            let mut counted = counted.lock().unwrap();
+            counted.count(emulator);
+            say(&format!("{} 0 0 {} {}", counted.requests, counted.reads, counted.refused));
+            *counted = Counted { last: counted.last, ..Counted::default() };
+        }
+        counting.store(false, Ordering::Relaxed);
+    });
+}
+
+#[derive(Default)]
+struct Counted {
+    requests: usize,
+    reads: usize,
+    refused: usize,
+    /// When the last one came that is counted.
+    last: Option<Duration>,
+}
+
+impl Counted {
+    fn count(&mut self, emulator: &Emulator) {
+        let requests = emulator.requests();
+        // What has no status is not over.
+        let over = requests.iter().filter(|request| request.status.is_some());
+        let new: Vec<_> = over.filter(|request| self.last.is_none_or(|last| request.at > last)).collect();
+        self.requests += new.len();
+        self.reads += new.iter().filter(|request| request.method == "HEAD").count();
+        self.refused += new.iter().filter(|request| request.status >= Some(400)).count();
+        self.last = new.last().map(|request| request.at).or(self.last);
+    }
 }
 
 #[derive(Default)]
@@ -97,7 +157,7 @@ pub(crate) fn canned() {
     });
     while heard().is_some() {
         let seen = std::mem::take(&mut *seen.lock().unwrap());
-        say(&format!("{} {} {}", seen.requests, seen.connections, seen.burst()));
+        say(&format!("{} {} {} 0 0", seen.requests, seen.connections, seen.burst()));
     }
 }
 
