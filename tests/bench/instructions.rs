@@ -13,8 +13,7 @@ const MANY: u32 = 600;
 
 pub(crate) fn instructions(report: &mut Report) {
     report.table("instructions of a lock and its unlock");
-    if Command::new("valgrind").arg("--version").output().is_err() {
-        println!("  not counted: there is no valgrind");
+    if !are_counted() {
         return;
     }
     let counts = pairs::NAMES.map(of_a_pair);
@@ -28,6 +27,15 @@ pub(crate) fn instructions(report: &mut Report) {
             ],
         );
     }
+}
+
+/// Says so if they are not.
+pub(crate) fn are_counted() -> bool {
+    let is_there = Command::new("valgrind").arg("--version").output().is_ok();
+    if !is_there {
+        println!("  instructions are not counted: there is no valgrind");
+    }
+    is_there
 }
 
 /// Without what comes but once.

@@ -5,7 +5,8 @@
 //! median of those of the rounds. A server is always another process, so that its time and memory are not counted.
 //!
 //! `cargo test --release --all-features --test bench` runs all; words behind `--` pick some: a server's name (`canned`,
-//! `emulator`, `azurite`: one client there), `instructions`, `turns`, `waits`, `held`. With `--write` the tables go into the guide.
+//! `emulator`, `azurite`: one client there), `bounds` (what the checks
+//! guard), `instructions`, `clients` (the vendor's), `turns`, `waits`, `held`. With `--write` the tables go into the guide.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::disallowed_methods)]
 
@@ -20,8 +21,11 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 mod support;
 
 mod bare;
+mod bounds;
+mod clients;
 mod cores;
 mod first;
+mod goals;
 mod held;
 mod instructions;
 mod pairs;
@@ -49,6 +53,7 @@ fn main() {
         [CHILD, "emulator"] => servers::emulator(),
         [CHILD, "pairs", name, port, container, pairs] => pairs::some(name, port, container, pairs),
         [CHILD, "first", name, port] => first::one(name, port),
+        [CHILD, "client", name, port] => clients::one(name, port),
         [CHILD, "turns", name, port, threads, hold] => turns::some(name, port, threads, hold),
         [CHILD, "waits", name, port, lock, threads] => waits::some(name, port, lock, threads),
         [CHILD, "held", name, locks, port] => held::some(name, locks, port),
@@ -63,6 +68,9 @@ fn run(words: &[&str]) {
         println!("built without optimization: the figures say little (use --release)");
     }
     let mut report = Report::default();
+    if wanted("bounds") {
+        bounds::bounds(&mut report);
+    }
     if wanted("canned") {
         let one_core = OneCore::new();
         let server = servers::start("canned").unwrap();
@@ -79,6 +87,9 @@ fn run(words: &[&str]) {
     }
     if wanted("instructions") {
         instructions::instructions(&mut report);
+    }
+    if wanted("clients") {
+        clients::clients(&mut report);
     }
     if wanted("turns") {
         turns::turns(&mut report);

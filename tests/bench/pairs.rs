@@ -95,7 +95,7 @@ pub(crate) fn pairs(report: &mut Report, server: &Server) {
     for (i, name) in NAMES.into_iter().enumerate() {
         let mut cells = measured.cells(i, PAIRS);
         let memory = Memory::of(&mut *candidates[i]);
-        cells.push(("allocations", memory.allocations.to_string()));
+        cells.push(("allocations", format!("{} + {} grown", memory.allocations, memory.grown)));
         cells.push(("bytes", memory.bytes.to_string()));
         report.row(name, cells);
     }
@@ -104,15 +104,16 @@ pub(crate) fn pairs(report: &mut Report, server: &Server) {
 /// What one more pair allocates.
 pub(crate) struct Memory {
     pub(crate) allocations: usize,
-    pub(crate) bytes: usize,
+    grown: usize,
+    bytes: usize,
 }
 
 impl Memory {
-    fn of(candidate: &mut dyn Pair) -> Memory {
+    pub(crate) fn of(candidate: &mut dyn Pair) -> Memory {
         let region = Region::new(ALLOCATOR);
         candidate.pair();
         let change = region.change();
-        Memory { allocations: change.allocations + change.reallocations, bytes: change.bytes_allocated }
+        Memory { allocations: change.allocations, grown: change.reallocations, bytes: change.bytes_allocated }
     }
 }
 

@@ -4,6 +4,7 @@ use std::fs;
 use std::thread;
 use std::time::SystemTime;
 
+use crate::goals::{GOALS, Goal};
 use crate::support::http::http_date;
 use crate::support::page::{self, commit};
 
@@ -49,8 +50,30 @@ impl Report {
         page::write("speed.md", "bench", &self.markdown());
     }
 
+    /// Of those goals whose figures are there.
+    fn goals(&self) -> String {
+        let rows = GOALS.iter().filter_map(|goal| {
+            let now = self.figure(goal)?;
+            Some(format!("| {} | {} | {} | {now} |\n", goal.what, goal.before, goal.goal))
+        });
+        let rows: String = rows.collect();
+        if rows.is_empty() {
+            rows
+        } else {
+            format!("\n| | before | goal | now |\n| --- | ---: | ---: | ---: |\n{rows}")
+        }
+    }
+
+    fn figure(&self, goal: &Goal) -> Option<&str> {
+        let table = self.tables.iter().find(|table| table.title.contains(goal.table))?;
+        let row = table.rows.iter().find(|row| row.candidate == goal.row)?;
+        let (_, value) = row.cells.iter().find(|(column, _)| *column == goal.column)?;
+        // The last of several.
+        value.rsplit(" / ").next()
+    }
+
     fn markdown(&self) -> String {
-        let mut text = heading();
+        let mut text = heading() + &self.goals();
         for Table { title, rows } in self.tables.iter().filter(|table| !table.rows.is_empty()) {
             let columns: Vec<_> = rows[0].cells.iter().map(|(column, _)| *column).collect();
             let marks = "| ---: ".repeat(columns.len());

@@ -78,9 +78,9 @@ impl Rounds {
         let ratios = |part| format!("{:.2} / {:.2}", self.ratio(candidate, 0, part), self.ratio(candidate, 1, part));
         vec![
             ("time", format!("{:.1} us", self.each(candidate, of, WALL))),
-            ("x socket / ureq", ratios(WALL)),
+            ("time, x socket / ureq", ratios(WALL)),
             ("processor time", format!("{:.1} us", self.each(candidate, of, PROCESSOR))),
-            ("x socket / ureq", ratios(PROCESSOR)),
+            ("processor time, x socket / ureq", ratios(PROCESSOR)),
         ]
     }
 }

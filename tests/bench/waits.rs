@@ -101,12 +101,15 @@ const CROWDS: [(&str, &str, usize, usize, usize); 5] = [
 
 pub(crate) fn crowds(report: &mut Report) {
     report.table("who waits for a lock, and one release");
-    for (name, candidate, processes, threads, crowds) in CROWDS {
-        let measured: Vec<_> = thread::scope(|scope| {
-            let crowds: Vec<_> =
-                (0..crowds).map(|_| scope.spawn(move || crowd(candidate, processes, threads))).collect();
-            crowds.into_iter().map(|crowd| crowd.join().unwrap()).collect()
+    let measured: Vec<Vec<_>> = thread::scope(|scope| {
+        let crowds = CROWDS.map(|(_, candidate, processes, threads, crowds)| {
+            let one = |_| scope.spawn(move || crowd(candidate, processes, threads));
+            (0..crowds).map(one).collect::<Vec<_>>()
         });
+        let ends = crowds.into_iter().map(|crowds| crowds.into_iter().map(|crowd| crowd.join().unwrap()).collect());
+        ends.collect()
+    });
+    for ((name, .., crowds), measured) in CROWDS.into_iter().zip(measured) {
         let each = |part: fn(&Crowd) -> f64| measured.iter().map(part);
         let mean = |part| each(part).sum::<f64>() / crowds as f64;
         report.row(
