@@ -51,10 +51,9 @@ fn count(candidate: &str, pairs: u32) -> f64 {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let runner = r#"target."cfg(all())".runner = ["valgrind", "--tool=cachegrind", "--cache-sim=no",
         "--cachegrind-out-file=/dev/null"]"#;
-    let flags = env::var("RUSTFLAGS").unwrap_or_default() + " --cfg rustix_use_libc";
     let output = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()))
         .current_dir(root)
-        .env("RUSTFLAGS", flags.trim())
+        .env("RUSTFLAGS", "--cfg rustix_use_libc")
         .args(["--config", &runner.replace('\n', "")])
         .args(["test", "--release", "--no-default-features", "--features", "emulator", "--locked", "--test", "bench"])
         .args(["--target-dir", "target/valgrind", "--", crate::CHILD, "pairs", candidate])

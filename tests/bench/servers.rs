@@ -185,8 +185,8 @@ fn answer_all(mut stream: TcpStream, seen: &Mutex<Seen>) -> io::Result<()> {
                      x-ms-version: 2021-12-02\r\ndate: Thu, 01 Jan 2026 00:00:00 GMT\r\nConnection: keep-alive\r\n\
                      Keep-Alive: timeout=5\r\nContent-Length: 0\r\n\r\n"
                 );
-                stream.write_all(answer.as_bytes())?;
                 seen.lock().unwrap().requests += 1;
+                stream.write_all(answer.as_bytes())?;
                 status = "200 OK";
             }
             _ => {}
