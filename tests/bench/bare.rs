@@ -17,31 +17,66 @@ const LIMIT: Duration = Duration::from_secs(5);
 
 #[derive(Copy, Clone, PartialEq)]
 pub(crate) enum Action {
+    CreateContainer,
+    /// Unless it is there.
+    CreateBlob,
     Acquire,
     Renew,
     Release,
 }
 
-/// Where the lock is, and what signs for it.
+/// Where a lock is, and what signs for it.
 pub(crate) struct Place {
-    port: u16,
-    /// With the account, the container and the blob.
-    path: String,
     mac: Hmac<Sha256>,
+    container: Target,
+    blob: Target,
+    lease: Target,
+}
+
+/// What a request is about, as that is sent and as it is signed.
+struct Target {
+    url: String,
+    /// In `url`.
+    path: usize,
+    signed: String,
 }
 
 impl Place {
     pub(crate) fn new(port: u16, container: &str, lock: &str) -> Place {
-        let mac = Hmac::new_from_slice(&STANDARD.decode(KEY).unwrap()).unwrap();
-        Place { port, path: format!("/{ACCOUNT}/{container}/{lock}"), mac }
+        let origin = format!("http://127.0.0.1:{port}");
+        let target = |path: String, query: &str| Target {
+            url: format!("{origin}{path}{query}"),
+            path: origin.len(),
+            signed: format!("/{ACCOUNT}{path}{}", query.replace('?', "\n").replace('=', ":")),
+        };
+        let (container, blob) = (format!("/{ACCOUNT}/{container}"), format!("/{ACCOUNT}/{container}/{lock}"));
+        Place {
+            mac: Hmac::new_from_slice(&STANDARD.decode(KEY).unwrap()).unwrap(),
+            container: target(container, "?restype=container"),
+            lease: target(blob.clone(), "?comp=lease"),
+            blob: target(blob, ""),
+        }
     }
 
-    /// Signed, in the order in which they are signed but for the last.
+    fn target(&self, action: Action) -> &Target {
+        match action {
+            Action::CreateContainer => &self.container,
+            Action::CreateBlob => &self.blob,
+            Action::Acquire | Action::Renew | Action::Release => &self.lease,
+        }
+    }
+
+    /// Signed, in the order in which they are signed but for the last ones.
     fn headers(&self, action: Action, lease: &str) -> Vec<(&'static str, String)> {
         let id = unique();
         let date = httpdate::fmt_http_date(SystemTime::now());
-        let mut headers = vec![("x-ms-client-request-id", id), ("x-ms-date", date)];
+        let mut headers = Vec::with_capacity(8);
+        if action == Action::CreateBlob {
+            headers.push(("x-ms-blob-type", "BlockBlob".to_owned()));
+        }
+        headers.extend([("x-ms-client-request-id", id), ("x-ms-date", date)]);
         match action {
+            Action::CreateContainer | Action::CreateBlob => {}
             Action::Acquire => headers.extend([
                 ("x-ms-lease-action", "acquire".to_owned()),
                 ("x-ms-lease-duration", "30".to_owned()),
@@ -53,11 +88,15 @@ impl Place {
             ]),
         }
         headers.push(("x-ms-version", VERSION.to_owned()));
-        let mut text = "PUT\n\n\n\n\n\n\n\n\n\n\n\n".to_owned();
+        let condition = if action == Action::CreateBlob { "*" } else { "" };
+        let mut text = format!("PUT\n\n\n\n\n\n\n\n\n{condition}\n\n\n");
         for (name, value) in &headers {
             text.extend([name, ":", value, "\n"]);
         }
-        text.extend(["/", ACCOUNT, &self.path, "\ncomp:lease"]);
+        text.push_str(&self.target(action).signed);
+        if action == Action::CreateBlob {
+            headers.push(("if-none-match", condition.to_owned()));
+        }
         let mut mac = self.mac.clone();
         mac.update(text.as_bytes());
         let signature = STANDARD.encode(mac.finalize().into_bytes());
@@ -79,51 +118,64 @@ pub(crate) fn lease() -> String {
     format!("{}-{}-4{}-8{}-{}", &id[..8], &id[8..12], &id[13..16], &id[17..20], &id[20..])
 }
 
-/// A client that knows nothing but its place.
+/// A client that keeps its connection, and does nothing else.
 pub(crate) trait Client {
     /// The status.
-    fn ask(&mut self, action: Action, lease: &str) -> u16;
+    fn ask(&mut self, place: &Place, action: Action, lease: &str) -> u16;
 }
 
 pub(crate) struct Socket {
-    place: Place,
+    port: u16,
     stream: TcpStream,
     buffer: Vec<u8>,
 }
 
 impl Socket {
-    pub(crate) fn new(place: Place) -> Socket {
-        let stream = TcpStream::connect(("127.0.0.1", place.port)).unwrap();
+    pub(crate) fn new(port: u16) -> Socket {
+        let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
         stream.set_nodelay(true).unwrap();
-        Socket { place, stream, buffer: vec![0; 16 * 1024] }
+        Socket { port, stream, buffer: vec![0; 16 * 1024] }
     }
 }
 
 impl Client for Socket {
-    fn ask(&mut self, action: Action, lease: &str) -> u16 {
-        let Place { port, path, .. } = &self.place;
-        let mut request = format!("PUT {path}?comp=lease HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\ncontent-length: 0\r\n");
-        for (name, value) in self.place.headers(action, lease) {
+    fn ask(&mut self, place: &Place, action: Action, lease: &str) -> u16 {
+        let Target { url, path, .. } = place.target(action);
+        let (target, port) = (&url[*path..], self.port);
+        let mut request = format!("PUT {target} HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\ncontent-length: 0\r\n");
+        for (name, value) in place.headers(action, lease) {
             request.extend([name, ": ", &value, "\r\n"]);
         }
         request.push_str("\r\n");
         self.stream.write_all(request.as_bytes()).unwrap();
         let mut length = 0;
-        while !self.buffer[..length].ends_with(b"\r\n\r\n") {
+        let head = loop {
             length += self.stream.read(&mut self.buffer[length..]).unwrap();
+            if let Some(end) = self.buffer[..length].windows(4).position(|bytes| bytes == b"\r\n\r\n") {
+                break end + 4;
+            }
+        };
+        let text = std::str::from_utf8(&self.buffer[..head]).unwrap();
+        let status = text[9..12].parse().unwrap();
+        if status >= 400 {
+            let text = text.to_ascii_lowercase();
+            let body = text.split_once("content-length: ").map(|(_, rest)| {
+                let (length, _) = rest.split_once('\r').unwrap();
+                head + length.parse::<usize>().unwrap()
+            });
+            // Or else it comes in chunks.
+            while body.map_or(!self.buffer[..length].ends_with(b"\r\n0\r\n\r\n"), |end| length < end) {
+                length += self.stream.read(&mut self.buffer[length..]).unwrap();
+            }
         }
-        std::str::from_utf8(&self.buffer[9..12]).unwrap().parse().unwrap()
+        status
     }
 }
 
-pub(crate) struct Ureq {
-    place: Place,
-    agent: Agent,
-    url: String,
-}
+pub(crate) struct Ureq(Agent);
 
 impl Ureq {
-    pub(crate) fn new(place: Place) -> Ureq {
+    pub(crate) fn new() -> Ureq {
         let config = Agent::config_builder()
             .proxy(None)
             .http_status_as_error(false)
@@ -135,15 +187,14 @@ impl Ureq {
             .timeout_send_request(Some(LIMIT))
             .timeout_recv_response(Some(LIMIT))
             .build();
-        let url = format!("http://127.0.0.1:{}{}?comp=lease", place.port, place.path);
-        Ureq { place, agent: config.into(), url }
+        Ureq(config.into())
     }
 }
 
 impl Client for Ureq {
-    fn ask(&mut self, action: Action, lease: &str) -> u16 {
-        let mut request = self.agent.put(&self.url);
-        for (name, value) in self.place.headers(action, lease) {
+    fn ask(&mut self, place: &Place, action: Action, lease: &str) -> u16 {
+        let mut request = self.0.put(&place.target(action).url);
+        for (name, value) in place.headers(action, lease) {
             request = request.header(name, value);
         }
         let mut answer = request.send_empty().unwrap();

@@ -4,22 +4,38 @@
 //! Read the ratios: times belong to a machine and its hour. The candidates take turns in short rounds, and a ratio is the
 //! median of those of the rounds. A server is always another process, so that its time and memory are not counted.
 //!
-//! `cargo test --release --all-features --test bench` runs all; words behind `--` pick some.
+//! `cargo test --release --all-features --test bench` runs all; words behind `--` pick some: a server's name (`canned`,
+//! `emulator`, `azurite`: one client there), `bounds` (what the checks
+//! guard), `instructions`, `clients` (the vendor's), `turns`, `waits`, `held`. With `--write` the tables go into the guide.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::disallowed_methods)]
 
 use std::alloc::System;
 use std::env;
 
+use cores::OneCore;
+use report::Report;
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 
 #[path = "../it/support/mod.rs"]
 mod support;
 
 mod bare;
+mod bounds;
+mod clients;
+mod cores;
+mod first;
+mod goals;
+mod held;
+mod instructions;
 mod pairs;
+mod process;
+mod report;
 mod servers;
+mod singles;
 mod stats;
+mod turns;
+mod waits;
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
@@ -36,18 +52,56 @@ fn main() {
         [CHILD, "canned"] => servers::canned(),
         [CHILD, "emulator"] => servers::emulator(),
         [CHILD, "pairs", name, port, container, pairs] => pairs::some(name, port, container, pairs),
+        [CHILD, "first", name, port] => first::one(name, port),
+        [CHILD, "client", name, port] => clients::one(name, port),
+        [CHILD, "turns", name, port, threads, hold] => turns::some(name, port, threads, hold),
+        [CHILD, "waits", name, port, lock, threads] => waits::some(name, port, lock, threads),
+        [CHILD, "held", name, locks, port] => held::some(name, locks, port),
         _ => run(&words),
     }
 }
 
 fn run(words: &[&str]) {
+    let (flags, words): (Vec<&str>, Vec<&str>) = words.iter().partition(|word| word.starts_with("--"));
     let wanted = |name: &str| words.is_empty() || words.contains(&name);
     if cfg!(debug_assertions) {
         println!("built without optimization: the figures say little (use --release)");
     }
-    for server in servers::all() {
-        if wanted(server.name) {
-            pairs::pairs(&server);
+    let mut report = Report::default();
+    if wanted("bounds") {
+        bounds::bounds(&mut report);
+    }
+    if wanted("canned") {
+        let one_core = OneCore::new();
+        let server = servers::start("canned").unwrap();
+        singles::singles(&mut report, &server);
+        pairs::pairs(&mut report, &server);
+        first::cold(&mut report, &server);
+        drop(one_core);
+    }
+    for server in servers::NAMES.into_iter().filter(|name| wanted(name)).filter_map(servers::start) {
+        pairs::pairs(&mut report, &server);
+        if !server.is_canned() {
+            first::uses(&mut report, &server);
         }
+    }
+    if wanted("instructions") {
+        instructions::instructions(&mut report);
+    }
+    if wanted("clients") {
+        clients::clients(&mut report);
+    }
+    if wanted("turns") {
+        turns::turns(&mut report);
+    }
+    if wanted("waits") {
+        waits::hand_overs(&mut report);
+        waits::crowds(&mut report);
+    }
+    if wanted("held") {
+        held::held(&mut report);
+    }
+    if flags.contains(&"--write") {
+        report.write();
     }
 }

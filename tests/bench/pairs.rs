@@ -7,52 +7,52 @@ use stats_alloc::Region;
 
 use crate::ALLOCATOR;
 use crate::bare::{Action, Client, Place, Socket, Ureq, lease};
+use crate::report::Report;
 use crate::servers::Server;
-use crate::stats::{Spent, median, micros, spent};
+use crate::stats::{Rounds, spent};
 use crate::support::account::Account;
 use crate::support::unique;
+
+/// The candidates. The bare socket is the first, and ureq the second.
+pub(crate) const NAMES: [&str; 4] = ["socket", "ureq", "AzureMutex", "Locker"];
 
 const LOCK: &str = "job";
 const LEASE: Duration = Duration::from_secs(30);
 
 /// Whatever can take a lock and give it back.
-trait Pair {
-    fn name(&self) -> &'static str;
-    fn pair(&mut self);
-}
-
-struct Bare<C>(&'static str, C);
-
-impl<C: Client> Pair for Bare<C> {
-    fn name(&self) -> &'static str {
-        self.0
-    }
+pub(crate) trait Pair {
+    fn lock(&mut self, and_then: &mut dyn FnMut());
 
     fn pair(&mut self) {
+        self.lock(&mut || {});
+    }
+}
+
+struct Bare<C>(C, Place);
+
+impl<C: Client> Pair for Bare<C> {
+    fn lock(&mut self, and_then: &mut dyn FnMut()) {
+        let Bare(client, place) = self;
         let lease = lease();
-        assert_eq!(self.1.ask(Action::Acquire, &lease), 201);
-        assert_eq!(self.1.ask(Action::Release, &lease), 200);
+        assert_eq!(client.ask(place, Action::Acquire, &lease), 201);
+        and_then();
+        assert_eq!(client.ask(place, Action::Release, &lease), 200);
     }
 }
 
 impl Pair for AzureMutex {
-    fn name(&self) -> &'static str {
-        "AzureMutex"
-    }
-
-    fn pair(&mut self) {
+    fn lock(&mut self, and_then: &mut dyn FnMut()) {
         let mut lease = self.acquire(LEASE).unwrap();
+        and_then();
         self.release(&mut lease).unwrap();
     }
 }
 
 impl Pair for Locker {
-    fn name(&self) -> &'static str {
-        "Locker"
-    }
-
-    fn pair(&mut self) {
-        self.lock().unwrap().unlock().unwrap();
+    fn lock(&mut self, and_then: &mut dyn FnMut()) {
+        let guard = Locker::lock(self).unwrap();
+        and_then();
+        guard.unlock().unwrap();
     }
 }
 
@@ -66,71 +66,59 @@ fn prepared(server: &Server) -> String {
     name
 }
 
-/// The bare socket is the first, and ureq the second.
-fn candidates(account: &Account, name: &str) -> [Box<dyn Pair>; 4] {
-    let place = || Place::new(account.port(), name, LOCK);
-    let container = || account.container(name);
-    [
-        Box::new(Bare("socket", Socket::new(place()))),
-        Box::new(Bare("ureq", Ureq::new(place()))),
-        Box::new(container().mutex(LOCK).unwrap()),
-        Box::new(container().locker(LOCK).unwrap()),
-    ]
-}
-
-/// Rounds, and pairs in each.
-fn size(server: &Server) -> (usize, u32) {
-    match server.name {
-        "azurite" => (15, 60),
-        _ => (25, 200),
+/// The one of that name.
+pub(crate) fn candidate(name: &str, account: &Account, container: &str) -> Box<dyn Pair> {
+    let place = || Place::new(account.port(), container, LOCK);
+    let mutex = || account.container(container).mutex(LOCK).unwrap();
+    match name {
+        "socket" => Box::new(Bare(Socket::new(account.port()), place())),
+        "ureq" => Box::new(Bare(Ureq::new(), place())),
+        "AzureMutex" => Box::new(mutex()),
+        "Locker" => Box::new(Locker::new(mutex())),
+        _ => panic!("no candidate: {name}"),
     }
 }
 
-pub(crate) fn pairs(server: &Server) {
-    let (rounds, pairs) = size(server);
-    let mut candidates = candidates(&server.account, &prepared(server));
+/// In a round.
+const PAIRS: u32 = 60;
+
+pub(crate) fn pairs(report: &mut Report, server: &Server) {
+    let container = prepared(server);
+    let mut candidates = NAMES.map(|name| candidate(name, &server.account, &container));
     for candidate in &mut candidates {
         // What is made once, and connections.
         candidate.pair();
     }
-    let mut measured: Vec<Vec<Spent>> = candidates.iter().map(|_| Vec::new()).collect();
-    for round in 0..rounds {
-        for i in 0..candidates.len() {
-            let i = (i + round) % candidates.len();
-            measured[i].push(spent(|| (0..pairs).for_each(|_| candidates[i].pair())));
-        }
+    let measured =
+        Rounds::of(server.rounds(), NAMES.len(), |i| spent(|| (0..PAIRS).for_each(|_| candidates[i].pair())));
+    report.table(&format!("lock and unlock of an existing blob, on {}", server.title()));
+    for (i, name) in NAMES.into_iter().enumerate() {
+        let mut cells = measured.cells(i, PAIRS);
+        let memory = Memory::of(&mut *candidates[i]);
+        cells.push(("allocations", format!("{} + {} grown", memory.allocations, memory.grown)));
+        cells.push(("bytes", memory.bytes.to_string()));
+        report.row(name, cells);
     }
-    let each = |spent: Duration| micros(spent) / f64::from(pairs);
-    for (i, candidate) in candidates.iter_mut().enumerate() {
-        let wall = median(measured[i].iter().map(|spent| each(spent.wall)).collect());
-        let processor = median(measured[i].iter().map(|spent| each(spent.processor)).collect());
-        let beside = |other: usize, part: fn(&Spent) -> Duration| {
-            let rounds = measured[i].iter().zip(&measured[other]);
-            median(rounds.map(|(this, other)| part(this).div_duration_f64(part(other))).collect())
-        };
+}
+
+/// What one more pair allocates.
+pub(crate) struct Memory {
+    pub(crate) allocations: usize,
+    grown: usize,
+    bytes: usize,
+}
+
+impl Memory {
+    pub(crate) fn of(candidate: &mut dyn Pair) -> Memory {
         let region = Region::new(ALLOCATOR);
         candidate.pair();
         let change = region.change();
-        println!(
-            "lock + unlock, {:<9} {:<11} time: {wall:>7.1} us ({:.2} x socket, {:.2} x ureq)   processor: {processor:>6.1} us \
-             ({:.2}, {:.2})   allocations: {:>4} + {} grown ({} bytes)",
-            server.name,
-            candidate.name(),
-            beside(0, |spent| spent.wall),
-            beside(1, |spent| spent.wall),
-            beside(0, |spent| spent.processor),
-            beside(1, |spent| spent.processor),
-            change.allocations,
-            change.reallocations,
-            change.bytes_allocated,
-        );
+        Memory { allocations: change.allocations, grown: change.reallocations, bytes: change.bytes_allocated }
     }
 }
 
 /// Nothing but so many pairs of that candidate, for whoever counts from outside.
 pub(crate) fn some(name: &str, port: &str, container: &str, pairs: &str) {
-    let account = Account::at(port.parse().unwrap());
-    let mut candidates = candidates(&account, container);
-    let candidate = candidates.iter_mut().find(|candidate| candidate.name() == name).expect("a candidate");
+    let mut candidate = candidate(name, &Account::at(port.parse().unwrap()), container);
     (0..pairs.parse::<u32>().unwrap()).for_each(|_| candidate.pair());
 }

@@ -1,87 +1,170 @@
 //! The servers, each a process of its own.
 
-use std::env;
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use azmutex::emulator::Emulator;
 
-use crate::CHILD;
+use crate::cores::OneCore;
+use crate::process::{Process, heard, say};
 use crate::support::account::Account;
 use crate::support::azurite::azurite;
+
+const SECOND: Duration = Duration::from_secs(1);
+/// After that time without a request, Azurite closes a connection.
+const IDLE: Duration = Duration::from_secs(5);
+
+/// How often the emulator's requests are counted.
+const LOOK: Duration = Duration::from_millis(20);
 
 pub(crate) const NAMES: [&str; 3] = ["canned", "emulator", "azurite"];
 
 pub(crate) struct Server {
     pub(crate) name: &'static str,
     pub(crate) account: Account,
-    _process: Option<Process>,
+    process: Option<Process>,
+    is_on_one_core: bool,
+}
+
+/// Since the last time that it was asked.
+pub(crate) struct Counts {
+    pub(crate) requests: u64,
+    /// Of the canned one.
+    pub(crate) connections: u64,
+    /// Of the canned one: renewals in the fullest second.
+    pub(crate) burst: u64,
+    /// Of the emulator: looks.
+    pub(crate) reads: u64,
+    /// Of the emulator: 4xx.
+    pub(crate) refused: u64,
 }
 
 impl Server {
     pub(crate) fn is_canned(&self) -> bool {
         self.name == "canned"
     }
-}
 
-/// Ends with its input, and so with this one.
-struct Process {
-    child: Child,
-    stdin: Option<ChildStdin>,
-}
+    /// How often the candidates take turns.
+    pub(crate) fn rounds(&self) -> usize {
+        if self.name == "azurite" { 15 } else { 75 }
+    }
 
-impl Drop for Process {
-    fn drop(&mut self) {
-        self.stdin = None;
-        let _ = self.child.wait();
+    pub(crate) fn title(&self) -> &'static str {
+        match (self.name, self.is_on_one_core) {
+            ("canned", true) => "a server that is nothing but an answer, on one core with it",
+            ("canned", false) => "a server that is nothing but an answer",
+            ("emulator", _) => "the emulator",
+            _ => "Azurite",
+        }
+    }
+
+    /// Not of Azurite.
+    pub(crate) fn counts(&mut self) -> Counts {
+        let [requests, connections, burst, reads, refused] = self.process.as_mut().unwrap().ask("count");
+        Counts { requests, connections, burst, reads, refused }
     }
 }
 
-/// Those of the servers that there are.
-pub(crate) fn all() -> impl Iterator<Item = Server> {
-    NAMES.into_iter().filter_map(start)
-}
-
+/// `None` if it cannot be had.
 pub(crate) fn start(name: &'static str) -> Option<Server> {
     if name == "azurite" {
-        return Some(Server { name, account: Account::at(azurite()?.port()), _process: None });
+        return Some(Server { name, account: Account::at(azurite()?.port()), process: None, is_on_one_core: false });
     }
-    let mut command = Command::new(env::current_exe().expect("this program has a path"));
-    let mut child = command.args([CHILD, name]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    let process = Process { stdin: child.stdin.take(), child };
-    Some(Server { name, account: Account::at(line.trim().parse().expect("a port")), _process: Some(process) })
-}
-
-fn serve_until_nobody_needs_it(port: u16) {
-    println!("{port}");
-    io::stdout().flush().unwrap();
-    let _ = io::stdin().read_to_end(&mut Vec::new());
+    let mut process = Process::start(&[name]);
+    let [port] = process.numbers();
+    Some(Server {
+        name,
+        account: Account::at(port as u16),
+        process: Some(process),
+        is_on_one_core: OneCore::is_there(),
+    })
 }
 
 pub(crate) fn emulator() {
-    let emulator = Emulator::start().unwrap();
-    serve_until_nobody_needs_it(emulator.port());
+    let emulator = &Emulator::start().unwrap();
+    say(&emulator.port().to_string());
+    let (counted, counting) = (&Mutex::new(Counted::default()), &AtomicBool::new(true));
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            // It forgets all but some thousands.
+            while counting.load(Ordering::Relaxed) {
+                counted.lock().unwrap().count(emulator);
+                thread::sleep(LOOK);
+            }
+        });
+        while heard().is_some() {
+            let mut counted = counted.lock().unwrap();
+            counted.count(emulator);
+            say(&format!("{} 0 0 {} {}", counted.requests, counted.reads, counted.refused));
+            *counted = Counted { last: counted.last, ..Counted::default() };
+        }
+        counting.store(false, Ordering::Relaxed);
+    });
 }
 
-/// A server that has one answer for each action, whoever asks.
+#[derive(Default)]
+struct Counted {
+    requests: usize,
+    reads: usize,
+    refused: usize,
+    /// When the last one came that is counted.
+    last: Option<Duration>,
+}
+
+impl Counted {
+    fn count(&mut self, emulator: &Emulator) {
+        let requests = emulator.requests();
+        // What has no status is not over.
+        let over = requests.iter().filter(|request| request.status.is_some());
+        let new: Vec<_> = over.filter(|request| self.last.is_none_or(|last| request.at > last)).collect();
+        self.requests += new.len();
+        self.reads += new.iter().filter(|request| request.method == "HEAD").count();
+        self.refused += new.iter().filter(|request| request.status >= Some(400)).count();
+        self.last = new.last().map(|request| request.at).or(self.last);
+    }
+}
+
+#[derive(Default)]
+struct Seen {
+    requests: usize,
+    connections: usize,
+    renewals: Vec<Instant>,
+}
+
+impl Seen {
+    fn burst(&self) -> usize {
+        let within = |from: usize| self.renewals[from..].partition_point(|at| *at - self.renewals[from] < SECOND);
+        (0..self.renewals.len()).map(within).max().unwrap_or_default()
+    }
+}
+
+/// A server that has one answer for each action, whoever asks, and that counts.
 pub(crate) fn canned() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
+    say(&listener.local_addr().unwrap().port().to_string());
+    let seen = Arc::new(Mutex::new(Seen::default()));
+    let shared = seen.clone();
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
-            thread::spawn(move || drop(answer_all(stream)));
+            let seen = shared.clone();
+            seen.lock().unwrap().connections += 1;
+            thread::spawn(move || drop(answer_all(stream, &seen)));
         }
     });
-    serve_until_nobody_needs_it(port);
+    while heard().is_some() {
+        let seen = std::mem::take(&mut *seen.lock().unwrap());
+        say(&format!("{} {} {} 0 0", seen.requests, seen.connections, seen.burst()));
+    }
 }
 
 /// As Azurite writes them.
-fn answer_all(mut stream: TcpStream) -> io::Result<()> {
+fn answer_all(mut stream: TcpStream, seen: &Mutex<Seen>) -> io::Result<()> {
     stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(IDLE))?;
     let mut lines = BufReader::new(stream.try_clone()?);
     let (mut status, mut lease, mut id, mut line) = ("200 OK", String::new(), String::new(), String::new());
     loop {
@@ -91,6 +174,7 @@ fn answer_all(mut stream: TcpStream) -> io::Result<()> {
         }
         match line.trim_end().split_once(": ") {
             Some(("x-ms-lease-action", "acquire")) => status = "201 Created",
+            Some(("x-ms-lease-action", "renew")) => seen.lock().unwrap().renewals.push(Instant::now()),
             Some(("x-ms-proposed-lease-id" | "x-ms-lease-id", value)) => lease = value.to_owned(),
             Some(("x-ms-client-request-id", value)) => id = value.to_owned(),
             _ if line == "\r\n" => {
@@ -101,6 +185,7 @@ fn answer_all(mut stream: TcpStream) -> io::Result<()> {
                      x-ms-version: 2021-12-02\r\ndate: Thu, 01 Jan 2026 00:00:00 GMT\r\nConnection: keep-alive\r\n\
                      Keep-Alive: timeout=5\r\nContent-Length: 0\r\n\r\n"
                 );
+                seen.lock().unwrap().requests += 1;
                 stream.write_all(answer.as_bytes())?;
                 status = "200 OK";
             }

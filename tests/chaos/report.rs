@@ -1,27 +1,22 @@
 //! The figures, as a table for the guide.
 
 use std::env;
-use std::fs;
-use std::path::Path;
-use std::process::Command;
 use std::thread;
 use std::time::{Duration, SystemTime};
 
 use crate::round::{CONTENDERS, LOCKS};
 use crate::support::http::http_date;
+use crate::support::page::{self, commit};
 use crate::tally::{DEEDS, Tally};
 
-const BEGIN: &str = "<!-- chaos -->\n";
-const END: &str = "<!-- /chaos -->\n";
+const MARK: &str = "chaos";
 
 /// To stdout, and to the guide if that is wanted.
 pub(crate) fn tell(tally: &Tally, time: Duration, seed: u64) {
     let table = table(tally, time, seed);
     println!("\n{table}");
     if env::var_os("AZMUTEX_CHAOS_TABLE").is_some_and(|value| value == "1") {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/guide/evidence.md");
-        let page = fs::read_to_string(&path).unwrap();
-        fs::write(&path, replaced(&page, &table)).unwrap();
+        page::write("evidence.md", MARK, &table);
     }
 }
 
@@ -112,29 +107,10 @@ fn grouped(number: u64) -> String {
     text
 }
 
-fn commit() -> String {
-    let git = |arguments: &[&str]| {
-        let output = Command::new("git").args(arguments).current_dir(env!("CARGO_MANIFEST_DIR")).output().ok()?;
-        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
-    };
-    match (git(&["rev-parse", "--short", "HEAD"]), git(&["status", "--porcelain", "--untracked-files=no"])) {
-        (Some(commit), Some(changes)) if changes.is_empty() => commit,
-        (Some(commit), _) => format!("{commit} with changes"),
-        (None, _) => "unknown".to_owned(),
-    }
-}
-
-/// `page` with this between the marks.
-fn replaced(page: &str, table: &str) -> String {
-    let (before, rest) = page.split_once(BEGIN).expect("the page has the mark");
-    let (_, after) = rest.split_once(END).expect("the page has the end mark");
-    format!("{before}{BEGIN}{table}{END}{after}")
-}
-
 #[test]
 fn a_new_table_takes_the_old_ones_place() {
-    let page = format!("one\n{BEGIN}old\n{END}two\n");
-    assert_eq!(replaced(&page, "new\n"), format!("one\n{BEGIN}new\n{END}two\n"));
+    let text = |figures| format!("one\n<!-- chaos -->\n{figures}\n<!-- /chaos -->\ntwo\n");
+    assert_eq!(page::replaced(&text("old"), MARK, "new\n"), text("new"));
 }
 
 #[test]

@@ -39,6 +39,11 @@ impl Account {
         )
     }
 
+    /// What is at a path below the account, for whoever takes a signature in a URL.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}/{ACCOUNT}/{path}?{}", self.port, self.sas)
+    }
+
     /// Any request on a path below the account, already encoded.
     pub fn raw(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Response {
         self.try_raw(method, path, headers, body).unwrap_or_else(|error| panic!("{method} {path}: {error}"))

@@ -8,6 +8,7 @@ pub mod azurite;
 pub mod http;
 #[path = "../../../src/testing/lateness.rs"]
 pub mod lateness;
+pub mod page;
 pub mod peer;
 pub mod process;
 pub mod proxy;
