@@ -51,6 +51,7 @@ fn a_free_lock_is_there_for_who_waits_for_no_time_worth_the_name() {
 }
 
 #[test]
+#[cfg(unix)]
 fn a_signal_is_called_as_the_system_calls_it() {
     let emulator = Emulator::start().unwrap();
     let ran = |signal: &str| code(&run(&emulator, &["-s", signal], &SPEAK).output().unwrap());

@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::disallowed_methods)]
 
-use std::env;
-use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -47,6 +45,8 @@ fn a_hundred_threads_take_their_turns(server: &Server) {
 
 #[cfg(unix)]
 mod counter {
+    use std::{env, fs};
+
     use super::*;
     use support::process::{self, Process, say};
 

@@ -3,15 +3,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::disallowed_methods)]
 
-use std::collections::HashMap;
-use std::fs;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use azmutex::crossbeam_channel::bounded;
-use azmutex::emulator::{Emulator, Operation, Request};
+use azmutex::emulator::{Emulator, Operation};
 use azmutex::{Container, Locker};
 
 #[path = "../it/support/mod.rs"]
@@ -69,6 +66,12 @@ fn two_hundred_waiters_keep_to_their_budget_and_none_starves() {
 
 #[cfg(target_os = "linux")]
 mod holders {
+    use std::collections::HashMap;
+    use std::fs;
+    use std::sync::Mutex;
+
+    use azmutex::emulator::Request;
+
     use super::*;
     use support::process::{self, say, threads};
 

@@ -18,8 +18,6 @@ use azmutex::{Cancel, Container, ErrorKind, Locker};
 #[path = "../it/support/mod.rs"]
 mod support;
 
-use support::process::{self, say};
-
 const SECOND: Duration = Duration::from_secs(1);
 const MS: Duration = Duration::from_millis(1);
 const HOLDS: [Duration; 3] = [Duration::ZERO, Duration::from_millis(10), SECOND];
@@ -41,7 +39,8 @@ struct Turns {
     /// Of each thread.
     turns: Vec<usize>,
     longest_wait: Duration,
-    /// Between two turns of the process, whoever's they were, or before the first.
+    /// Between two turns of the process, whoever's they were, or before the first. Asked for by processes.
+    #[cfg_attr(not(unix), allow(dead_code))]
     longest_gap: Duration,
 }
 
@@ -141,6 +140,7 @@ fn all_threads_of_a_process_are_served_with_two_requests_a_lock() {
 #[cfg(unix)]
 mod processes {
     use super::*;
+    use support::process::{self, say};
 
     const PLAN: &str = "AZMUTEX_TURNS_PLAN";
     /// What is promised to one that waits elsewhere, beyond the hold in progress: a row and a pause; and what a busy
