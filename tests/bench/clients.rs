@@ -96,7 +96,9 @@ type Program = (&'static str, Box<dyn Fn() -> Command>);
 /// Those that there are. Says which there are not.
 fn programs(server: &Server) -> Vec<Program> {
     let account = &server.account;
-    let (store, port) = (account.connection_string(), account.port().to_string());
+    // The JavaScript client insists on the protocol.
+    let store = format!("DefaultEndpointsProtocol=http;{}", account.connection_string());
+    let port = account.port().to_string();
     let url = account.url(&format!("{CONTAINER}/{LOCK}"));
     let ours = |name: &'static str| -> Program {
         let port = port.clone();
