@@ -23,7 +23,7 @@ const ROUNDS: usize = 15;
 const PAIRS: u32 = 50;
 
 pub(crate) fn clients(report: &mut Report) {
-    report.table("programs that lock and unlock, on a server that is nothing but an answer, on one core with it");
+    report.table("programs that lock and unlock, on a server that is nothing but an answer");
     let _one_core = OneCore::new();
     let mut server = servers::start("canned").unwrap();
     let programs: Vec<_> = programs(&server);
