@@ -23,7 +23,7 @@ const ROUNDS: usize = 15;
 const PAIRS: u32 = 50;
 
 pub(crate) fn clients(report: &mut Report) {
-    report.table("programs that lock and unlock, on a server that is nothing but an answer, on one core with it");
+    report.table("programs that lock and unlock, on a server that is nothing but an answer");
     let _one_core = OneCore::new();
     let mut server = servers::start("canned").unwrap();
     let programs: Vec<_> = programs(&server);
@@ -96,7 +96,9 @@ type Program = (&'static str, Box<dyn Fn() -> Command>);
 /// Those that there are. Says which there are not.
 fn programs(server: &Server) -> Vec<Program> {
     let account = &server.account;
-    let (store, port) = (account.connection_string(), account.port().to_string());
+    // The JavaScript client insists on the protocol.
+    let store = format!("DefaultEndpointsProtocol=http;{}", account.connection_string());
+    let port = account.port().to_string();
     let url = account.url(&format!("{CONTAINER}/{LOCK}"));
     let ours = |name: &'static str| -> Program {
         let port = port.clone();

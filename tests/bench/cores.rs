@@ -14,11 +14,6 @@ impl OneCore {
         sched_setaffinity(None, &one).unwrap();
         OneCore(all)
     }
-
-    /// Whether this thread has just one core, whoever wanted that.
-    pub(crate) fn is_there() -> bool {
-        sched_getaffinity(None).unwrap().count() == 1
-    }
 }
 
 impl Drop for OneCore {

@@ -11,7 +11,7 @@ pub(crate) struct Goal {
     pub(crate) column: &'static str,
 }
 
-const PAIR: &str = "lock and unlock of an existing blob, on a server that is nothing but an answer, on one core";
+const PAIR: &str = "lock and unlock of an existing blob, on a server that is nothing but an answer";
 const INSTRUCTIONS: &str = "instructions of a lock";
 const START: &str = "from the start of a process";
 const TURNS: &str = "100 threads that lock, hold for 10";

@@ -71,20 +71,17 @@ fn run(words: &[&str]) {
     if wanted("bounds") {
         bounds::bounds(&mut report);
     }
-    if wanted("canned") {
-        let one_core = OneCore::new();
-        let server = servers::start("canned").unwrap();
-        singles::singles(&mut report, &server);
-        pairs::pairs(&mut report, &server);
-        first::cold(&mut report, &server);
-        drop(one_core);
-    }
+    let one_core = OneCore::new();
     for server in servers::NAMES.into_iter().filter(|name| wanted(name)).filter_map(servers::start) {
-        pairs::pairs(&mut report, &server);
-        if !server.is_canned() {
+        if server.is_canned() {
+            singles::singles(&mut report, &server);
+            first::cold(&mut report, &server);
+        } else {
             first::uses(&mut report, &server);
         }
+        pairs::pairs(&mut report, &server);
     }
+    drop(one_core);
     if wanted("instructions") {
         instructions::instructions(&mut report);
     }

@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use azmutex::emulator::Emulator;
 
-use crate::cores::OneCore;
 use crate::process::{Process, heard, say};
 use crate::support::account::Account;
 use crate::support::azurite::azurite;
@@ -27,7 +26,6 @@ pub(crate) struct Server {
     pub(crate) name: &'static str,
     pub(crate) account: Account,
     process: Option<Process>,
-    is_on_one_core: bool,
 }
 
 /// Since the last time that it was asked.
@@ -54,10 +52,9 @@ impl Server {
     }
 
     pub(crate) fn title(&self) -> &'static str {
-        match (self.name, self.is_on_one_core) {
-            ("canned", true) => "a server that is nothing but an answer, on one core with it",
-            ("canned", false) => "a server that is nothing but an answer",
-            ("emulator", _) => "the emulator",
+        match self.name {
+            "canned" => "a server that is nothing but an answer",
+            "emulator" => "the emulator",
             _ => "Azurite",
         }
     }
@@ -72,16 +69,11 @@ impl Server {
 /// `None` if it cannot be had.
 pub(crate) fn start(name: &'static str) -> Option<Server> {
     if name == "azurite" {
-        return Some(Server { name, account: Account::at(azurite()?.port()), process: None, is_on_one_core: false });
+        return Some(Server { name, account: Account::at(azurite()?.port()), process: None });
     }
     let mut process = Process::start(&[name]);
     let [port] = process.numbers();
-    Some(Server {
-        name,
-        account: Account::at(port as u16),
-        process: Some(process),
-        is_on_one_core: OneCore::is_there(),
-    })
+    Some(Server { name, account: Account::at(port as u16), process: Some(process) })
 }
 
 pub(crate) fn emulator() {
