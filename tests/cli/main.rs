@@ -27,3 +27,5 @@ mod signals;
 mod status;
 #[cfg(target_os = "linux")]
 mod terminal;
+#[cfg(windows)]
+mod windows;

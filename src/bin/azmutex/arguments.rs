@@ -160,6 +160,10 @@ impl Leaving {
 ///
 /// What COMMAND leaves behind in its session keeps the lock until it ends. What left that session, as daemons do, is named
 /// and let go.
+///
+/// All this is so on Linux. On Windows COMMAND and all that it started are ended, too (a job), but at once and without a
+/// signal; Ctrl-C and Ctrl-Break reach it, and what it leaves behind is named and let go. On macOS it is a process group:
+/// what leaves that is named, and not ended.
 #[derive(Args, Clone)]
 #[command(after_help = exit::help())]
 pub(crate) struct Run {

@@ -128,15 +128,14 @@ pub(crate) fn signalled(signal: i32) -> u8 {
     u8::try_from(signal).map_or(SYSTEM, |signal| signal.saturating_add(128))
 }
 
-/// The command's own.
+/// The command's own: on Windows, any number.
 #[cfg(not(target_os = "linux"))]
-pub(crate) fn passed_on(status: std::process::ExitStatus) -> u8 {
+pub(crate) fn passed_on(status: std::process::ExitStatus) -> i32 {
     #[cfg(unix)]
     if let Some(signal) = std::os::unix::process::ExitStatusExt::signal(&status) {
-        return signalled(signal);
+        return signalled(signal).into();
     }
-    // Only Windows has codes that do not fit; no part of them may turn into a success.
-    status.code().map_or(SYSTEM, |code| u8::try_from(code).unwrap_or(u8::MAX))
+    status.code().unwrap_or(SYSTEM.into())
 }
 
 #[cfg(test)]

@@ -38,6 +38,10 @@ fn main() -> ExitCode {
     if role == Some(run::linux::Role::Ending) {
         return ExitCode::from(run::linux::end());
     }
+    #[cfg(all(unix, not(target_os = "linux")))]
+    if run::unix::is_one() {
+        return ended(run::unix::watch().map(|()| 0).map_err(|error| exit::Failure::system("end the command", &error)));
+    }
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {

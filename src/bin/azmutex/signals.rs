@@ -32,8 +32,15 @@ pub(crate) fn end() -> io::Result<Receiver<i32>> {
     Ok(receiver)
 }
 
-/// ^C ends this process.
-#[cfg(not(unix))]
+/// ^C and ^Break. When the console is closed, this process is ended by the system.
+#[cfg(windows)]
 pub(crate) fn end() -> io::Result<Receiver<i32>> {
-    Ok(azmutex::crossbeam_channel::never())
+    /// As shells know it.
+    const INTERRUPT: i32 = 2;
+    let (sender, receiver) = azmutex::crossbeam_channel::unbounded();
+    let heard = move || {
+        let _ = sender.send(INTERRUPT);
+    };
+    ctrlc::set_handler(heard).map_err(io::Error::other)?;
+    Ok(receiver)
 }

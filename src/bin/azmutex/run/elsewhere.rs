@@ -1,13 +1,16 @@
-//! A command under a lock, on systems without what Linux has for it: it is a group of processes, which ends on a loss; what
-//! leaves that group gets away, and so does all of it if this process is killed.
+//! A command under a lock, by one process, on systems without what Linux has for it. What the command starts is in an
+//! enclosure of the system's, and ends with it.
 
 use std::time::Duration;
 
 use azmutex::crossbeam_channel::{Receiver, bounded, select};
 use azmutex::{Cancel, Error, ErrorKind, LockGuard};
 
-use super::group::Group;
 use super::lock::{self, Lock};
+#[cfg(unix)]
+use super::unix::{Enclosure, Group};
+#[cfg(windows)]
+use super::windows::{Enclosure, Group};
 use crate::arguments::Run;
 use crate::exit::{self, Failure};
 use crate::tell::Voice;
@@ -25,13 +28,18 @@ pub(crate) fn run(arguments: &Run) -> Result<u8, Failure> {
     let voice = Voice::start(arguments.telling, false).map_err(|error| Failure::system("start a thread", &error))?;
     let code = carry_out(arguments, &voice).unwrap_or_else(|failure| {
         voice.failed(&failure);
-        failure.code
+        failure.code.into()
     });
     voice.flush(LAST_WORDS);
-    Ok(code)
+    #[cfg(windows)]
+    // Which `ExitCode` has no room for, such as 3010.
+    std::process::exit(code);
+    #[cfg(not(windows))]
+    Ok(u8::try_from(code).unwrap_or(exit::SYSTEM))
 }
 
-fn carry_out(arguments: &Run, voice: &Voice) -> Result<u8, Failure> {
+fn carry_out(arguments: &Run, voice: &Voice) -> Result<i32, Failure> {
+    let enclosure = Enclosure::new(voice)?;
     let signals = signals::end().map_err(|error| Failure::system("listen for signals", &error))?;
     let lock = Lock::of(arguments, voice, false, |_| {})?;
     let obtained = obtain(arguments, &lock, &signals)?;
@@ -43,7 +51,7 @@ fn carry_out(arguments: &Run, voice: &Voice) -> Result<u8, Failure> {
             return Ok(0);
         }
         Obtained::Not(error) => return Err(lock::not_obtained(arguments, &error)),
-        Obtained::Signal(signal) => return Ok(exit::signalled(signal)),
+        Obtained::Signal(signal) => return Ok(exit::signalled(signal).into()),
     };
     if !lock.times.may_start(guard.remaining()) {
         let text = format!("lock {:?}: this machine stood still when it was obtained", arguments.name);
@@ -54,12 +62,11 @@ fn carry_out(arguments: &Run, voice: &Voice) -> Result<u8, Failure> {
         voice.happened("skipped", text);
         return Ok(0);
     }
-    let command = arguments.command();
-    let mut group = match Group::start(&command, &guard) {
+    let mut group = match enclosure.start(arguments, &guard) {
         Ok(group) => group,
         Err(error) => {
             drop(guard);
-            let program = command.first().map(|program| program.display().to_string()).unwrap_or_default();
+            let program = arguments.command().first().map(|program| program.display().to_string()).unwrap_or_default();
             return Err(Failure::not_started(&program, &error));
         }
     };
@@ -100,11 +107,11 @@ fn supervise(
     (arguments, lock): (&Run, &Lock),
     voice: &Voice,
     signals: &Receiver<i32>,
-) -> Result<u8, Failure> {
+) -> Result<i32, Failure> {
     let lost = guard.lost();
     loop {
         select! {
-            recv(lost) -> _ => return Err(end(guard, group, lock, None)),
+            recv(lost) -> _ => return Err(end(guard, group, (lock, voice), None)),
             recv(signals) -> signal => if let Ok(signal) = signal {
                 group.signal(signal);
             },
@@ -112,6 +119,14 @@ fn supervise(
         }
         match group.ended() {
             Ok(Some(status)) => {
+                let left = group
+                    .let_go()
+                    .map_err(|error| Failure::system("let go of what the command left behind", &error))?;
+                if !left.is_empty() {
+                    let text =
+                        format!("the command left others behind, which go on without the lock: {}", left.join(", "));
+                    voice.happened("let_go", text);
+                }
                 if status.success()
                     && let Some(text) = lock::mark(arguments, lock, &guard)
                 {
@@ -125,9 +140,9 @@ fn supervise(
                 }
                 return Ok(exit::passed_on(status));
             }
-            Ok(None) if is_time(lock, &guard) => return Err(end(guard, group, lock, None)),
+            Ok(None) if is_time(lock, &guard) => return Err(end(guard, group, (lock, voice), None)),
             Ok(None) => {}
-            Err(error) => return Err(end(guard, group, lock, Some(error))),
+            Err(error) => return Err(end(guard, group, (lock, voice), Some(error))),
         }
     }
 }
@@ -137,14 +152,18 @@ fn is_time(lock: &Lock, guard: &LockGuard) -> bool {
     lock.times.ask(guard.remaining()).is_zero()
 }
 
-fn end(guard: LockGuard, group: &mut Group, lock: &Lock, error: Option<std::io::Error>) -> Failure {
+fn end(guard: LockGuard, group: &mut Group, (lock, voice): (&Lock, &Voice), error: Option<std::io::Error>) -> Failure {
     let lost = guard.ensure_held().err().and_then(|error| error.lost_because());
     let lost = lost.map_or_else(|| "it could not be renewed in time".to_owned(), |lost| lost.to_string());
     let now = Duration::ZERO;
-    group.end(lock.asking(), lock.times.kill_after_loss(now, guard.remaining()));
+    let strays = group.end(lock.asking(), lock.times.kill_after_loss(now, guard.remaining()));
     let name = guard.lock_name().to_owned();
     // Now that the command is gone: a renewal that is still under way must not keep the lock from the others.
     drop(guard);
+    if !strays.is_empty() {
+        let text = format!("outside of the command's process group, and not ended: {}", strays.join(", "));
+        voice.happened("not_ended", text);
+    }
     if let Some(error) = error {
         return Failure::system("wait for the command", &error);
     }

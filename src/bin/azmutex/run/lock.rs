@@ -82,6 +82,18 @@ impl Lock {
     }
 }
 
+/// Tells the command of the lock that it runs under.
+#[cfg(any(test, not(target_os = "linux")))]
+#[cfg_attr(target_os = "linux", allow(dead_code))] // what uses it is tested here, too
+pub(crate) fn tell(command: &mut std::process::Command, guard: &LockGuard) {
+    command.env("AZMUTEX_LOCK", guard.lock_name()).env("AZMUTEX_LEASE_ID", guard.lease_id().to_string());
+    match guard.fencing_token() {
+        Some(token) => command.env("AZMUTEX_FENCING_TOKEN", token.to_string()),
+        // Not that of another lock, in which this run is nested.
+        None => command.env_remove("AZMUTEX_FENCING_TOKEN"),
+    };
+}
+
 /// Whether it was done not long ago, so that there is nothing to do: what is told then.
 pub(crate) fn is_done(arguments: &Run, lock: &Lock, guard: &LockGuard) -> Result<Option<String>, Failure> {
     let (Some(period), Some(granted)) = (arguments.once_per, guard.since()) else { return Ok(None) };

@@ -2,13 +2,16 @@
 
 #[cfg(not(target_os = "linux"))]
 mod elsewhere;
-#[cfg(not(target_os = "linux"))]
-mod group;
 #[cfg(target_os = "linux")]
 pub(crate) mod linux;
 mod lock;
 mod once;
 mod times;
+#[cfg(all(unix, any(test, not(target_os = "linux"))))]
+#[cfg_attr(target_os = "linux", allow(dead_code))] // it is tested here, too
+pub(crate) mod unix;
+#[cfg(windows)]
+mod windows;
 
 #[cfg(not(target_os = "linux"))]
 pub(crate) use elsewhere::run;

@@ -1,0 +1,106 @@
+//! Which processes there are, as `ps` tells, which every Unix has.
+
+use std::collections::HashSet;
+use std::io::Read;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use azmutex::crossbeam_channel::bounded;
+use rustix::process::Pid;
+
+use crate::threads;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Process {
+    id: u32,
+    parent: u32,
+    group: u32,
+    name: String,
+}
+
+/// The command's descendants in other groups.
+pub(super) fn strays(command: u32, group: Pid, limit: Duration) -> Vec<String> {
+    named(outside(all(limit), command, number(group)))
+}
+
+/// Those of a group.
+pub(super) fn members(group: Pid, limit: Duration) -> Vec<String> {
+    let group = number(group);
+    named(all(limit).into_iter().filter(|process| process.group == group).collect())
+}
+
+fn number(group: Pid) -> u32 {
+    group.as_raw_nonzero().get().unsigned_abs()
+}
+
+fn named(processes: Vec<Process>) -> Vec<String> {
+    processes.into_iter().map(|process| format!("{} ({})", process.name, process.id)).collect()
+}
+
+fn outside(all: Vec<Process>, command: u32, group: u32) -> Vec<Process> {
+    let mut family = HashSet::from([command]);
+    while let Some(child) = all.iter().find(|one| family.contains(&one.parent) && !family.contains(&one.id)) {
+        family.insert(child.id);
+    }
+    all.into_iter().filter(|process| family.contains(&process.id) && process.group != group).collect()
+}
+
+/// None, if that is not told in time.
+fn all(limit: Duration) -> Vec<Process> {
+    let (sender, told) = bounded(1);
+    let ask = move || {
+        let mut ps = Command::new("ps");
+        // Without titles, each of which would go to the end of its word.
+        ps.args(["-A", "-o", "pid=", "-o", "ppid=", "-o", "pgid=", "-o", "comm="])
+            .stdin(Stdio::null())
+            .stderr(Stdio::null());
+        let Ok(mut ps) = ps.stdout(Stdio::piped()).spawn() else { return };
+        let mut text = Vec::new();
+        let read = ps.stdout.take().map(|mut stdout| stdout.read_to_end(&mut text));
+        let _ = ps.wait();
+        if let Some(Ok(_)) = read {
+            let _ = sender.send(String::from_utf8_lossy(&text).lines().filter_map(process).collect());
+        }
+    };
+    if threads::start("census", ask).is_err() {
+        return Vec::new();
+    }
+    told.recv_timeout(limit).unwrap_or_default()
+}
+
+fn process(line: &str) -> Option<Process> {
+    let mut rest = line;
+    let mut number = || {
+        let (number, others) = rest.trim_start().split_once(' ')?;
+        rest = others;
+        number.parse().ok()
+    };
+    let (id, parent, group) = (number()?, number()?, number()?);
+    // Some systems give the whole path.
+    let name = rest.trim().rsplit('/').next().unwrap_or_default();
+    Some(Process { id, parent, group, name: name.to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn processes(text: &str) -> Vec<Process> {
+        text.lines().filter_map(process).collect()
+    }
+
+    #[test]
+    fn a_line_of_ps_is_read_with_what_is_in_its_name() {
+        let expected = Process { id: 7, parent: 1, group: 70, name: "a b".to_owned() };
+        assert_eq!(process("    7     1    70 /usr/bin/a b"), Some(expected));
+        assert_eq!(process("  PID  PPID  PGID COMM"), None);
+        assert_eq!(process("1 2 3"), None);
+    }
+
+    #[test]
+    fn strays_are_descendants_in_other_groups() {
+        let all = processes("2 1 2 azmutex\n5 6 9 late\n3 2 30 sh\n4 3 30 in\n6 3 6 left\n7 6 30 back\n8 1 8 other\n");
+        let names: Vec<_> = outside(all, 3, 30).into_iter().map(|process| process.name).collect();
+        assert_eq!(names, ["late", "left"]);
+    }
+}

@@ -1,0 +1,6 @@
+//! On Windows, all that the command starts is in a job, which nothing leaves.
+
+mod enclosure;
+mod search;
+
+pub(super) use enclosure::{Enclosure, Group};
