@@ -1,7 +1,9 @@
 //! The lock's thread. From the first look to the release it makes every request of one hold, one at a time, and
 //! decides nothing: it carries out what its [`Carrier`] says.
 
-use std::sync::Arc;
+use std::fmt;
+use std::mem;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use crate::clock::{self, Moment};
@@ -15,26 +17,86 @@ use crate::mutex::unwritten;
 use crate::queue::{Place, Turn};
 use crate::random::Jitter;
 use crate::rest::{Exchange, Operation};
-use crate::sync::channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, unbounded};
-use crate::sync::thread;
+use crate::sync::channel::{Receiver, Sender, bounded};
+use crate::sync::{Condvar, Mutex, MutexGuard, thread};
 use crate::threads;
 use crate::watchdog::Watch;
+
+/// How many reports there is room for. While the lock is held two are unread at most, what came of a mark and of the
+/// release; and who waits for it reads them all. A channel without such a bound has room for dozens from the start.
+const UNREAD: usize = 4;
 
 /// The caller's side of the lock's thread.
 #[derive(Debug)]
 pub(crate) struct Worker {
     /// When it is dropped, the thread lets go of the lock.
-    stay: Option<Sender<Order>>,
+    stay: Option<Stay>,
     /// Disconnects when the thread has ended, whatever way: its only sender is on that thread's stack.
     pub(crate) reports: Receiver<Report<Error>>,
     place: Arc<Place>,
 }
 
-/// What the caller's side says to the lock's thread. That it is there, the channel says by itself.
+/// What the caller's side says to the lock's thread.
 #[derive(Debug, PartialEq)]
 enum Order {
     /// The holder's mark is to be written.
     Mark,
+    /// The lock is not wanted any more. Said again and again.
+    Leave,
+}
+
+/// Where the lock's thread hears it. A channel would cost each of its sleeps, of which there are many, some rounds of
+/// looking before and after it.
+#[derive(Default)]
+struct Orders {
+    given: Mutex<Given>,
+    /// Something has been said.
+    said: Condvar,
+}
+
+#[derive(Default)]
+struct Given {
+    mark: bool,
+    leave: bool,
+}
+
+impl Orders {
+    fn give(&self, give: impl FnOnce(&mut Given)) {
+        give(&mut self.given());
+        self.said.notify_one();
+    }
+
+    fn take(&self) -> Option<Order> {
+        let mut given = self.given();
+        if mem::take(&mut given.mark) { Some(Order::Mark) } else { given.leave.then_some(Order::Leave) }
+    }
+
+    /// Until there is something to take, or for so long; or shorter.
+    fn wait(&self, pause: Duration) {
+        let given = self.given();
+        if !given.mark && !given.leave {
+            drop(self.said.wait_timeout(given, pause));
+        }
+    }
+
+    fn given(&self) -> MutexGuard<'_, Given> {
+        self.given.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The caller's end of the orders.
+struct Stay(Arc<Orders>);
+
+impl Drop for Stay {
+    fn drop(&mut self) {
+        self.0.give(|given| given.leave = true);
+    }
+}
+
+impl fmt::Debug for Stay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Stay")
+    }
 }
 
 impl Worker {
@@ -48,7 +110,7 @@ impl Worker {
     pub(crate) fn mark(&self) {
         if let Some(stay) = &self.stay {
             // A thread that has ended says so by its reports.
-            let _ = stay.send(Order::Mark);
+            stay.0.give(|given| given.mark = true);
         }
     }
 
@@ -56,11 +118,11 @@ impl Worker {
         self.stay.is_none()
     }
 
-    /// In a process that was forked: the thread is the parent's, and may have been using the channels at that moment, so
-    /// they are better not touched.
+    /// In a process that was forked: the thread is the parent's, and may have been using what they share at that moment, so
+    /// it is better not touched.
     pub(crate) fn abandon(&mut self) {
-        std::mem::forget(self.stay.take());
-        std::mem::forget(self.place.clone());
+        mem::forget(self.stay.take());
+        mem::forget(self.place.clone());
     }
 }
 
@@ -69,37 +131,33 @@ pub(crate) fn start(
     hold: Hold,
     watch: Arc<Watch>,
     place: Arc<Place>,
-    attempt: impl FnMut(Operation, Duration) -> Exchange + Send + 'static,
+    mut attempt: impl FnMut(Operation, Duration) -> Exchange + Send + 'static,
 ) -> Result<Worker> {
     let turn = Turn::of(&place);
-    let (stay, stays) = unbounded();
-    let (sender, reports) = unbounded();
+    let orders = Arc::new(Orders::default());
+    let stay = Stay(orders.clone());
+    let (sender, reports) = bounded(UNREAD);
     let process = watch.process();
-    threads::run(process, move || {
-        Thread { carrier: Carrier::new(hold), watch, stays, turn, reports: sender }.run(attempt);
-    })?;
+    let mut thread = Thread { carrier: Carrier::new(hold), watch, orders, turn, reports: sender };
+    threads::run(process, move || thread.run(&mut attempt))?;
     Ok(Worker { stay: Some(stay), reports, place })
 }
 
 struct Thread {
     carrier: Carrier<Error>,
     watch: Arc<Watch>,
-    stays: Receiver<Order>,
+    orders: Arc<Orders>,
     /// Dropped before the caller hears that the thread has ended, and comes again.
     turn: Turn,
     reports: Sender<Report<Error>>,
 }
 
 impl Thread {
-    fn run(mut self, mut attempt: impl FnMut(Operation, Duration) -> Exchange) {
+    fn run(&mut self, attempt: &mut impl FnMut(Operation, Duration) -> Exchange) {
         let _dies = LoseOnPanic(self.watch.clone());
         let mut jitter = Jitter::new(self.carrier.id().seed());
         loop {
-            match self.stays.try_recv() {
-                Ok(order) => self.obey(order),
-                Err(TryRecvError::Disconnected) => self.carrier.leave(),
-                Err(TryRecvError::Empty) => {}
-            }
+            self.obey();
             let act = self.carrier.next(clock::now(), jitter.next());
             self.turn.carries_out(&act);
             match act {
@@ -122,22 +180,20 @@ impl Thread {
         }
     }
 
-    fn sleep(&mut self, until: Moment, for_leave: bool) {
-        let pause = until.left(clock::now());
-        if !for_leave {
-            clock::sleep(pause);
-            return;
-        }
-        match self.stays.recv_timeout(pause) {
-            Ok(order) => self.obey(order),
-            Err(RecvTimeoutError::Disconnected) => self.carrier.leave(),
-            Err(RecvTimeoutError::Timeout) => {}
+    fn obey(&mut self) {
+        match self.orders.take() {
+            Some(Order::Mark) => self.carrier.write(Wish { mark: true, ..Wish::default() }),
+            Some(Order::Leave) => self.carrier.leave(),
+            None => {}
         }
     }
 
-    fn obey(&mut self, order: Order) {
-        match order {
-            Order::Mark => self.carrier.write(Wish { mark: true, ..Wish::default() }),
+    fn sleep(&self, until: Moment, for_leave: bool) {
+        let pause = until.left(clock::now());
+        if for_leave {
+            self.orders.wait(pause);
+        } else {
+            clock::sleep(pause);
         }
     }
 }
@@ -192,7 +248,7 @@ mod tests {
     use crate::lease::{LeaseId, Term};
     use crate::rest::{Applied, Outcome};
     use crate::retry::Policy;
-    use crate::sync::channel::bounded;
+    use crate::sync::channel::unbounded;
 
     const SECOND: Duration = Duration::from_secs(1);
     const TERM: Term = Term::SHORTEST;
