@@ -93,7 +93,7 @@ impl Container {
         metadata: Option<&Metadata>,
         limit: Duration,
     ) -> Exchange {
-        rest::attempt(&self.0.transport, &self.0.credential, &self.address(place), operation, metadata, limit).0
+        rest::attempt(&self.0.transport, &self.0.credential, &self.address(place), operation, metadata, limit)
     }
 
     /// The same, with what the answer tells besides.
@@ -103,7 +103,7 @@ impl Container {
         operation: Operation,
         limit: Duration,
     ) -> (Exchange, Contact) {
-        rest::attempt(&self.0.transport, &self.0.credential, &self.address(place), operation, None, limit)
+        rest::attempt_and_listen(&self.0.transport, &self.0.credential, &self.address(place), operation, limit)
     }
 
     /// One attempt at a page of its blobs.

@@ -378,7 +378,7 @@ impl Locker {
         let lock = mutex.lock_name();
         let want = Want { wait, patience: settings.policy.patience, token: settings.leaves.token };
         let place = self.0.queue().join(want);
-        let place = place.map_err(|ahead| Error::queued(lock, ErrorKind::WouldBlock, waited, ahead, None, None))?;
+        let mut place = place.map_err(|ahead| Error::queued(lock, ErrorKind::WouldBlock, waited, ahead, None, None))?;
         let mut is_told = false;
         loop {
             // Also if its turn has come at the same time: who is cancelled asks for nothing any more.
@@ -387,7 +387,10 @@ impl Locker {
                 Next::Missed { why: Why::GivenUp, ahead: 0, failure, card } => {
                     return Err(Error::cancelled(lock, card, failure));
                 }
-                Next::Start { stands_back, failing_since } => return Ok((place, stands_back, failing_since)),
+                Next::Start { stands_back, failing_since } => {
+                    place.begin();
+                    return Ok((place, stands_back, failing_since));
+                }
                 Next::Failed(failure) => return Err(failure.unwrap_or_else(|| renewal::unexplained(lock))),
                 Next::Missed { why, ahead, failure, card } => {
                     let kind = if why == Why::TimedOut { ErrorKind::TimedOut } else { ErrorKind::Cancelled };

@@ -2,8 +2,8 @@
 //!
 //! The pid tells a fork at once, but only among processes that see each other: in nested pid namespaces the first of each
 //! is pid 1. So the namespace counts, too. To ask for it costs some microseconds, and a check of a lock should not cost
-//! one, so it is asked for at most every [`LOOK_EVERY`], and for every new lock. What that cannot tell: a fork with the
-//! same pid in a namespace of its own, for that long; and such a fork at all where there is no `/proc`.
+//! one, so it is asked for at most every [`LOOK_EVERY`], and for a new lock every [`LOOK_FOR_NEW`]. What that cannot tell: a
+//! fork with the same pid in a namespace of its own, for that long; and such a fork at all where there is no `/proc`.
 
 use std::process;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,6 +12,9 @@ use std::time::Duration;
 use crate::clock::{self, Moment};
 
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// A fork that was mistaken for its parent when it took a lock would later take that for its parent's. So soon after it was
+/// forked it has none.
+const LOOK_FOR_NEW: Duration = Duration::from_millis(1);
 /// No namespace has this number.
 const UNKNOWN: u64 = 0;
 
@@ -23,19 +26,19 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// This one.
+    /// This one, for a new lock.
     pub(crate) fn current() -> Process {
-        Process { pid: process::id(), namespace: look(clock::now()) }
+        Process { pid: process::id(), namespace: namespace(LOOK_FOR_NEW) }
     }
 
     /// This one, by a look that may be [`LOOK_EVERY`] old.
     pub(crate) fn recent() -> Process {
-        Process { pid: process::id(), namespace: namespace(clock::now()) }
+        Process { pid: process::id(), namespace: namespace(LOOK_EVERY) }
     }
 
     /// Whether it is this one.
     pub(crate) fn is_current(self) -> bool {
-        self.pid == process::id() && self.is_in(namespace(clock::now()))
+        self.pid == process::id() && self.is_in(namespace(LOOK_EVERY))
     }
 
     fn is_in(self, namespace: u64) -> bool {
@@ -73,9 +76,10 @@ pub(crate) fn host() -> String {
 static NAMESPACE: AtomicU64 = AtomicU64::new(UNKNOWN);
 static LOOKED: AtomicU64 = AtomicU64::new(0);
 
-fn namespace(now: Moment) -> u64 {
-    let looked = Moment::of_nanos(LOOKED.load(Ordering::Acquire));
-    if now >= looked && now.since(looked) < LOOK_EVERY { NAMESPACE.load(Ordering::Relaxed) } else { look(now) }
+/// By a look that is younger than `age`.
+fn namespace(age: Duration) -> u64 {
+    let (now, looked) = (clock::now(), Moment::of_nanos(LOOKED.load(Ordering::Acquire)));
+    if now >= looked && now.since(looked) < age { NAMESPACE.load(Ordering::Relaxed) } else { look(now) }
 }
 
 fn look(now: Moment) -> u64 {

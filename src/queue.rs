@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::hold::Wait;
 use crate::hold::carry::Act;
 use crate::process::Process;
-use crate::sync::channel::{Receiver, Sender, bounded};
+use crate::sync::channel::{Receiver, Sender, bounded, never};
 use crate::sync::{Mutex, MutexGuard};
 
 use self::line::{Line, Next, Ticket, Want};
@@ -129,6 +129,12 @@ impl Place {
     /// Receives something when it is time to ask for what is next.
     pub(crate) fn woken(&self) -> &Receiver<()> {
         &self.woken
+    }
+
+    /// Its turn has come: nothing needs to wake it any more, and the lock may be held for long.
+    pub(crate) fn begin(&mut self) {
+        self.queue.waiting().bells.remove(&self.ticket);
+        self.woken = never();
     }
 
     pub(crate) fn next(&self, is_cancelled: bool) -> Next<Error> {

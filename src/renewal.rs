@@ -1,7 +1,9 @@
 //! The lock's thread. From the first look to the release it makes every request of one hold, one at a time, and
 //! decides nothing: it carries out what its [`Carrier`] says.
 
-use std::sync::Arc;
+use std::fmt;
+use std::mem;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use crate::clock::{self, Moment};
@@ -15,26 +17,86 @@ use crate::mutex::unwritten;
 use crate::queue::{Place, Turn};
 use crate::random::Jitter;
 use crate::rest::{Exchange, Operation};
-use crate::sync::channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, unbounded};
-use crate::sync::thread;
+use crate::sync::channel::{Receiver, Sender, TryRecvError, bounded, unbounded};
+use crate::sync::{Condvar, Mutex, MutexGuard, thread};
 use crate::threads;
 use crate::watchdog::Watch;
+
+/// How many reports there is room for. While the lock is held two are unread at most, what came of a mark and of the
+/// release; and who waits for it reads them all. A channel without such a bound has room for dozens from the start.
+const UNREAD: usize = 4;
 
 /// The caller's side of the lock's thread.
 #[derive(Debug)]
 pub(crate) struct Worker {
     /// When it is dropped, the thread lets go of the lock.
-    stay: Option<Sender<Order>>,
-    /// Disconnects when the thread has ended, whatever way: its only sender is on that thread's stack.
+    stay: Option<Stay>,
+    /// Disconnects when the thread has ended, whatever way: its only sender is that thread's.
     pub(crate) reports: Receiver<Report<Error>>,
     place: Arc<Place>,
 }
 
-/// What the caller's side says to the lock's thread. That it is there, the channel says by itself.
+/// What the caller's side says to the lock's thread.
 #[derive(Debug, PartialEq)]
 enum Order {
     /// The holder's mark is to be written.
     Mark,
+    /// The lock is not wanted any more.
+    Leave,
+}
+
+/// The caller's end of the orders. To drop it is the order to leave.
+struct Stay {
+    orders: Sender<Order>,
+    bell: Arc<Bell>,
+}
+
+impl Stay {
+    fn say(&self, order: Order) {
+        // A thread that has ended says so by its reports.
+        let _ = self.orders.send(order);
+        self.bell.ring();
+    }
+}
+
+impl Drop for Stay {
+    fn drop(&mut self) {
+        self.say(Order::Leave);
+    }
+}
+
+impl fmt::Debug for Stay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Stay")
+    }
+}
+
+/// Wakes the lock's thread for an order. To wait for the channel itself would have it look there in some rounds before and
+/// after each sleep, of which it has one every two seconds.
+#[derive(Default)]
+struct Bell {
+    has_rung: Mutex<bool>,
+    rings: Condvar,
+}
+
+impl Bell {
+    fn ring(&self) {
+        *self.has_rung() = true;
+        self.rings.notify_one();
+    }
+
+    /// Until it has rung since the last wait, or for so long; or shorter.
+    fn wait(&self, pause: Duration) {
+        let mut has_rung = self.has_rung();
+        if !*has_rung {
+            has_rung = self.rings.wait_timeout(has_rung, pause).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        *has_rung = false;
+    }
+
+    fn has_rung(&self) -> MutexGuard<'_, bool> {
+        self.has_rung.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Worker {
@@ -47,8 +109,7 @@ impl Worker {
     /// The holder's mark is to be written. To be said again only after a [`Report::Written`].
     pub(crate) fn mark(&self) {
         if let Some(stay) = &self.stay {
-            // A thread that has ended says so by its reports.
-            let _ = stay.send(Order::Mark);
+            stay.say(Order::Mark);
         }
     }
 
@@ -56,11 +117,11 @@ impl Worker {
         self.stay.is_none()
     }
 
-    /// In a process that was forked: the thread is the parent's, and may have been using the channels at that moment, so
-    /// they are better not touched.
+    /// In a process that was forked: the thread is the parent's, and may have been using what they share at that moment, so
+    /// it is better not touched.
     pub(crate) fn abandon(&mut self) {
-        std::mem::forget(self.stay.take());
-        std::mem::forget(self.place.clone());
+        mem::forget(self.stay.take());
+        mem::forget(self.place.clone());
     }
 }
 
@@ -69,37 +130,34 @@ pub(crate) fn start(
     hold: Hold,
     watch: Arc<Watch>,
     place: Arc<Place>,
-    attempt: impl FnMut(Operation, Duration) -> Exchange + Send + 'static,
+    mut attempt: impl FnMut(Operation, Duration) -> Exchange + Send + 'static,
 ) -> Result<Worker> {
     let turn = Turn::of(&place);
-    let (stay, stays) = unbounded();
-    let (sender, reports) = unbounded();
+    let ((sender, orders), bell) = (unbounded(), Arc::<Bell>::default());
+    let stay = Stay { orders: sender, bell: bell.clone() };
+    let (sender, reports) = bounded(UNREAD);
     let process = watch.process();
-    threads::run(process, move || {
-        Thread { carrier: Carrier::new(hold), watch, stays, turn, reports: sender }.run(attempt);
-    })?;
+    let mut thread = Thread { carrier: Carrier::new(hold), watch, orders, bell, turn, reports: sender };
+    threads::run(process, move || thread.run(&mut attempt))?;
     Ok(Worker { stay: Some(stay), reports, place })
 }
 
 struct Thread {
     carrier: Carrier<Error>,
     watch: Arc<Watch>,
-    stays: Receiver<Order>,
+    orders: Receiver<Order>,
+    bell: Arc<Bell>,
     /// Dropped before the caller hears that the thread has ended, and comes again.
     turn: Turn,
     reports: Sender<Report<Error>>,
 }
 
 impl Thread {
-    fn run(mut self, mut attempt: impl FnMut(Operation, Duration) -> Exchange) {
+    fn run(&mut self, attempt: &mut impl FnMut(Operation, Duration) -> Exchange) {
         let _dies = LoseOnPanic(self.watch.clone());
         let mut jitter = Jitter::new(self.carrier.id().seed());
         loop {
-            match self.stays.try_recv() {
-                Ok(order) => self.obey(order),
-                Err(TryRecvError::Disconnected) => self.carrier.leave(),
-                Err(TryRecvError::Empty) => {}
-            }
+            self.obey();
             let act = self.carrier.next(clock::now(), jitter.next());
             self.turn.carries_out(&act);
             match act {
@@ -122,22 +180,23 @@ impl Thread {
         }
     }
 
-    fn sleep(&mut self, until: Moment, for_leave: bool) {
-        let pause = until.left(clock::now());
-        if !for_leave {
-            clock::sleep(pause);
-            return;
-        }
-        match self.stays.recv_timeout(pause) {
-            Ok(order) => self.obey(order),
-            Err(RecvTimeoutError::Disconnected) => self.carrier.leave(),
-            Err(RecvTimeoutError::Timeout) => {}
+    /// All that has been said: the bell rings for all of it once.
+    fn obey(&mut self) {
+        loop {
+            match self.orders.try_recv() {
+                Ok(Order::Mark) => self.carrier.write(Wish { mark: true, ..Wish::default() }),
+                Ok(Order::Leave) => self.carrier.leave(),
+                Err(TryRecvError::Empty | TryRecvError::Disconnected) => return,
+            }
         }
     }
 
-    fn obey(&mut self, order: Order) {
-        match order {
-            Order::Mark => self.carrier.write(Wish { mark: true, ..Wish::default() }),
+    fn sleep(&self, until: Moment, for_leave: bool) {
+        let pause = until.left(clock::now());
+        if for_leave {
+            self.bell.wait(pause);
+        } else {
+            clock::sleep(pause);
         }
     }
 }
@@ -192,7 +251,7 @@ mod tests {
     use crate::lease::{LeaseId, Term};
     use crate::rest::{Applied, Outcome};
     use crate::retry::Policy;
-    use crate::sync::channel::bounded;
+    use crate::sync::channel::unbounded;
 
     const SECOND: Duration = Duration::from_secs(1);
     const TERM: Term = Term::SHORTEST;

@@ -20,7 +20,8 @@ const LINGER: Duration = Duration::from_secs(1);
 /// So many may linger at a time: more threads than that lock and unlock again and again in few programs.
 const MOST_IDLE: usize = 32;
 
-type Work = Box<dyn FnOnce() + Send>;
+/// Done once, and where it is: to call what is consumed would have it on the stack, too, for as long as a lock is held.
+type Work = Box<dyn FnMut() + Send>;
 
 struct Threads {
     /// Those of one process: a fork has none, and makes its own.
@@ -46,7 +47,7 @@ fn threads() -> &'static Threads {
 }
 
 /// Has a thread of this process do this, and nothing else meanwhile.
-pub(crate) fn run(process: Process, work: impl FnOnce() + Send + 'static) -> Result<()> {
+pub(crate) fn run(process: Process, work: impl FnMut() + Send + 'static) -> Result<()> {
     threads().run(process, Box::new(work))
 }
 
@@ -65,8 +66,9 @@ impl Threads {
         let live = move || {
             let inbox = bounded(1);
             let mut next = Some(work);
-            while let Some(work) = next.take() {
+            while let Some(mut work) = next.take() {
                 work();
+                drop(work);
                 next = pool.as_ref().and_then(|pool| pool.linger(starter, &inbox));
             }
         };

@@ -12,8 +12,8 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use ureq::config::Config;
-use ureq::http::{HeaderMap, HeaderName, HeaderValue};
-use ureq::{Agent, RequestBuilder, Timeout};
+use ureq::http::{self, HeaderMap, HeaderName, HeaderValue, Uri};
+use ureq::{Agent, Body, Timeout};
 use zeroize::{Zeroize, Zeroizing};
 
 mod dial;
@@ -56,6 +56,17 @@ impl Method {
             Method::Get => "GET",
             #[cfg(feature = "entra")]
             Method::Post => "POST",
+        }
+    }
+
+    fn of_http(self) -> http::Method {
+        match self {
+            Method::Head => http::Method::HEAD,
+            Method::Put => http::Method::PUT,
+            #[cfg(any(feature = "entra", feature = "list"))]
+            Method::Get => http::Method::GET,
+            #[cfg(feature = "entra")]
+            Method::Post => http::Method::POST,
         }
     }
 }
@@ -102,6 +113,18 @@ impl<'a> Request<'a> {
             body: String::new(),
         }
     }
+
+    fn body(&self) -> Option<&str> {
+        match self.method {
+            // With an explicit length of zero: the service refuses a PUT that leaves it out.
+            Method::Put => Some(""),
+            #[cfg(feature = "entra")]
+            Method::Post => Some(&self.body),
+            Method::Head => None,
+            #[cfg(any(feature = "entra", feature = "list"))]
+            Method::Get => None,
+        }
+    }
 }
 
 impl Drop for Request<'_> {
@@ -127,6 +150,16 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
+    /// Read even where it is not needed: an unread body costs the connection. Whatever goes wrong with it, the head has
+    /// told what there is to know. In a frame of its own, as is [`Transport::prepare`].
+    #[inline(never)]
+    fn read(answer: http::Response<Body>, largest_body: u64) -> Reply {
+        let (head, mut body) = answer.into_parts();
+        let connection = unversioned::sent_on();
+        let body = body.with_config().limit(largest_body).read_to_vec().unwrap_or_default();
+        Reply { status: head.status.as_u16(), headers: head.headers, body, connection }
+    }
+
     #[cfg(test)]
     pub(crate) fn new(status: u16, headers: &[(&'static str, &str)]) -> Reply {
         let headers = headers.iter().map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap()));
@@ -356,47 +389,49 @@ impl Transport {
     pub(crate) fn send(&self, request: &Request<'_>, limit: Duration) -> Result<Reply, NoAnswer> {
         // Whatever was sent before is none of this request's.
         drop(unversioned::sent_on());
-        let mark = if request.query.is_empty() { "" } else { "?" };
-        let url = Zeroizing::new(format!("{}{}{mark}{}", request.origin, request.path, request.query));
-        let answer = match request.method {
-            Method::Head => self.prepare(self.agent.head(&*url), request, limit).call(),
-            // With an explicit length of zero: the service refuses a PUT that leaves it out.
-            Method::Put => self.prepare(self.agent.put(&*url), request, limit).send_empty(),
-            #[cfg(any(feature = "entra", feature = "list"))]
-            Method::Get => self.prepare(self.agent.get(&*url), request, limit).call(),
-            #[cfg(feature = "entra")]
-            Method::Post => self.prepare(self.agent.post(&*url), request, limit).send(&request.body),
-        };
-        let missing = |error| {
-            let limit = Some(limit).filter(|limit| *limit >= self.limit);
-            NoAnswer { limit, ..no_answer(error, self.proxy.as_ref()) }
-        };
-        let (head, mut body) = answer.map_err(missing)?.into_parts();
-        let connection = unversioned::sent_on();
-        // Read even where it is not needed: an unread body costs the connection. Whatever goes wrong with it, the
-        // head has told what there is to know.
-        let body = body.with_config().limit(request.largest_body).read_to_vec().unwrap_or_default();
-        Ok(Reply { status: head.status.as_u16(), headers: head.headers, body, connection })
+        match self.ask(request, limit) {
+            Ok(answer) => Ok(Reply::read(answer, request.largest_body)),
+            Err(error) => {
+                let limit = Some(limit).filter(|limit| *limit >= self.limit);
+                Err(NoAnswer { limit, ..no_answer(error, self.proxy.as_ref()) })
+            }
+        }
     }
 
-    fn prepare<Body>(
-        &self,
-        mut call: RequestBuilder<Body>,
-        request: &Request<'_>,
-        limit: Duration,
-    ) -> RequestBuilder<Body> {
+    fn ask(&self, request: &Request<'_>, limit: Duration) -> Result<http::Response<Body>, ureq::Error> {
+        let call = self.prepare(request, limit)?;
+        match request.body() {
+            Some(body) => self.agent.run(call.map(|()| body)),
+            None => self.agent.run(call),
+        }
+    }
+
+    /// Made by hand, as ureq's own builder would copy all that is there already with each header; and in a frame of its own,
+    /// because a lock's thread keeps what its stack has ever been.
+    #[inline(never)]
+    fn prepare(&self, request: &Request<'_>, limit: Duration) -> Result<http::Request<()>, http::Error> {
+        let mark = if request.query.is_empty() { "" } else { "?" };
+        let url = Zeroizing::new(format!("{}{}{mark}{}", request.origin, request.path, request.query));
+        let mut call = http::Request::new(());
+        *call.method_mut() = request.method.of_http();
+        *call.uri_mut() = Uri::try_from(&*url)?;
+        let headers = call.headers_mut();
+        headers.reserve(request.headers.len() + request.metadata.len());
         for (name, value) in &request.headers {
-            // Constants are not copied.
-            let name = HeaderName::from_static(name);
-            call = match value {
-                Cow::Borrowed(value) => call.header(name, HeaderValue::from_static(value)),
-                Cow::Owned(value) => call.header(name, value),
+            let value = match value {
+                // Constants are not copied.
+                Cow::Borrowed(value) => HeaderValue::from_static(value),
+                Cow::Owned(value) => HeaderValue::from_str(value)?,
             };
+            headers.append(HeaderName::from_static(name), value);
         }
         for (name, value) in &request.metadata {
-            call = call.header(name, value);
+            headers.append(HeaderName::from_bytes(name.as_bytes())?, HeaderValue::from_str(value)?);
         }
-        if limit == self.limit { call } else { call.config().timeout_global(Some(limit)).build() }
+        if limit == self.limit {
+            return Ok(call);
+        }
+        Ok(self.agent.configure_request(call).timeout_global(Some(limit)).build())
     }
 }
 

@@ -409,6 +409,19 @@ mod tests {
     }
 
     #[test]
+    fn while_somebody_only_waits_it_is_looked_once_a_second() {
+        let watchdog = Watchdog::new();
+        let waits = Watch::new("test".into(), None);
+        watchdog.register(&waits, || Ok(())).unwrap();
+        let mut watched = watchdog.lock();
+        watched.sweep();
+        assert_eq!((pause(watched.next, clock::now()), watched.watches.len()), (SWEEP_EVERY, 1));
+        waits.change(|standing, now| standing.grant(now.after(10 * SWEEP_EVERY), Moment::NEVER));
+        watched.sweep();
+        assert_eq!(pause(watched.next, clock::now()), LOOK_EVERY);
+    }
+
+    #[test]
     fn a_holder_who_let_go_is_told_nothing() {
         let hold = held_for(Duration::from_millis(50));
         let listener = hold.listen();

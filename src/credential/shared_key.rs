@@ -51,7 +51,7 @@ impl SharedKey {
 
     pub(super) fn sign(&self, request: &mut Request<'_>) -> Secret {
         let mut mac = self.mac.clone();
-        mac.update(string_to_sign(&self.account, request).as_bytes());
+        say_what_is_signed(&self.account, request, |piece| mac.update(piece.as_bytes()));
         let signature = Secret::new(STANDARD.encode(mac.finalize().into_bytes()));
         let authorization = format!("SharedKey {}:{}", self.account, signature.reveal());
         request.headers.push(("authorization", authorization.into()));
@@ -61,14 +61,21 @@ impl SharedKey {
 
 /// The text that the service will make of the request, too. The path goes in as it is sent, percent-encoded; the
 /// query's values go in decoded. An empty body's length is an empty line.
+#[cfg(any(test, fuzzing))]
 pub(crate) fn string_to_sign(account: &str, request: &Request<'_>) -> String {
+    let mut text = String::new();
+    say_what_is_signed(account, request, |piece| text.push_str(piece));
+    text
+}
+
+/// That text, piece by piece.
+fn say_what_is_signed(account: &str, request: &Request<'_>, mut say: impl FnMut(&str)) {
     let header = |name: &str| request.headers.iter().find(|(other, _)| *other == name).map(|(_, value)| &**value);
-    let mut text = String::with_capacity(512);
-    text.push_str(request.method.name());
-    text.push('\n');
+    say(request.method.name());
+    say("\n");
     for name in STANDARD_HEADERS {
-        text.push_str(header(name).unwrap_or_default());
-        text.push('\n');
+        say(header(name).unwrap_or_default());
+        say("\n");
     }
 
     let named = request.headers.iter().map(|(name, value)| (*name, &**value));
@@ -77,25 +84,17 @@ pub(crate) fn string_to_sign(account: &str, request: &Request<'_>) -> String {
     own.extend(named.chain(metadata).filter(|(name, _)| name.starts_with("x-ms-")));
     own.sort_unstable_by(|(one, _), (other, _)| as_signed(one).cmp(as_signed(other)).then_with(|| one.cmp(other)));
     for (name, value) in own {
-        text.push_str(name);
-        text.push(':');
-        text.push_str(value.trim());
-        text.push('\n');
+        [name, ":", value.trim(), "\n"].into_iter().for_each(&mut say);
     }
 
-    text.push('/');
-    text.push_str(account);
-    text.push_str(request.path);
+    ["/", account, request.path].into_iter().for_each(&mut say);
     let pairs = request.query.split('&').filter(|pair| !pair.is_empty());
     let mut parameters: Vec<_> = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, ""))).collect();
     parameters.sort_unstable();
     for (name, value) in parameters {
-        text.push('\n');
-        text.extend(name.chars().map(|letter| letter.to_ascii_lowercase()));
-        text.push(':');
-        text.push_str(&percent_decode_str(value).decode_utf8_lossy());
+        let value = percent_decode_str(value).decode_utf8_lossy();
+        ["\n", &name.to_ascii_lowercase(), ":", &value].into_iter().for_each(&mut say);
     }
-    text
 }
 
 /// By what the service puts the names in order: as in a language, hyphens do not count at first, and `_` comes before

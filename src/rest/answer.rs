@@ -151,11 +151,11 @@ pub(crate) struct Keeping {
 }
 
 pub(super) fn keeping(reply: &Reply) -> Keeping {
-    let has_policy = ["mode", "until-date"].map(|part| format!("x-ms-immutability-policy-{part}"));
+    let policy = ["x-ms-immutability-policy-mode", "x-ms-immutability-policy-until-date"];
     let is_held = reply.header("x-ms-legal-hold").is_some_and(|value| value.eq_ignore_ascii_case("true"));
     Keeping {
         versions: reply.header("x-ms-version-id").is_some(),
-        is_immutable: is_held || has_policy.iter().any(|name| reply.header(name).is_some()),
+        is_immutable: is_held || policy.iter().any(|name| reply.header(name).is_some()),
     }
 }
 

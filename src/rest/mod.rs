@@ -58,13 +58,13 @@ impl<F> Exchange<F> {
 
 /// How far a request came.
 #[derive(Debug)]
-pub(crate) enum Contact {
+pub(crate) enum Contact<H = Heard> {
     /// There was no proof to send it with.
     Unsent,
     /// The proxy on the way let nothing through.
     Blocked,
     Unanswered,
-    Answered(Heard),
+    Answered(H),
 }
 
 /// What an answer tells besides its outcome.
@@ -85,6 +85,19 @@ pub(crate) struct Heard {
 /// Less than this is no time to be taken off a limit: a proof that was at hand.
 const AT_HAND: Duration = Duration::from_millis(10);
 
+impl Heard {
+    fn of(asked: &Asked<'_>, reply: &Reply, took: Duration) -> Heard {
+        Heard {
+            took,
+            ours: asked.date,
+            theirs: answer::date_of(reply),
+            is_service: answer::is_service(reply),
+            is_echoed: answer::echoes(asked.id.as_ref(), reply),
+            keeping: answer::keeping(reply),
+        }
+    }
+}
+
 /// Makes one attempt at `operation`, in no more than `limit`. A credential that is not ready yet may take most of it;
 /// the attempt counts from when the request itself is sent. `metadata` is what a write is to leave.
 pub(crate) fn attempt(
@@ -94,7 +107,7 @@ pub(crate) fn attempt(
     operation: Operation,
     metadata: Option<&Metadata>,
     limit: Duration,
-) -> (Exchange, Contact) {
+) -> Exchange {
     let make = |date, id: Option<&RequestId>| {
         let mut request = request::of(operation, address, date, id);
         if let Some(metadata) = metadata {
@@ -102,7 +115,20 @@ pub(crate) fn attempt(
         }
         request
     };
-    exchange(transport, credential, address, operation, limit, make, read)
+    exchange(transport, credential, address, operation, limit, make, |asked, reply, _| (read(asked, reply), ())).0
+}
+
+/// The same without metadata, and with what the answer tells besides.
+pub(crate) fn attempt_and_listen(
+    transport: &Transport,
+    credential: &Credential,
+    address: &Address<'_>,
+    operation: Operation,
+    limit: Duration,
+) -> (Exchange, Contact) {
+    let make = |date, id: Option<&RequestId>| request::of(operation, address, date, id);
+    let listen = |asked: &Asked<'_>, reply: &Reply, took| (read(asked, reply), Heard::of(asked, reply, took));
+    exchange(transport, credential, address, operation, limit, make, listen)
 }
 
 /// One attempt at a page of the container's blobs: it, if that is what came.
@@ -114,34 +140,32 @@ pub(crate) fn list(
     wanted: &Wanted<'_>,
     limit: Duration,
 ) -> (Exchange, Option<Page>) {
-    let mut page = None;
     let make = |date, id: Option<&RequestId>| request::of_list(address, wanted, date, id);
-    let understand = |asked: &Asked<'_>, reply: &Reply| match read(asked, reply) {
+    let understand = |asked: &Asked<'_>, reply: &Reply, _| match read(asked, reply) {
         (Outcome::Done, _) => match listing::read(reply.bytes()) {
-            Ok(read) => {
-                page = Some(read);
-                (Outcome::Done, None)
-            }
+            Ok(page) => ((Outcome::Done, None), Some(page)),
             Err(wrong) => {
                 let outcome = Outcome::Failed { applied: Applied::Perhaps, retry_after: None };
-                (outcome, Some(asked.unreadable(reply, wrong)))
+                ((outcome, Some(asked.unreadable(reply, wrong))), None)
             }
         },
-        other => other,
+        other => (other, None),
     };
-    let (exchange, _) = exchange(transport, credential, address, Operation::List, limit, make, understand);
+    let (exchange, contact) = exchange(transport, credential, address, Operation::List, limit, make, understand);
+    let page = if let Contact::Answered(page) = contact { page } else { None };
     (exchange, page)
 }
 
-fn exchange<'a>(
+/// `understand` says what came of it, and whatever else its caller is to know, from an answer and how long that took.
+fn exchange<'a, H>(
     transport: &Transport,
     credential: &Credential,
     address: &Address<'a>,
     operation: Operation,
     limit: Duration,
     make: impl FnOnce(SystemTime, Option<&RequestId>) -> Request<'a>,
-    read: impl FnOnce(&Asked<'_>, &Reply) -> (Outcome, Option<Error>),
-) -> (Exchange, Contact) {
+    understand: impl FnOnce(&Asked<'_>, &Reply, Duration) -> ((Outcome, Option<Error>), H),
+) -> (Exchange, Contact<H>) {
     let begun = clock::now();
     let is_rest = limit < transport.limit;
     let date = clock::wall();
@@ -152,8 +176,8 @@ fn exchange<'a>(
         Err(no_proof) => {
             let cut_off = is_rest && no_proof.is_late;
             let (outcome, error) = unsent(operation, address, no_proof);
-            let exchange = Exchange { cut_off, ..Exchange::new(clock::now(), outcome, Some(error)) };
-            return (exchange, Contact::Unsent);
+            let (sent, error) = (clock::now(), Some(error));
+            return (Exchange { sent, outcome, error, blob: None, metadata: None, cut_off }, Contact::Unsent);
         }
     };
     let sent = clock::now();
@@ -166,31 +190,21 @@ fn exchange<'a>(
     {
         reply.distrust();
     }
-    let contact = match &reply {
-        Ok(reply) => Contact::Answered(Heard {
-            took: clock::now().since(sent),
-            ours: date,
-            theirs: answer::date_of(reply),
-            is_service: answer::is_service(reply),
-            is_echoed: answer::echoes(asked.id.as_ref(), reply),
-            keeping: answer::keeping(reply),
-        }),
-        Err(no_answer) if matches!(no_answer.because, Because::Proxy(_)) => Contact::Blocked,
-        Err(_) => Contact::Unanswered,
-    };
-    let exchange = match reply {
+    match reply {
         Ok(reply) => {
-            let (outcome, error) = read(&asked, &reply);
+            let ((outcome, error), heard) = understand(&asked, &reply, clock::now().since(sent));
             let (blob, metadata) = answer::blob(operation, asked.id.as_ref(), outcome, &reply);
-            Exchange { blob, metadata: metadata.map(Arc::new), ..Exchange::new(sent, outcome, error) }
+            let metadata = metadata.map(Arc::new);
+            (Exchange { sent, outcome, error, blob, metadata, cut_off: false }, Contact::Answered(heard))
         }
         Err(no_answer) => {
             let cut_off = is_rest && no_answer.is_late();
+            let is_blocked = matches!(no_answer.because, Because::Proxy(_));
             let (outcome, error) = missing(&asked, no_answer);
-            Exchange { cut_off, ..Exchange::new(sent, outcome, error) }
+            let exchange = Exchange { sent, outcome, error, blob: None, metadata: None, cut_off };
+            (exchange, if is_blocked { Contact::Blocked } else { Contact::Unanswered })
         }
-    };
-    (exchange, contact)
+    }
 }
 
 /// The request could not be made, for want of a proof.

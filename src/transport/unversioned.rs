@@ -255,10 +255,24 @@ impl fmt::Debug for Connection {
 impl Connection {
     /// Nothing has come that nobody asked for; nor has the end.
     fn is_quiet(&self) -> bool {
-        let peeked = self.stream.set_nonblocking(true).and_then(|()| self.stream.peek(&mut [0]));
-        let is_quiet = peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
-        is_quiet && self.buffers.input().is_empty() && self.stream.set_nonblocking(false).is_ok()
+        is_quiet(&self.stream) && self.buffers.input().is_empty()
     }
+}
+
+/// Whether there is nothing to read, and neither the end. It is asked four times for each lock, hence by one call.
+#[cfg(unix)]
+fn is_quiet(stream: &TcpStream) -> bool {
+    use rustix::io::Errno;
+    use rustix::net::{RecvFlags, recv};
+
+    recv(stream, &mut [0], RecvFlags::PEEK | RecvFlags::DONTWAIT).is_err_and(|error| error == Errno::WOULDBLOCK)
+}
+
+/// Whether there is nothing to read, and neither the end.
+#[cfg(not(unix))]
+fn is_quiet(stream: &TcpStream) -> bool {
+    let peeked = stream.set_nonblocking(true).and_then(|()| stream.peek(&mut [0]));
+    peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) && stream.set_nonblocking(false).is_ok()
 }
 
 impl Transport for Connection {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use azmutex::crossbeam_channel::bounded;
 use azmutex::emulator::{Emulator, Operation};
-use azmutex::{Container, Locker};
+use azmutex::{Cancel, Container, Locker};
 
 #[path = "../it/support/mod.rs"]
 mod support;
@@ -62,6 +62,43 @@ fn two_hundred_waiters_keep_to_their_budget_and_none_starves() {
         );
         assert!(since <= BUDGET, "{since} requests");
     });
+}
+
+#[test]
+fn two_hundred_threads_of_one_process_ask_for_as_much_as_one() {
+    const WAITERS: usize = 200;
+    const WATCHED: Duration = Duration::from_secs(10);
+    let emulator = Emulator::start().unwrap();
+    let container = || Container::from_connection_string(&emulator.connection_string(), "locks").unwrap();
+    let guard = container().locker("job").unwrap().lock().unwrap();
+    let locker = container().locker("job").unwrap();
+    let cancel = Cancel::new();
+    thread::scope(|scope| {
+        let waiters: Vec<_> = (0..WAITERS).map(|_| scope.spawn(|| locker.lock_or_cancel(&cancel).err())).collect();
+        while locker.try_lock().unwrap_err().ahead() != WAITERS {
+            thread::sleep(Duration::from_millis(20));
+        }
+        // Until the pauses of the first have grown.
+        thread::sleep(3 * SECOND);
+        let (before, begun) = (emulator.requests().len(), Instant::now());
+        thread::sleep(WATCHED);
+        let requests = emulator.requests();
+        // One and a quarter a second; and two, for chance and for when the counting begins.
+        let most = (begun.elapsed().as_secs_f64() * 1.25) as usize + 2;
+        let asked =
+            requests[before..].iter().filter(|request| request.operation == Operation::GetBlobProperties).count();
+        let others = requests.len() - before - asked;
+        cancel.cancel();
+        let errors = waiters.into_iter().filter_map(|waiter| waiter.join().unwrap()).count();
+        assert_eq!(errors, WAITERS);
+        // The holder's renewal may be among them, and an acquire of the one who waits, which it makes once in a lease.
+        assert!(
+            (1..=most).contains(&asked) && others <= 3,
+            "{asked} looks in {WATCHED:?}, and {others} other requests"
+        );
+        println!("{asked} looks in {WATCHED:?}, and {others} other requests");
+    });
+    guard.unlock().unwrap();
 }
 
 #[cfg(target_os = "linux")]

@@ -1,14 +1,13 @@
 //! In the threads and calls around: what they hear, pass on, and wait for.
 
 flaws! {
-    "the lock's thread looks for its caller only when it sleeps"
+    "the lock's thread does not hear that its caller has left"
         by "renewal::tests::a_caller_who_left_while_the_lock_was_granted_holds_nothing" {
-        "renewal.rs": "Err(TryRecvError::Disconnected) => self.carrier.leave()," =>
-            "Err(TryRecvError::Disconnected) => {}"
+        "renewal.rs": "Ok(Order::Leave) => self.carrier.leave()," => "Ok(Order::Leave) => {}"
     }
     "the lock's thread sleeps and hears nothing"
         by "renewal::tests::a_caller_who_leaves_as_the_thread_goes_to_sleep_is_noticed_at_once" {
-        "renewal.rs": "if !for_leave {" => "if !for_leave || !pause.is_zero() {"
+        "renewal.rs": "if for_leave {" => "if for_leave && pause.is_zero() {"
     }
     "the lock's thread dies and nobody is told"
         by "testing::interleavings::an_unlock_against_the_death_of_the_thread" {
