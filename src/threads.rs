@@ -64,12 +64,13 @@ impl Threads {
         };
         let Some(work) = work else { return Ok(()) };
         let live = move || {
-            let inbox = bounded(1);
+            // Not before it is needed: a lock may be held for long.
+            let mut inbox = None;
             let mut next = Some(work);
             while let Some(mut work) = next.take() {
                 work();
                 drop(work);
-                next = pool.as_ref().and_then(|pool| pool.linger(starter, &inbox));
+                next = pool.as_ref().and_then(|pool| pool.linger(starter, inbox.get_or_insert_with(|| bounded(1))));
             }
         };
         thread::Builder::new().name("azmutex".into()).stack_size(STACK).spawn(live).map(drop).map_err(Error::no_thread)
