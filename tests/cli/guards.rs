@@ -597,6 +597,27 @@ fn without_proc_the_command_itself_is_signalled_and_ended() {
     }
 }
 
+/// Before the lock is taken.
+#[test]
+fn that_there_is_no_proc_is_told() {
+    let emulator = Emulator::start().unwrap();
+    let mut unshare = Command::new("unshare");
+    unshare.args(["--user", "--map-root-user", "--mount", "sh", "-c"]);
+    unshare.arg(format!("mount -t tmpfs none /proc && exec {} run {NAME} true", env!("CARGO_BIN_EXE_azmutex")));
+    unshare.env("AZURE_STORAGE_CONNECTION_STRING", emulator.connection_string());
+    let output = unshare.output().unwrap();
+    let told = stderr(&output);
+    if ["unshare:", "mount:"].iter().any(|start| told.starts_with(start)) {
+        // It may not be had here.
+        return;
+    }
+    assert_eq!(
+        (code(&output), &*told),
+        (71, "azmutex: could not start a warden: it takes /proc, which is not there\n")
+    );
+    assert!(emulator.requests().is_empty());
+}
+
 /// For want of a thread, or of anything else.
 #[test]
 fn a_failure_once_the_lock_is_held_leaves_nothing_that_runs() {

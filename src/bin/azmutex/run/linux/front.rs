@@ -101,7 +101,7 @@ impl<'a> Front<'a> {
         let voice = Voice::start_in_job(arguments.telling)?;
         let (control, theirs) = UnixStream::pair()?;
         let board = Arc::new(Board::new()?);
-        let mut command = itself::again(itself::WARDEN);
+        let mut command = itself::again(itself::WARDEN)?;
         let child = command.args(env::args_os().skip(1)).stdin(OwnedFd::from(theirs)).spawn()?;
         // It keeps the other end of the socket open.
         drop(command);
@@ -378,7 +378,7 @@ fn die_of(signal: i32) -> u8 {
         let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
         let _ = signal_hook::low_level::emulate_default_handler(signal);
         // Of the others not even that is known, but that a program which is started has no handlers.
-        let _ = itself::again(itself::ENDING).arg(signal.to_string()).exec();
+        let _ = itself::again(itself::ENDING).map(|mut again| again.arg(signal.to_string()).exec());
     }
     u8::try_from(signal).map_or(exit::SYSTEM, |signal| signal.saturating_add(128))
 }

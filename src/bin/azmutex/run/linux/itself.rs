@@ -1,8 +1,8 @@
 //! This program, started again.
 
-use std::env;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
+use std::{env, io};
 
 /// What ps shows of the process that has the lock.
 pub(crate) const WARDEN: &str = "azmutex-warden";
@@ -12,10 +12,10 @@ pub(crate) const LAUNCHER: &str = "azmutex-launcher";
 /// And of the front when it is to die of a signal.
 pub(crate) const ENDING: &str = "azmutex-ending";
 
-/// This program again, under another name.
-pub(crate) fn again(name: &str) -> Command {
-    let program = env::current_exe().ok().map(|_| "/proc/self/exe".into());
-    let mut command = Command::new(program.unwrap_or_else(|| env::args_os().next().unwrap_or_default()));
+/// This program again, under another name. Nothing else tells which file it is: its own name may be one of these.
+pub(crate) fn again(name: &str) -> io::Result<Command> {
+    env::current_exe().map_err(|_| io::Error::new(io::ErrorKind::NotFound, "it takes /proc, which is not there"))?;
+    let mut command = Command::new("/proc/self/exe");
     command.arg0(name);
-    command
+    Ok(command)
 }

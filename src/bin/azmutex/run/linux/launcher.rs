@@ -29,7 +29,7 @@ impl Launcher {
     /// It must be started by a thread that lives as long as the command: it is killed when that ends.
     pub(crate) fn start(line: &[OsString], stdin: OwnedFd) -> io::Result<Launcher> {
         let (control, theirs) = UnixStream::pair()?;
-        let mut command = itself::again(itself::LAUNCHER);
+        let mut command = itself::again(itself::LAUNCHER)?;
         let child = command.args(line).stdin(OwnedFd::from(theirs)).spawn()?;
         let leader = Arc::new(Leader::of(Pid::from_child(&child)));
         wire::hand_over(&control, &[stdin.as_fd()])?;
