@@ -114,7 +114,7 @@
 //! is missing. With [`fencing`](locker::Builder::fencing) or a card it is one or two more, and with fencing the lock of a
 //! new blob, or of one that was written to within the same second without a token (as by a mark), takes up to a second
 //! longer. Holding is a request every 9.5 s on average, waiting one every 0.83 s, nearly all of which are *reads*: see
-//! [the bill](guide::speed). A thousand held locks were measured at 40 KiB each, threads and connections
+//! [the bill](guide::speed). A thousand held locks were measured at 45 kB each, threads and connections
 //! included.
 //!
 //! # Threads
