@@ -229,23 +229,24 @@ fn an_editor_and_a_pager_have_the_whole_terminal() {
     }
     in_each(|_, terminal| {
         let file = Scratch::new();
-        std::fs::write(file.path(), "one\n").unwrap();
+        std::fs::write(file.path(), "first-line\n").unwrap();
         terminal.line(&format!("TERM=xterm run vim -u NONE -i NONE -n {}", file.path()));
-        terminal.expect("one");
-        terminal.keys("Gotwo\x1b");
+        // What no path has in it.
+        terminal.expect("first-line");
+        terminal.keys("Gosecond-line\x1b");
         // As a key, it stops.
         terminal.keys("\x1a");
         terminal.expect("topped");
         terminal.expect("$> ");
         terminal.line("fg");
         // It shows its text again when it has the terminal.
-        terminal.expect("two");
+        terminal.expect("second-line");
         terminal.keys(":wq\n");
         terminal.expect("$> ");
         assert_eq!(terminal.code(), 0);
-        assert_eq!(std::fs::read_to_string(file.path()).unwrap(), "one\ntwo\n");
+        assert_eq!(std::fs::read_to_string(file.path()).unwrap(), "first-line\nsecond-line\n");
         terminal.line(&format!("TERM=xterm run less {}", file.path()));
-        terminal.expect("two");
+        terminal.expect("second-line");
         terminal.keys("q");
         terminal.expect("$> ");
         assert_eq!(terminal.code(), 0);
