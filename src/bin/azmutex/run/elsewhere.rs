@@ -13,15 +13,13 @@ use super::unix::{Enclosure, Group};
 use super::windows::{Enclosure, Group};
 use crate::arguments::Run;
 use crate::exit::{self, Failure};
-use crate::tell::Voice;
+use crate::tell::{LAST_WORDS, Voice};
 use crate::{signals, threads};
 
 /// Nothing tells that a child has ended, so it is looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// A wait that is cancelled ends within a quarter of a second, with what it began undone.
 const PARTING: Duration = Duration::from_millis(500);
-/// For what is told to be written, if nobody reads.
-const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// The exit code, unless it is a failure of ours.
 pub(crate) fn run(arguments: &Run) -> Result<u8, Failure> {

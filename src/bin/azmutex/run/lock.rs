@@ -82,16 +82,26 @@ impl Lock {
     }
 }
 
-/// Tells the command of the lock that it runs under.
+/// What the command is told of the lock that it runs under, in its environment.
+pub(crate) fn variables(guard: &LockGuard) -> [(&'static str, Option<String>); 3] {
+    [
+        ("AZMUTEX_LOCK", Some(guard.lock_name().to_owned())),
+        ("AZMUTEX_LEASE_ID", Some(guard.lease_id().to_string())),
+        // Not that of another lock, in which this run is nested.
+        ("AZMUTEX_FENCING_TOKEN", guard.fencing_token().map(|token| token.to_string())),
+    ]
+}
+
+/// Tells it.
 #[cfg(any(test, not(target_os = "linux")))]
 #[cfg_attr(target_os = "linux", allow(dead_code))] // what uses it is tested here, too
 pub(crate) fn tell(command: &mut std::process::Command, guard: &LockGuard) {
-    command.env("AZMUTEX_LOCK", guard.lock_name()).env("AZMUTEX_LEASE_ID", guard.lease_id().to_string());
-    match guard.fencing_token() {
-        Some(token) => command.env("AZMUTEX_FENCING_TOKEN", token.to_string()),
-        // Not that of another lock, in which this run is nested.
-        None => command.env_remove("AZMUTEX_FENCING_TOKEN"),
-    };
+    for (name, value) in variables(guard) {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
 }
 
 /// Whether it was done not long ago, so that there is nothing to do: what is told then.

@@ -97,13 +97,8 @@ impl<'a> Holding<'a> {
         launcher: Launcher,
     ) -> Result<Holding<'a>, Failure> {
         let session = Process::of(warden.leader.pid).map_or(0, |process| process.session);
-        let variables = [
-            ("AZMUTEX_LOCK", Some(guard.lock_name().to_owned())),
-            ("AZMUTEX_LEASE_ID", Some(guard.lease_id().to_string())),
-            // Not that of another lock, in which this run is nested.
-            ("AZMUTEX_FENCING_TOKEN", guard.fencing_token().map(|token| token.to_string())),
-            (ancestry::VARIABLE, Some(ancestry::with(lock.mutex.url()))),
-        ];
+        let [name, lease, token] = lock::variables(&guard);
+        let variables = [name, lease, token, (ancestry::VARIABLE, Some(ancestry::with(lock.mutex.url())))];
         // A last look.
         guard.ensure_held()?;
         // Before anything runs: what fails from here on must not be for want of a thread.
