@@ -165,12 +165,18 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_thread_that_lingers_is_used_again_and_ends_after_a_while() {
+    /// With their process and pool, and the one that lingers.
+    fn with_one_idle() -> (Threads, Process, Arc<Pool>, ThreadId) {
         let (threads, process) = (Threads::new(), Process::current());
         let pool = threads.pool(process).unwrap();
         let first = done_by(&threads, process);
         wait_until_idle(&pool, 1);
+        (threads, process, pool, first)
+    }
+
+    #[test]
+    fn a_thread_that_lingers_is_used_again_and_ends_after_a_while() {
+        let (threads, process, pool, first) = with_one_idle();
         assert_eq!(done_by(&threads, process), first);
         wait_until_idle(&pool, 1);
         wait_until_idle(&pool, 0);
@@ -179,10 +185,7 @@ mod tests {
 
     #[test]
     fn a_thread_lingers_for_the_one_alone_that_started_it() {
-        let (threads, process) = (Threads::new(), Process::current());
-        let pool = threads.pool(process).unwrap();
-        let first = done_by(&threads, process);
-        wait_until_idle(&pool, 1);
+        let (threads, process, pool, first) = with_one_idle();
         let other = thread::spawn(move || (done_by(&threads, process), threads)).join().unwrap();
         assert_ne!(other.0, first);
         wait_until_idle(&pool, 2);
@@ -217,10 +220,7 @@ mod tests {
 
     #[test]
     fn a_fork_has_none_of_them() {
-        let (threads, process) = (Threads::new(), Process::current());
-        let pool = threads.pool(process).unwrap();
-        let first = done_by(&threads, process);
-        wait_until_idle(&pool, 1);
+        let (threads, _, _, first) = with_one_idle();
         // As the fork sees what its parent had.
         let forked = Process::other();
         assert_ne!(done_by(&threads, forked), first);
@@ -231,10 +231,7 @@ mod tests {
 
     #[test]
     fn a_process_that_takes_itself_for_another_loses_nothing() {
-        let (threads, process) = (Threads::new(), Process::current());
-        let pool = threads.pool(process).unwrap();
-        let first = done_by(&threads, process);
-        wait_until_idle(&pool, 1);
+        let (threads, process, pool, first) = with_one_idle();
         // Somebody is about to give it something when this one comes.
         let found = pool.idle().pop().unwrap();
         assert_ne!(done_by(&threads, Process::other()), first);
@@ -247,10 +244,7 @@ mod tests {
 
     #[test]
     fn what_is_given_as_a_thread_goes_is_done() {
-        let (threads, process) = (Threads::new(), Process::current());
-        let pool = threads.pool(process).unwrap();
-        done_by(&threads, process);
-        wait_until_idle(&pool, 1);
+        let (_threads, _, pool, _) = with_one_idle();
         // Found as its time is over, and given it a little later.
         let found = pool.idle().pop().unwrap();
         clock::sleep(LINGER + LINGER / 10);

@@ -164,6 +164,12 @@ impl Stage {
         self.script("family.cmd", &["cmd /c \"%~dp0inner.cmd\"", "exit /b %errorlevel%"])
     }
 
+    /// azmutex, which runs it under a short lease, and the grandchild.
+    fn family_under_the_lock(&self, emulator: &Emulator) -> (Child, Player) {
+        let mut command = run(emulator, &["--lease", "15"], &[&self.family()]);
+        (self.dress(&mut command, "stubborn").spawn().unwrap(), self.player())
+    }
+
     fn dress<'a>(&self, command: &'a mut Command, part: &str) -> &'a mut Command {
         command.env(PART, part).env(PORT, self.listener.local_addr().unwrap().port().to_string());
         command.env(PROGRAM, env::current_exe().unwrap())
@@ -295,9 +301,7 @@ fn margin(case: &str, end: SystemTime, next: SystemTime) {
 #[test]
 fn a_loss_ends_the_grandchild_of_a_script_before_anybody_else_has_the_lock() {
     let (emulator, stage) = (Emulator::start().unwrap(), Stage::new());
-    let mut command = run(&emulator, &["--lease", "15"], &[&stage.family()]);
-    let child = stage.dress(&mut command, "stubborn").spawn().unwrap();
-    let player = stage.player();
+    let (child, player) = stage.family_under_the_lock(&emulator);
     emulator.fail_next_of(Operation::RenewLease, 1000, Fault::status(503, "ServerBusy"));
     let next = next_holder(&emulator);
     margin("the lease runs out", player.end(), next);
@@ -309,9 +313,7 @@ fn a_loss_ends_the_grandchild_of_a_script_before_anybody_else_has_the_lock() {
 #[test]
 fn a_broken_lease_ends_all_of_it_before_azmutex_ends() {
     let (emulator, stage) = (Emulator::start().unwrap(), Stage::new());
-    let mut command = run(&emulator, &["--lease", "15"], &[&stage.family()]);
-    let child = stage.dress(&mut command, "stubborn").spawn().unwrap();
-    let player = stage.player();
+    let (child, player) = stage.family_under_the_lock(&emulator);
     break_lock(&emulator);
     let end = player.end();
     let output = child.wait_with_output().unwrap();
@@ -324,9 +326,7 @@ fn a_broken_lease_ends_all_of_it_before_azmutex_ends() {
 #[test]
 fn a_killed_wrapper_leaves_nothing() {
     let (emulator, stage) = (Emulator::start().unwrap(), Stage::new());
-    let mut command = run(&emulator, &["--lease", "15"], &[&stage.family()]);
-    let mut child = stage.dress(&mut command, "stubborn").spawn().unwrap();
-    let player = stage.player();
+    let (mut child, player) = stage.family_under_the_lock(&emulator);
     child.kill().unwrap();
     let end = player.end();
     assert!(!is_free(&emulator), "it frees itself");
