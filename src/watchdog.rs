@@ -1,7 +1,7 @@
 //! What the holder of a lock is told, and the one thread of the process that sees to it that it is told in time.
 //!
-//! The thread does no I/O and runs nobody else's code, not even a drop, so nothing can hold it up. It wakes several times a second
-//! while anything is held, because a machine that resumes from suspend does not say so.
+//! The thread does no I/O and runs nobody else's code, not even a drop, so nothing can hold it up. It wakes several times a
+//! second while anything is held, because a machine that resumes from suspend does not say so.
 
 use std::fmt;
 use std::io;

@@ -66,8 +66,8 @@ pub(crate) fn some(candidate: &str, port: &str, threads: &str, hold: &str) {
     });
 }
 
-/// Says how many turns there were, how many that came after the end, the fewest and the most of a thread, and the longest wait in milliseconds. A turn calls
-/// back when it has the lock.
+/// Says how many turns there were, how many that came after the end, the fewest and the most of a thread, and the longest
+/// wait in milliseconds. A turn calls back when it has the lock.
 fn take(threads: usize, turn: impl Fn(&mut dyn FnMut()) + Sync) {
     let (ended, together) = (AtomicBool::new(false), Barrier::new(threads + 1));
     let work = || {
