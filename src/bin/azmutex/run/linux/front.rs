@@ -7,6 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{self, ExitStatus};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use azmutex::crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
@@ -19,7 +20,7 @@ use signal_hook::consts::{SIGCHLD, SIGCONT, SIGHUP};
 
 use super::second_guard::{SecondGuard, Taken, WARDEN_KILLED};
 use super::signals::{self, Arrived};
-use super::turns::{self, Step};
+use super::turns::{self, Step, Stops};
 use super::wire::{self, Board, Order, Report};
 use super::{descent, itself};
 use crate::arguments::Run;
@@ -60,8 +61,10 @@ pub(crate) fn run(arguments: &Run) -> Result<u8, Failure> {
     signals::never_ignore(SIGCHLD).map_err(system("listen for signals"))?;
     let (sender, messages) = unbounded();
     let heard = sender.clone();
-    signals::listen(move |signal| drop(heard.send(Message::Signal(signal)))).map_err(system("listen for signals"))?;
-    let front = Front::start(arguments, strangers, sender, messages).map_err(system("start a warden"))?;
+    let has_stop_arrived = signals::listen(move |signal| drop(heard.send(Message::Signal(signal))))
+        .map_err(system("listen for signals"))?;
+    let front =
+        Front::start(arguments, strangers, has_stop_arrived, (sender, messages)).map_err(system("start a warden"))?;
     Ok(front.go())
 }
 
@@ -76,8 +79,9 @@ struct Front<'a> {
     board: Arc<Board>,
     voice: Voice,
     stage: Stage,
-    /// A stop was passed on that has not been seen yet.
-    has_passed_stop: bool,
+    stops: Stops,
+    /// Maybe one that is not heard yet.
+    has_stop_arrived: Arc<AtomicBool>,
     /// The signal that continued us is not heard yet, and its work is done.
     is_continued: bool,
     /// Since when the lock has been waited for, as far as that is shown.
@@ -95,8 +99,8 @@ impl<'a> Front<'a> {
     fn start(
         arguments: &'a Run,
         strangers: Vec<descent::Process>,
-        sender: Sender<Message>,
-        messages: Receiver<Message>,
+        has_stop_arrived: Arc<AtomicBool>,
+        (sender, messages): (Sender<Message>, Receiver<Message>),
     ) -> io::Result<Front<'a>> {
         let voice = Voice::start_in_job(arguments.telling)?;
         let (control, theirs) = UnixStream::pair()?;
@@ -144,7 +148,8 @@ impl<'a> Front<'a> {
             board,
             voice,
             stage: Stage::Waiting,
-            has_passed_stop: false,
+            stops: Stops::default(),
+            has_stop_arrived,
             is_continued: false,
             waiting_since: None,
             drawn: None,
@@ -190,19 +195,22 @@ impl<'a> Front<'a> {
     fn signal(&mut self, signal: Arrived) -> Option<u8> {
         match self.stage {
             _ if signal.number == SIGCONT => self.continued(),
-            // The command has got it, too, and what it does then counts; so has what is to become the command.
-            _ if signal.is_stop() && signal.is_key => {}
+            _ if signal.is_stop() => self.stop_arrived(signal),
             Stage::Waiting if signal.is_fatal() => return self.leave(signal.number),
             Stage::Holding if signal.is_key && signal.number != SIGHUP => {
                 self.say(Order::Key(signal.number));
             }
             // The warden knows whether the command runs by now.
-            Stage::Waiting | Stage::Holding => {
-                self.has_passed_stop |= signal.is_stop();
-                self.say(Order::Signal(signal.number));
-            }
+            Stage::Waiting | Stage::Holding => self.say(Order::Signal(signal.number)),
         }
         None
+    }
+
+    fn stop_arrived(&mut self, signal: Arrived) {
+        self.has_stop_arrived.store(false, Ordering::SeqCst);
+        if let Some(turn) = self.stops.heard(signal.is_key, self.board.turn()) {
+            self.say(Order::Stop(turn));
+        }
     }
 
     /// Looks whether the command has stopped, and stops for the shell, which watches us, until we are continued.
@@ -213,6 +221,7 @@ impl<'a> Front<'a> {
             Step::SayBack(turn) => self.say(Order::Seen(turn)),
             Step::StopAt(turn) => {
                 self.undraw();
+                self.stops.before_own(self.has_stop_arrived.load(Ordering::SeqCst));
                 signals::stop();
                 self.pass_continued(turn);
                 self.is_continued = true;
@@ -233,8 +242,7 @@ impl<'a> Front<'a> {
 
     /// That we were continued at that turn.
     fn pass_continued(&mut self, turn: i32) {
-        // After a stop, which may not have reached the command when the signal did.
-        let is_after_stop = std::mem::take(&mut self.has_passed_stop);
+        let is_after_stop = self.stops.continued(turn);
         self.say(if is_after_stop { Order::Signal(SIGCONT) } else { Order::Continued(turn) });
     }
 

@@ -318,6 +318,11 @@ impl<'a> Holding<'a> {
                     self.pass_on(Signal::CONT);
                 }
             }
+            Order::Stop(turn) => {
+                if self.warden.is_to_stop(turn) {
+                    self.pass_on(Signal::TSTP);
+                }
+            }
             // The job in the foreground has got it, too; but nobody is left in it who would obey.
             Order::Key(SIGINT | SIGQUIT | SIGHUP | SIGTERM) if self.status.is_some() => self.pass_on(Signal::TERM),
             Order::Signal(number) => {
@@ -330,16 +335,7 @@ impl<'a> Holding<'a> {
     }
 
     fn pass_on(&self, signal: Signal) {
-        let is_for_all = [
-            Signal::INT,
-            Signal::QUIT,
-            Signal::TERM,
-            Signal::HUP,
-            Signal::CONT,
-            Signal::TSTP,
-            Signal::TTIN,
-            Signal::TTOU,
-        ];
+        let is_for_all = [Signal::INT, Signal::QUIT, Signal::TERM, Signal::HUP, Signal::CONT, Signal::TSTP];
         if is_for_all.contains(&signal) {
             self.signal_with_leader(&self.session(), signal);
         } else {

@@ -75,8 +75,15 @@ pub(crate) fn is_stop(signal: i32) -> bool {
 
 /// From now on they do nothing but call `hear`, on threads of its own. Those that we were started to ignore, as by
 /// `nohup`, stay ignored: a handler would take that from the command.
-pub(crate) fn listen(hear: impl Fn(Arrived) + Clone + Send + 'static) -> io::Result<()> {
+///
+/// What is returned says at once that a stop has arrived, however late it is heard.
+pub(crate) fn listen(hear: impl Fn(Arrived) + Clone + Send + 'static) -> io::Result<Arc<AtomicBool>> {
     let ignored = mask("SigIgn");
+    let has_stop_arrived = Arc::new(AtomicBool::new(false));
+    if !is_in(ignored, SIGTSTP) {
+        // Before the other handler, so that nothing is heard that is not known to have arrived.
+        signal_hook::flag::register(SIGTSTP, has_stop_arrived.clone())?;
+    }
     if !is_in(ignored, SIGXFSZ) {
         // A file that may not grow is no reason to end.
         never_ignore(SIGXFSZ)?;
@@ -97,7 +104,8 @@ pub(crate) fn listen(hear: impl Fn(Arrived) + Clone + Send + 'static) -> io::Res
             all.sort_by_key(|arrived| arrived.number == SIGCONT);
             all.into_iter().for_each(&hear);
         }
-    })
+    })?;
+    Ok(has_stop_arrived)
 }
 
 /// Whoever started us may have left signals blocked. They do not come then, but it is seen that they are there, once.

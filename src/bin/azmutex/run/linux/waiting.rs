@@ -82,8 +82,11 @@ impl Warden {
                     (is_wanted, pausing_until) = (true, None);
                     self.runs();
                 }
-                Ok(Message::Order(Order::Signal(number))) if signals::is_stop(number) || number == SIGCONT => {
-                    Signal::from_named_raw(number).into_iter().for_each(|signal| self.signal_leader(signal));
+                Ok(Message::Order(Order::Signal(SIGCONT))) => self.signal_leader(Signal::CONT),
+                Ok(Message::Order(Order::Stop(turn))) => {
+                    if self.is_to_stop(turn) {
+                        self.signal_leader(Signal::TSTP);
+                    }
                 }
                 Ok(Message::Order(Order::Seen(turn))) => self.seen(turn),
                 Ok(Message::Order(Order::Continued(turn))) => {

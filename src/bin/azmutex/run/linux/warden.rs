@@ -151,6 +151,11 @@ impl Warden {
         self.turns.get().is_to_go_on(turn) && descent::is_stopped(self.leader.pid).unwrap_or(true)
     }
 
+    /// Whether who stopped the front at that turn meant the command as it is now, and it has not got that stop itself.
+    pub(super) fn is_to_stop(&self, turn: i32) -> bool {
+        self.turns.get().is_to_stop(turn)
+    }
+
     /// Sees to it that the front runs if the command does. Whether that is not known yet.
     fn is_front_behind(&self) -> bool {
         let is_behind = self.turns.get().is_front_behind();

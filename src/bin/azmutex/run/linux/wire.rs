@@ -18,8 +18,10 @@ use rustix::net::{
 /// From the front to the warden.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Order {
-    /// A signal that a process sent.
+    /// A signal that a process sent, and no stop.
     Signal(i32),
+    /// A process stopped the front, which meant to end that turn.
+    Stop(i32),
     /// A signal of the keyboard's, which the command has got, too.
     Key(i32),
     /// The front runs, and knows that the command does since that turn.
@@ -35,7 +37,7 @@ pub(crate) enum Order {
 impl Order {
     /// Whether there is no need to say that one, too, if it was not said yet.
     pub(crate) fn takes_the_place_of(self, earlier: Order) -> bool {
-        let is_of_a_turn = |order| matches!(order, Order::Seen(_) | Order::Continued(_));
+        let is_of_a_turn = |order| matches!(order, Order::Seen(_) | Order::Continued(_) | Order::Stop(_));
         self == earlier || is_of_a_turn(self) && self.letter().0 == earlier.letter().0
     }
 }
@@ -65,6 +67,7 @@ impl Word for Order {
     fn letter(self) -> (u8, i32) {
         match self {
             Order::Signal(number) => (b's', number),
+            Order::Stop(turn) => (b'p', turn),
             Order::Key(number) => (b'k', number),
             Order::Seen(turn) => (b't', turn),
             Order::Continued(turn) => (b'c', turn),
@@ -76,6 +79,7 @@ impl Word for Order {
     fn of(letter: u8, number: i32) -> Option<Order> {
         Some(match letter {
             b's' => Order::Signal(number),
+            b'p' => Order::Stop(number),
             b'k' => Order::Key(number),
             b't' => Order::Seen(number),
             b'c' => Order::Continued(number),
@@ -246,7 +250,7 @@ mod tests {
     #[test]
     fn each_word_is_heard_as_it_was_said() {
         let (one, other) = UnixStream::pair().unwrap();
-        let orders = [Order::Signal(15), Order::Key(2), Order::Seen(4), Order::Continued(3)];
+        let orders = [Order::Signal(15), Order::Stop(2), Order::Key(2), Order::Seen(4), Order::Continued(3)];
         for word in orders.into_iter().chain([Order::Cleared, Order::Heard]) {
             say(&one, word);
             assert_eq!(hear(&other), Some(word));
