@@ -167,7 +167,7 @@ impl Stage {
     /// azmutex, which runs it under a short lease, and the grandchild.
     fn family_under_the_lock(&self, emulator: &Emulator) -> (Child, Player) {
         let mut command = run(emulator, &["--lease", "15"], &[&self.family()]);
-        (self.dress(&mut command, "stubborn").spawn().unwrap(), self.player())
+        (self.dress(&mut command, "stubborn").spawn().unwrap(), self.worker())
     }
 
     fn dress<'a>(&self, command: &'a mut Command, part: &str) -> &'a mut Command {
@@ -186,6 +186,13 @@ impl Stage {
             assert!(start.elapsed() < PATIENCE, "nobody calls");
             thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    /// The next one that calls, once it works.
+    fn worker(&self) -> Player {
+        let player = self.player();
+        player.work.recv_timeout(PATIENCE).expect("work");
+        player
     }
 
     /// A console in which that runs.
@@ -215,6 +222,8 @@ impl Drop for Stage {
 struct Player {
     stream: TcpStream,
     id: String,
+    /// That it has begun to work.
+    work: Receiver<()>,
     /// Each with when it last worked before.
     lines: Receiver<(String, SystemTime)>,
 }
@@ -224,6 +233,7 @@ impl Player {
         stream.set_nonblocking(false).unwrap();
         let id = said(&stream);
         let ((sender, lines), ear) = (mpsc::channel(), stream.try_clone().unwrap());
+        let (begins, work) = mpsc::channel();
         thread::spawn(move || {
             let (mut ear, mut at) = (BufReader::new(ear), UNIX_EPOCH);
             loop {
@@ -234,12 +244,13 @@ impl Player {
                 let is_end = line.is_empty();
                 if let Some(time) = line.strip_prefix(WORKS) {
                     at = UNIX_EPOCH + Duration::from_micros(time.parse().unwrap());
+                    let _ = begins.send(());
                 } else if sender.send((line, at)).is_err() || is_end {
                     return;
                 }
             }
         });
-        Player { stream, id, lines }
+        Player { stream, id, work, lines }
     }
 
     fn hears(&self, word: &str) {
@@ -344,12 +355,14 @@ fn what_is_left_behind_goes_on_and_is_named() {
     let mut command = run(&emulator, &[], &[&script]);
     command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(File::create(&told).unwrap());
     let mut child = stage.dress(&mut command, "stubborn").spawn().unwrap();
-    let player = stage.player();
+    let player = stage.worker();
     writeln!(child.stdin.take().unwrap()).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(5));
     let text = fs::read_to_string(&told).unwrap();
     let named = text.trim_end().rsplit_once("the command left others behind, which go on without the lock: ");
-    assert!(named.is_some_and(|(_, named)| named.contains(&player.id)), "{} in {text}", player.id);
+    let (id, program) = (&player.id, env::current_exe().unwrap());
+    let expected = format!("{} ({id})", program.file_name().unwrap().display());
+    assert!(named.is_some_and(|(_, named)| named.contains(&expected)), "{expected} in {text}");
     assert_free(&emulator);
     thread::sleep(Duration::from_millis(500));
     assert!(player.is_alive());
@@ -415,7 +428,7 @@ fn a_key_ends_an_obedient_command_and_the_lock_is_kept_to_its_end() {
         let program = env::current_exe().unwrap();
         let line = [program.to_str().unwrap(), "windows::player", "--exact", "--nocapture"];
         let mut child = stage.console(key, &run(&emulator, &[], &line), "obedient");
-        let (console, player) = (stage.player(), stage.player());
+        let (console, player) = (stage.player(), stage.worker());
         console.hears("press");
         if key == BREAK && is_without_break(&console) {
             continue;
@@ -435,7 +448,7 @@ fn a_stubborn_command_keeps_the_lock_to_its_end() {
         let program = env::current_exe().unwrap();
         let line = [program.to_str().unwrap(), "windows::player", "--exact", "--nocapture"];
         let mut child = stage.console(key, &run(&emulator, &[], &line), "stubborn");
-        let (console, player) = (stage.player(), stage.player());
+        let (console, player) = (stage.player(), stage.worker());
         for _ in 0..2 {
             console.hears("press");
             if key == BREAK && is_without_break(&console) {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use azmutex::LockGuard;
 use azmutex::crossbeam_channel::after;
 use process_wrap::std::{ChildWrapper, CommandWrap, JobObject};
+use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
 use win32job::{ExtendedLimitInfo, Job, JobError};
 
 use super::search;
@@ -117,13 +118,33 @@ impl Group {
             job.set_extended_limit_info(&ExtendedLimitInfo::new())?;
         }
         let others = self.enclosure.others();
-        Ok(others.map_or_else(|_| vec!["many".to_owned()], |others| others.iter().map(ToString::to_string).collect()))
+        // An error is of too many to be listed.
+        Ok(others.map_or_else(|_| vec!["many".to_owned()], |others| named(&others)))
     }
+}
+
+/// Of one that has ended since, no more than its number is known.
+fn named(ids: &[usize]) -> Vec<String> {
+    let ids: Vec<_> = ids.iter().copied().map(Pid::from).collect();
+    let mut system = System::new();
+    system.refresh_processes_specifics(ProcessesToUpdate::Some(&ids), true, ProcessRefreshKind::nothing());
+    let name = |id: &Pid| {
+        system.process(*id).map_or_else(|| id.to_string(), |process| format!("{} ({id})", process.name().display()))
+    };
+    ids.iter().map(name).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_process_has_the_name_of_its_program_and_who_is_gone_a_number() {
+        let own = usize::try_from(std::process::id()).unwrap();
+        let named = named(&[own, 1]);
+        assert!(named[0].starts_with("azmutex-") && named[0].ends_with(&format!(".exe ({own})")), "{named:?}");
+        assert_eq!(named[1], "1");
+    }
 
     #[test]
     fn without_a_job_the_command_itself_is_ended() {
