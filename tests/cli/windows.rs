@@ -5,7 +5,8 @@
 //! holder had the lock.
 //!
 //! What a part does for its lock is to say what time it is. When it stopped to do so is what counts: its connection ends
-//! later, by as much as its system takes to tidy up after a process, which is most of a second in wine on a busy machine.
+//! later, by as much as its system takes to tidy up after a process. In wine that is most of a second on a busy machine, and
+//! now and then it never comes.
 
 use std::env;
 use std::fs::{self, File};
@@ -41,6 +42,10 @@ const NO_KEY: &str = "no key";
 /// What a part says that works, before the time.
 const WORKS: &str = "works at ";
 const WORK_EVERY: Duration = Duration::from_millis(10);
+/// Who has not worked for so long has ended, whatever becomes of its connection.
+const QUIET: Duration = Duration::from_secs(10);
+/// Why wine starts no process, once in some hundred times.
+const INTERNAL_ERROR: &str = "(os error 1359)";
 /// The part of a line that says when it holds the lock.
 const HOLDER: &str = "holder";
 /// Later than any lease ends here, on a machine that has much else to do.
@@ -244,6 +249,7 @@ impl Player {
                 let is_end = line.is_empty();
                 if let Some(time) = line.strip_prefix(WORKS) {
                     at = UNIX_EPOCH + Duration::from_micros(time.parse().unwrap());
+                    ear.get_ref().set_read_timeout(Some(QUIET)).unwrap();
                     let _ = begins.send(());
                 } else if sender.send((line, at)).is_err() || is_end {
                     return;
@@ -377,7 +383,11 @@ fn exit_codes_are_passed_on_whole() {
     for expected in [0, 1, 255, 256, 3010, 65536, i32::MAX, -1, -1_073_741_819] {
         let text = expected.to_string();
         for line in [&["cmd", "/c", "exit", &text][..], &[&script, &text]] {
-            let output = run(&emulator, &[], line).output().unwrap();
+            let mut output = run(&emulator, &[], line).output().unwrap();
+            if stderr(&output).contains(INTERNAL_ERROR) {
+                assert_eq!(code(&output), 126);
+                output = run(&emulator, &[], line).output().unwrap();
+            }
             assert_eq!(code(&output), expected, "{line:?}: {}", stderr(&output));
             assert_eq!(stderr(&output), "");
         }

@@ -136,6 +136,9 @@ fn named(ids: &[usize]) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Stdio;
+    use std::sync::Mutex;
+
     use super::*;
 
     #[test]
@@ -146,11 +149,34 @@ mod tests {
         assert_eq!(named[1], "1");
     }
 
+    /// What one of them starts is in the other's job, too, which is this process's.
+    static ALONE: Mutex<()> = Mutex::new(());
+
+    /// It waits for a line that never comes.
+    fn waits(line: &str) -> Command {
+        let mut command = Command::new("cmd");
+        command.args(["/c", line]).stdin(Stdio::piped());
+        command
+    }
+
+    #[test]
+    fn whoever_was_ended_is_gone_with_all_that_it_started() {
+        let _alone = ALONE.lock();
+        let enclosure = Enclosure(Some(join().unwrap()));
+        let mut group = enclosure.spawn(waits("cmd /c set /p line=")).unwrap();
+        while enclosure.others().unwrap().len() < 2 {
+            let _ = after(LOOK_EVERY).recv();
+        }
+        group.end(15, Duration::ZERO);
+        assert_eq!(enclosure.others().unwrap(), [0; 0]);
+        // So that this process may leave others behind, too.
+        assert!(group.let_go().unwrap().is_empty());
+    }
+
     #[test]
     fn without_a_job_the_command_itself_is_ended() {
-        let mut command = Command::new("cmd");
-        command.args(["/c", "set /p line="]).stdin(std::process::Stdio::piped());
-        let mut group = Enclosure(None).spawn(command).unwrap();
+        let _alone = ALONE.lock();
+        let mut group = Enclosure(None).spawn(waits("set /p line=")).unwrap();
         assert!(group.ended().unwrap().is_none() && group.let_go().unwrap().is_empty());
         group.end(15, Duration::ZERO);
         assert!(group.ended().unwrap().is_some());
