@@ -396,6 +396,20 @@ fn exit_codes_are_passed_on_whole() {
 }
 
 #[test]
+fn a_lock_is_not_waited_for_by_who_has_it() {
+    let (emulator, stage) = (Emulator::start().unwrap(), Stage::new());
+    let azmutex = path::absolute(env!("CARGO_BIN_EXE_azmutex")).unwrap();
+    let line = format!(r#""{}" run -w 5 {NAME} -- cmd /c exit 0"#, azmutex.display());
+    let nested = stage.script("nested.cmd", &[&line, "exit /b %errorlevel%"]);
+    let output = run(&emulator, &[], &[&nested]).output().unwrap();
+    assert_eq!(code(&output), 64, "{}", stderr(&output));
+    assert!(stderr(&output).contains("it is held for the very command that this one is part of"));
+    // What only looks like it waits as for any other.
+    let looks = stage.script("looks.cmd", &["set AZMUTEX_HELD=", &line, "exit /b %errorlevel%"]);
+    assert_eq!(code(&run(&emulator, &[], &[&looks]).output().unwrap()), 75);
+}
+
+#[test]
 fn scripts_are_found_by_their_names() {
     let (emulator, stage) = (Emulator::start().unwrap(), Stage::new());
     stage.script("tool-of-a-test.cmd", &["echo cmd[%~1][%~2]", "exit /b 7"]);

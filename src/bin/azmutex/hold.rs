@@ -73,11 +73,7 @@ fn obtain_and_hold(arguments: &arguments::Hold, place: Place, voice: &Voice) -> 
     let policy = if limit == Some(Duration::ZERO) { policy.retries(0) } else { policy };
     let store = Store::open(&arguments.place, policy)?;
     let mutex = store.container.mutex(&arguments.name).map_err(|error| Failure::usage(&error))?;
-    #[cfg(target_os = "linux")]
-    if crate::run::linux::holds(mutex.url()) {
-        let text = format!("lock {:?}: it is held for the very command that this one is part of", arguments.name);
-        return Err(Failure::new(exit::USAGE, text));
-    }
+    crate::run::ancestry::check(&arguments.name, mutex.url(), crate::run::ancestors)?;
     let builder = Locker::builder(mutex).lease(arguments.lease).on_event(voice.observer(false));
     let builder = match arguments.leaving.no_card {
         false => builder.fencing(true).card(Card::new(&arguments.leaving.label(&["azmutex hold".into()]))),

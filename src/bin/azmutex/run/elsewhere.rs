@@ -6,6 +6,7 @@ use std::time::Duration;
 use azmutex::crossbeam_channel::{Receiver, bounded, select};
 use azmutex::{Cancel, Error, ErrorKind, LockGuard};
 
+use super::ancestry;
 use super::lock::{self, Lock};
 #[cfg(unix)]
 use super::unix::{Enclosure, Group};
@@ -40,6 +41,7 @@ fn carry_out(arguments: &Run, voice: &Voice) -> Result<i32, Failure> {
     let enclosure = Enclosure::new(voice)?;
     let signals = signals::end().map_err(|error| Failure::system("listen for signals", &error))?;
     let lock = Lock::of(arguments, voice, false, |_| {})?;
+    ancestry::check(&arguments.name, lock.mutex.url(), super::ancestors)?;
     let obtained = obtain(arguments, &lock, &signals)?;
     let guard = match obtained {
         Obtained::Guard(guard) => guard,
@@ -60,7 +62,7 @@ fn carry_out(arguments: &Run, voice: &Voice) -> Result<i32, Failure> {
         voice.happened("skipped", text);
         return Ok(0);
     }
-    let mut group = match enclosure.start(arguments, &guard) {
+    let mut group = match enclosure.start(arguments, &lock, &guard) {
         Ok(group) => group,
         Err(error) => {
             drop(guard);

@@ -9,6 +9,7 @@ use azmutex::{AzureMutex, Cancel, Error, ErrorKind, LockGuard, Locker};
 #[cfg(unix)]
 use rustix::process::Signal;
 
+use super::ancestry::{self, Ancestor};
 use super::once::{self, Done};
 use super::times::Times;
 use crate::arguments::Run;
@@ -83,20 +84,21 @@ impl Lock {
 }
 
 /// What the command is told of the lock that it runs under, in its environment.
-pub(crate) fn variables(guard: &LockGuard) -> [(&'static str, Option<String>); 3] {
+pub(crate) fn variables(lock: &Lock, guard: &LockGuard, itself: Ancestor) -> [(&'static str, Option<String>); 4] {
     [
         ("AZMUTEX_LOCK", Some(guard.lock_name().to_owned())),
         ("AZMUTEX_LEASE_ID", Some(guard.lease_id().to_string())),
         // Not that of another lock, in which this run is nested.
         ("AZMUTEX_FENCING_TOKEN", guard.fencing_token().map(|token| token.to_string())),
+        (ancestry::VARIABLE, Some(ancestry::with(lock.mutex.url(), itself))),
     ]
 }
 
 /// Tells it.
 #[cfg(any(test, not(target_os = "linux")))]
 #[cfg_attr(target_os = "linux", allow(dead_code))] // what uses it is tested here, too
-pub(crate) fn tell(command: &mut std::process::Command, guard: &LockGuard) {
-    for (name, value) in variables(guard) {
+pub(crate) fn tell(command: &mut std::process::Command, lock: &Lock, guard: &LockGuard, itself: Ancestor) {
+    for (name, value) in variables(lock, guard, itself) {
         match value {
             Some(value) => command.env(name, value),
             None => command.env_remove(name),

@@ -1,5 +1,6 @@
 //! A command under a lock.
 
+pub(crate) mod ancestry;
 #[cfg(not(target_os = "linux"))]
 mod elsewhere;
 #[cfg(target_os = "linux")]
@@ -18,3 +19,11 @@ pub(crate) use elsewhere::run;
 #[cfg(target_os = "linux")]
 pub(crate) use linux::run;
 pub(crate) use lock::obtain;
+
+/// Who started this process, and who started that, and so on.
+#[cfg(target_os = "linux")]
+pub(crate) use linux::ancestors;
+#[cfg(all(unix, not(target_os = "linux")))]
+pub(crate) use unix::ancestors;
+#[cfg(windows)]
+pub(crate) use windows::ancestors;

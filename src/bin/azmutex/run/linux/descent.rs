@@ -20,6 +20,8 @@ use rustix::process::{
     pidfd_send_signal, wait, waitid,
 };
 
+use crate::run::ancestry::Ancestor;
+
 /// The session that azmutex was started in: what is in another one among its descendants was started by them.
 static FIRST_SESSION: OnceLock<i32> = OnceLock::new();
 /// Who holds it is the only one who reaps.
@@ -62,12 +64,11 @@ impl Process {
         format!("{} ({})", self.pid.as_raw_nonzero(), name.trim_end())
     }
 
-    /// When it was started, by a clock of its own: with its number, that is who it is.
-    pub(crate) fn started(&self) -> u64 {
-        self.started
+    fn ancestor(&self) -> Ancestor {
+        Ancestor { id: self.pid.as_raw_nonzero().get().unsigned_abs(), started: self.started }
     }
 
-    pub(crate) fn parent(&self) -> Option<Process> {
+    fn parent(&self) -> Option<Process> {
         Process::of(Pid::from_raw(self.parent)?)
     }
 
@@ -128,6 +129,18 @@ fn read(pid: Pid, stat: &str) -> Option<Process> {
         ended: matches!(fields.first(), Some(&("Z" | "X"))),
         stopped: fields.first() == Some(&"T"),
     })
+}
+
+/// Who started this process, and who started that, and so on.
+pub(crate) fn ancestors() -> Vec<Ancestor> {
+    let parent = |process: &Process| process.parent();
+    std::iter::successors(Process::of(getpid()).and_then(|own| own.parent()), parent)
+        .map(|process| process.ancestor())
+        .collect()
+}
+
+pub(crate) fn itself() -> Ancestor {
+    Process::of(getpid()).map_or(Ancestor { id: std::process::id(), started: 0 }, |own| own.ancestor())
 }
 
 /// Whether `/proc` is there, and tells of the processes that have numbers here: not of those of another namespace, in

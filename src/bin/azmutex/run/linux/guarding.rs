@@ -11,14 +11,15 @@ use azmutex::crossbeam_channel::after;
 use azmutex::{ErrorKind, LockGuard};
 use rustix::stdio::{dup2_stderr, dup2_stdout};
 
+use super::descent;
 use super::holding::Holding;
 use super::waiting::Obtained;
 use super::warden::{End, FRONT_LIMIT, Message, WAKE_EVERY, Warden};
 use super::wire::{self, Order, Report};
-use super::{ancestry, descent};
 use crate::arguments::Run;
 use crate::clock;
-use crate::exit::{self, Failure};
+use crate::exit::Failure;
+use crate::run::ancestry;
 use crate::run::lock::{self, Lock};
 use crate::tell::{self, LAST_WORDS, Voice};
 
@@ -102,12 +103,7 @@ impl Warden {
 
     fn carry_out(&mut self, arguments: &Run) -> Result<End, Failure> {
         let lock = Lock::of(arguments, &self.voice, self.is_live, self.waiting())?;
-        if ancestry::holds(lock.mutex.url()) {
-            return Err(Failure::new(
-                exit::USAGE,
-                format!("lock {:?}: it is held for the very command that this one is part of", arguments.name),
-            ));
-        }
+        ancestry::check(&arguments.name, lock.mutex.url(), descent::ancestors)?;
         let until = arguments.limit().map(|limit| clock::now().saturating_add(limit));
         let until = until.filter(|_| arguments.limit() != Some(Duration::ZERO));
         loop {

@@ -9,7 +9,6 @@ use azmutex::{ErrorKind, LockGuard};
 use rustix::process::{Signal, WaitStatus, getpid};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 
-use super::ancestry;
 use super::descent::{self, Leader, Process};
 use super::launcher::{Launched, Launcher};
 use super::warden::{self, End, Message, Warden};
@@ -97,8 +96,7 @@ impl<'a> Holding<'a> {
         launcher: Launcher,
     ) -> Result<Holding<'a>, Failure> {
         let session = Process::of(warden.leader.pid).map_or(0, |process| process.session);
-        let [name, lease, token] = lock::variables(&guard);
-        let variables = [name, lease, token, (ancestry::VARIABLE, Some(ancestry::with(lock.mutex.url())))];
+        let variables = lock::variables(lock, &guard, descent::itself());
         // A last look.
         guard.ensure_held()?;
         // Before anything runs: what fails from here on must not be for want of a thread.

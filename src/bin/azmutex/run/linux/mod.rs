@@ -10,7 +10,6 @@
 //! is the same for the front. Each knows the deadline, and kills by a timer of its own: the front on a thread which does
 //! nothing else, so that no output, and no message that nobody reads, can keep it.
 
-mod ancestry;
 mod descent;
 mod front;
 mod guarding;
@@ -32,8 +31,7 @@ use rustix::thread::set_name;
 use crate::arguments::Run;
 use crate::exit::Failure;
 
-pub(crate) use ancestry::holds;
-pub(crate) use descent::Process;
+pub(crate) use descent::{Process, ancestors};
 pub(crate) use front::run;
 pub(crate) use signals::{is_ignored, listen, stop};
 

@@ -2,13 +2,18 @@
 
 use std::collections::HashSet;
 use std::io::Read;
+use std::iter;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use azmutex::crossbeam_channel::bounded;
 use rustix::process::Pid;
 
+use crate::run::ancestry::Ancestor;
 use crate::threads;
+
+/// How long it may take to find out who started whom.
+const ANCESTORS: Duration = Duration::from_secs(5);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Process {
@@ -27,6 +32,26 @@ pub(super) fn strays(command: u32, group: Pid, limit: Duration) -> Vec<String> {
 pub(super) fn members(group: Pid, limit: Duration) -> Vec<String> {
     let group = number(group);
     named(all(limit).into_iter().filter(|process| process.group == group).collect())
+}
+
+/// Who started this process, and who started that, and so on.
+pub(crate) fn ancestors() -> Vec<Ancestor> {
+    above(&all(ANCESTORS), std::process::id())
+}
+
+pub(super) fn itself() -> Ancestor {
+    ancestor(std::process::id())
+}
+
+/// When a process was started, `ps` says in many ways.
+fn ancestor(id: u32) -> Ancestor {
+    Ancestor { id, started: 0 }
+}
+
+fn above(all: &[Process], id: u32) -> Vec<Ancestor> {
+    let parent = |id: &u32| all.iter().find(|one| one.id == *id && one.parent != *id).map(|one| one.parent);
+    // Processes that end meanwhile may make it a circle.
+    iter::successors(parent(&id), parent).take(all.len()).map(ancestor).collect()
 }
 
 fn number(group: Pid) -> u32 {
@@ -95,6 +120,15 @@ mod tests {
         assert_eq!(process("    7     1    70 /usr/bin/a b"), Some(expected));
         assert_eq!(process("  PID  PPID  PGID COMM"), None);
         assert_eq!(process("1 2 3"), None);
+    }
+
+    #[test]
+    fn who_started_whom_is_followed_up_to_the_first_process() {
+        let all = processes("1 0 1 launchd\n2 1 2 sh\n5 2 2 azmutex\n6 5 6 job\n7 7 7 odd\n8 9 8 a\n9 8 8 b\n");
+        assert_eq!(above(&all, 6), [5, 2, 1, 0].map(ancestor));
+        assert_eq!(above(&all, 7), []);
+        assert_eq!(above(&all, 8).len(), all.len());
+        assert!(ancestors().iter().any(|ancestor| ancestor.id == std::os::unix::process::parent_id()));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use super::census;
 use super::warden::{self, Warden};
 use crate::arguments::Run;
 use crate::exit::Failure;
-use crate::run::lock;
+use crate::run::lock::{self, Lock};
 use crate::tell::Voice;
 
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -38,11 +38,11 @@ impl Enclosure {
         Warden::start(warden).map(Enclosure)
     }
 
-    pub(crate) fn start(self, arguments: &Run, guard: &LockGuard) -> io::Result<Group> {
+    pub(crate) fn start(self, arguments: &Run, lock: &Lock, guard: &LockGuard) -> io::Result<Group> {
         let words = arguments.command();
         let (program, rest) = words.split_first().ok_or(io::ErrorKind::NotFound)?;
         let mut command = Command::new(program);
-        lock::tell(&mut command, guard);
+        lock::tell(&mut command, lock, guard, census::itself());
         command.args(rest);
         if io::stdin().is_terminal() {
             // A group in the background that reads from its terminal is stopped, and would keep the lock for ever.

@@ -5,6 +5,8 @@ mod enclosure;
 mod warden;
 
 #[cfg(not(target_os = "linux"))]
+pub(crate) use census::ancestors;
+#[cfg(not(target_os = "linux"))]
 pub(super) use enclosure::{Enclosure, Group};
 #[cfg(not(target_os = "linux"))]
 pub(crate) use warden::{is_one, watch};

@@ -10,13 +10,12 @@ use std::time::Duration;
 use azmutex::LockGuard;
 use azmutex::crossbeam_channel::after;
 use process_wrap::std::{ChildWrapper, CommandWrap, JobObject};
-use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
 use win32job::{ExtendedLimitInfo, Job, JobError};
 
-use super::search;
+use super::{processes, search};
 use crate::arguments::Run;
 use crate::exit::Failure;
-use crate::run::lock;
+use crate::run::lock::{self, Lock};
 use crate::tell::Voice;
 
 /// How often it is looked whether those that were ended are gone.
@@ -32,9 +31,9 @@ impl Enclosure {
         Ok(Enclosure(join().map_err(|error| voice.happened("no_job", no_job(error))).ok()))
     }
 
-    pub(crate) fn start(self, arguments: &Run, guard: &LockGuard) -> io::Result<Group> {
+    pub(crate) fn start(self, arguments: &Run, lock: &Lock, guard: &LockGuard) -> io::Result<Group> {
         let mut command = command(arguments)?;
-        lock::tell(&mut command, guard);
+        lock::tell(&mut command, lock, guard, processes::itself());
         self.spawn(command)
     }
 
@@ -119,19 +118,8 @@ impl Group {
         }
         let others = self.enclosure.others();
         // An error is of too many to be listed.
-        Ok(others.map_or_else(|_| vec!["many".to_owned()], |others| named(&others)))
+        Ok(others.map_or_else(|_| vec!["many".to_owned()], |others| processes::named(&others)))
     }
-}
-
-/// Of one that has ended since, no more than its number is known.
-fn named(ids: &[usize]) -> Vec<String> {
-    let ids: Vec<_> = ids.iter().copied().map(Pid::from).collect();
-    let mut system = System::new();
-    system.refresh_processes_specifics(ProcessesToUpdate::Some(&ids), true, ProcessRefreshKind::nothing());
-    let name = |id: &Pid| {
-        system.process(*id).map_or_else(|| id.to_string(), |process| format!("{} ({id})", process.name().display()))
-    };
-    ids.iter().map(name).collect()
 }
 
 #[cfg(test)]
@@ -140,14 +128,6 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
-
-    #[test]
-    fn a_process_has_the_name_of_its_program_and_who_is_gone_a_number() {
-        let own = usize::try_from(std::process::id()).unwrap();
-        let named = named(&[own, 1]);
-        assert!(named[0].starts_with("azmutex-") && named[0].ends_with(&format!(".exe ({own})")), "{named:?}");
-        assert_eq!(named[1], "1");
-    }
 
     /// What one of them starts is in the other's job, too, which is this process's.
     static ALONE: Mutex<()> = Mutex::new(());
