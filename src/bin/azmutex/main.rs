@@ -39,8 +39,9 @@ fn main() -> ExitCode {
         return ExitCode::from(run::linux::end());
     }
     #[cfg(all(unix, not(target_os = "linux")))]
-    if run::unix::is_one() {
-        return ended(run::unix::watch().map(|()| 0).map_err(|error| exit::Failure::system("end the command", &error)));
+    if let Some(role) = run::unix::role() {
+        let played = run::unix::play(role).map(|()| 0);
+        return ended(played.map_err(|error| exit::Failure::system("end the command", &error)));
     }
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,

@@ -172,7 +172,6 @@ impl Voice {
     }
 
     /// The same, for those who want to hear all.
-    #[cfg(target_os = "linux")]
     pub(crate) fn in_detail(&self, event: &str, text: impl Display) {
         if self.telling.verbose || self.telling.log == Log::Json {
             self.happened(event, text);

@@ -65,6 +65,9 @@ pub(super) fn run(mut command: Command, limit: Duration) -> io::Result<Finished>
             Err(_) => break Exit::Unseen,
         }
     };
+    // What it left behind has no work to do for us, but is in the job that this process may be in, and would keep that.
+    #[cfg(windows)]
+    kill(&mut child);
     Ok(Finished { exit, stdout: stdout.take(), stderr: stderr.take() })
 }
 

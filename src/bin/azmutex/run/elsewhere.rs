@@ -51,7 +51,7 @@ fn carry_out(arguments: &Run, voice: &Voice) -> Result<i32, Failure> {
             return Ok(0);
         }
         Obtained::Not(error) => return Err(lock::not_obtained(arguments, &error)),
-        Obtained::Signal(signal) => return Ok(exit::signalled(signal).into()),
+        Obtained::Signal(signal) => return Ok(interrupted(voice, signal)),
     };
     if !lock.times.may_start(guard.remaining()) {
         let text = format!("lock {:?}: this machine stood still when it was obtained", arguments.name);
@@ -62,6 +62,10 @@ fn carry_out(arguments: &Run, voice: &Voice) -> Result<i32, Failure> {
         voice.happened("skipped", text);
         return Ok(0);
     }
+    if let Ok(signal) = signals.try_recv() {
+        drop(guard);
+        return Ok(interrupted(voice, signal));
+    }
     let mut group = match enclosure.start(arguments, &lock, &guard) {
         Ok(group) => group,
         Err(error) => {
@@ -71,6 +75,12 @@ fn carry_out(arguments: &Run, voice: &Voice) -> Result<i32, Failure> {
         }
     };
     supervise(guard, &mut group, (arguments, &lock), voice, &signals)
+}
+
+/// Nothing was run.
+fn interrupted(voice: &Voice, signal: i32) -> i32 {
+    voice.in_detail("interrupted", "a signal ended the wait for the lock");
+    exit::signalled(signal).into()
 }
 
 enum Obtained {
@@ -156,14 +166,10 @@ fn end(guard: LockGuard, group: &mut Group, (lock, voice): (&Lock, &Voice), erro
     let lost = guard.ensure_held().err().and_then(|error| error.lost_because());
     let lost = lost.map_or_else(|| "it could not be renewed in time".to_owned(), |lost| lost.to_string());
     let now = Duration::ZERO;
-    let strays = group.end(lock.asking(), lock.times.kill_after_loss(now, guard.remaining()));
+    group.end(lock.asking(), lock.times.kill_after_loss(now, guard.remaining()), voice);
     let name = guard.lock_name().to_owned();
     // Now that the command is gone: a renewal that is still under way must not keep the lock from the others.
     drop(guard);
-    if !strays.is_empty() {
-        let text = format!("outside of the command's process group, and not ended: {}", strays.join(", "));
-        voice.happened("not_ended", text);
-    }
     if let Some(error) = error {
         return Failure::system("wait for the command", &error);
     }

@@ -76,7 +76,7 @@ fn all(limit: Duration) -> Vec<Process> {
     let ask = move || {
         let mut ps = Command::new("ps");
         // Without titles, each of which would go to the end of its word.
-        ps.args(["-A", "-o", "pid=", "-o", "ppid=", "-o", "pgid=", "-o", "comm="])
+        ps.args(["-A", "-o", "pid=", "-o", "ppid=", "-o", "pgid=", "-o", "stat=", "-o", "comm="])
             .stdin(Stdio::null())
             .stderr(Stdio::null());
         let Ok(mut ps) = ps.stdout(Stdio::piped()).spawn() else { return };
@@ -93,14 +93,18 @@ fn all(limit: Duration) -> Vec<Process> {
     told.recv_timeout(limit).unwrap_or_default()
 }
 
+/// One that has not ended.
 fn process(line: &str) -> Option<Process> {
     let mut rest = line;
-    let mut number = || {
-        let (number, others) = rest.trim_start().split_once(' ')?;
+    let mut word = || {
+        let (word, others) = rest.trim_start().split_once(' ')?;
         rest = others;
-        number.parse().ok()
+        Some(word)
     };
-    let (id, parent, group) = (number()?, number()?, number()?);
+    let (id, parent, group) = (word()?.parse().ok()?, word()?.parse().ok()?, word()?.parse().ok()?);
+    if word()?.starts_with('Z') {
+        return None;
+    }
     // Some systems give the whole path.
     let name = rest.trim().rsplit('/').next().unwrap_or_default();
     Some(Process { id, parent, group, name: name.to_owned() })
@@ -117,14 +121,17 @@ mod tests {
     #[test]
     fn a_line_of_ps_is_read_with_what_is_in_its_name() {
         let expected = Process { id: 7, parent: 1, group: 70, name: "a b".to_owned() };
-        assert_eq!(process("    7     1    70 /usr/bin/a b"), Some(expected));
-        assert_eq!(process("  PID  PPID  PGID COMM"), None);
-        assert_eq!(process("1 2 3"), None);
+        assert_eq!(process("    7     1    70 Ss+  /usr/bin/a b"), Some(expected));
+        for odd in ["  PID  PPID  PGID STAT COMM", "1 2 3", "1 2 3 S", "7 1 70 Z+ <defunct>"] {
+            assert_eq!(process(odd), None, "{odd}");
+        }
     }
 
     #[test]
     fn who_started_whom_is_followed_up_to_the_first_process() {
-        let all = processes("1 0 1 launchd\n2 1 2 sh\n5 2 2 azmutex\n6 5 6 job\n7 7 7 odd\n8 9 8 a\n9 8 8 b\n");
+        let all = processes(
+            "1 0 1 Ss launchd\n2 1 2 S sh\n5 2 2 S azmutex\n6 5 6 R job\n7 7 7 S odd\n8 9 8 S a\n9 8 8 S b\n",
+        );
         assert_eq!(above(&all, 6), [5, 2, 1, 0].map(ancestor));
         assert_eq!(above(&all, 7), []);
         assert_eq!(above(&all, 8).len(), all.len());
@@ -133,7 +140,9 @@ mod tests {
 
     #[test]
     fn strays_are_descendants_in_other_groups() {
-        let all = processes("2 1 2 azmutex\n5 6 9 late\n3 2 30 sh\n4 3 30 in\n6 3 6 left\n7 6 30 back\n8 1 8 other\n");
+        let all = processes(
+            "2 1 2 S azmutex\n5 6 9 S late\n3 2 30 S sh\n4 3 30 S in\n6 3 6 S left\n7 6 30 S back\n8 1 8 S other\n",
+        );
         let names: Vec<_> = outside(all, 3, 30).into_iter().map(|process| process.name).collect();
         assert_eq!(names, ["late", "left"]);
     }

@@ -3,13 +3,15 @@
 use std::io::{self, IsTerminal};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use azmutex::LockGuard;
 use azmutex::crossbeam_channel::{after, select};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
-use signal_hook::consts::{SIGCONT, SIGKILL};
+use signal_hook::consts::{SIGCONT, SIGKILL, SIGTSTP};
+use signal_hook::flag;
 
 use super::census;
 use super::warden::{self, Warden};
@@ -30,7 +32,9 @@ pub(crate) struct Enclosure(Warden);
 
 impl Enclosure {
     pub(crate) fn new(_: &Voice) -> Result<Enclosure, Failure> {
-        let warden = warden::again().and_then(|mut warden| Enclosure::with(&mut warden));
+        // A key would stop this process, and not the command, which is in another group: it would go on without the lock.
+        flag::register(SIGTSTP, Arc::default()).map_err(|error| Failure::system("listen for signals", &error))?;
+        let warden = warden::warden().and_then(|mut warden| Enclosure::with(&mut warden));
         warden.map_err(|error| Failure::system("start a warden", &error))
     }
 
@@ -55,8 +59,8 @@ impl Enclosure {
         let group = self.0.group();
         let child = command.process_group(group.as_raw_nonzero().get()).spawn()?;
         let mut group = Group { child, group, warden: self.0 };
-        if let Err(error) = group.warden.leave_group() {
-            group.end_group(SIGKILL, Duration::ZERO);
+        if let Err(error) = group.warden.command_is_in() {
+            group.end_group(SIGKILL, Duration::ZERO, |_| {});
             return Err(error);
         }
         Ok(group)
@@ -81,27 +85,37 @@ impl Group {
     }
 
     pub(crate) fn signal(&self, signal: i32) {
-        if let Some(signal) = Signal::from_named_raw(signal) {
+        // One that is stopped could not obey, as whoever asks a terminal that it does not have.
+        for signal in [signal, SIGCONT].into_iter().filter_map(Signal::from_named_raw) {
             // It fails if all have ended, which is the end that was meant.
             let _ = kill_process_group(self.group, signal);
         }
     }
 
-    /// Asks all of it to end, and sees to it when the grace is over. Who had left it is named.
-    pub(crate) fn end(&mut self, asking: i32, grace: Duration) -> Vec<String> {
+    /// Asks all of it to end, sees to it when the grace is over, and waits until it is gone. Those that cannot be ended, and
+    /// who had left the group, are told.
+    pub(crate) fn end(&mut self, asking: i32, grace: Duration, voice: &Voice) {
         // Before those end by whom they can be found.
         let strays = census::strays(self.child.id(), self.group, FIND_STRAYS);
-        self.end_group(asking, grace.saturating_sub(FIND_STRAYS));
-        strays
+        self.end_group(asking, grace.saturating_sub(FIND_STRAYS), |refused| {
+            voice.happened("not_ended", format!("of another user, and cannot be ended: {}", refused.join(", ")));
+        });
+        if !strays.is_empty() {
+            let text = format!("outside of the command's process group, and not ended: {}", strays.join(", "));
+            voice.happened("not_ended", text);
+        }
     }
 
-    fn end_group(&mut self, asking: i32, grace: Duration) {
+    fn end_group(&mut self, asking: i32, grace: Duration, tell: impl FnOnce(&[String])) {
         self.signal(asking);
-        self.signal(SIGCONT); // one that is stopped could not obey
         self.wait_until_gone(grace);
         self.signal(SIGKILL);
-        let _ = self.child.wait();
         self.wait_until_gone(DYING);
+        let refused = if self.is_alive() { census::members(self.group, FIND_LEFT) } else { Vec::new() };
+        if !refused.is_empty() {
+            tell(&refused);
+        }
+        let _ = self.child.wait();
     }
 
     fn wait_until_gone(&mut self, grace: Duration) {
@@ -152,7 +166,8 @@ mod tests {
     #[test]
     fn player() {
         match env::var(PART).as_deref() {
-            Ok("warden") => warden::watch().unwrap(),
+            Ok("warden") => warden::watch(&mut again("leader")).unwrap(),
+            Ok("leader") => warden::lead().unwrap(),
             Ok("azmutex") => {
                 let _group = group("sleep 600 & echo up >&2; wait");
                 after(10 * SOON).recv().unwrap();
@@ -192,8 +207,19 @@ mod tests {
 
     #[test]
     fn when_azmutex_is_killed_the_group_is() {
-        let mut azmutex =
-            again("azmutex").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        killed(|azmutex| kill_process(azmutex, Signal::KILL));
+    }
+
+    /// As a shell does with a job.
+    #[test]
+    fn when_all_of_azmutex_s_group_is_killed_the_commands_is() {
+        killed(|azmutex| kill_process_group(azmutex, Signal::KILL));
+    }
+
+    fn killed(kill: impl FnOnce(Pid) -> rustix::io::Result<()>) {
+        let mut azmutex = again("azmutex");
+        azmutex.process_group(0).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut azmutex = azmutex.spawn().unwrap();
         // Of all of them but the warden.
         let mut stderr = BufReader::new(azmutex.stderr.take().unwrap());
         let mut line = String::new();
@@ -204,7 +230,7 @@ mod tests {
             let _ = (ending, stderr.read_to_end(&mut Vec::new()));
         });
         assert!(end.recv_timeout(Duration::from_millis(300)).unwrap_err().is_timeout(), "it ended by itself");
-        azmutex.kill().unwrap();
+        kill(Pid::from_child(&azmutex)).unwrap();
         azmutex.wait().unwrap();
         assert!(end.recv_timeout(SOON).unwrap_err().is_disconnected(), "somebody is left");
     }
@@ -219,9 +245,7 @@ mod tests {
                 strays => break strays,
             }
         };
-        let told = group.end(15, Duration::from_millis(500));
-        // What takes too long is not waited for.
-        assert!(told.is_empty() || told == named, "{told:?}");
+        group.end_group(15, Duration::from_millis(500), |refused| panic!("{refused:?}"));
         assert_gone(&mut group);
         assert_eq!(named.len(), 1, "{named:?}");
         kill(&named[0]);
@@ -248,10 +272,10 @@ mod tests {
     #[test]
     fn without_its_warden_a_command_is_not_left_alone() {
         let mut group = group("sleep 604");
-        kill_process(group.warden.group(), Signal::KILL).unwrap();
+        kill_process(group.warden.id(), Signal::KILL).unwrap();
         let error = status(&mut group).unwrap_err();
         assert!(error.to_string().starts_with("the warden was killed"), "{error}");
-        group.end(15, Duration::from_secs(1));
+        group.end_group(15, Duration::from_secs(1), |_| {});
         assert_gone(&mut group);
     }
 }

@@ -9,4 +9,4 @@ pub(crate) use census::ancestors;
 #[cfg(not(target_os = "linux"))]
 pub(super) use enclosure::{Enclosure, Group};
 #[cfg(not(target_os = "linux"))]
-pub(crate) use warden::{is_one, watch};
+pub(crate) use warden::{play, role};

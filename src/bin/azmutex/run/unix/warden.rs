@@ -1,8 +1,9 @@
 //! A second process, which kills the command's process group if the first one is killed: it holds the other end of a pipe.
 //!
-//! It is started as the first member of that group, so there is no moment at which the command is in a group that nobody
-//! would kill; and once the command is in, too, it leaves the group, whose number is its own, and nobody else's as long as
-//! it lives.
+//! It is in a group of its own, so that whoever kills all of azmutex's, as a shell does with a job, does not mean it. The
+//! command's group is begun by a third process, its **leader**, so there is no moment at which the command is in a group
+//! that nobody would kill. Once the command is in, too, the leader ends: its number is the group's, and nobody else's, as
+//! long as anybody is in that.
 
 use std::env;
 use std::io::{self, Read, Write};
@@ -11,24 +12,47 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use rustix::process::{Pid, Signal, getpgid, getpgrp, getppid, kill_process_group, setpgid};
+use rustix::process::{Pid, Signal, kill_process_group};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP};
 
-/// What ps shows of it.
-const NAME: &str = "azmutex-warden";
-/// What is said to each other.
-const LEAVE: u8 = b'l';
+/// What ps shows of them.
+const WARDEN: &str = "azmutex-warden";
+const LEADER: &str = "azmutex-leader";
+/// What is said to each other; a number follows the first answer.
+const COMMAND_IS_IN: u8 = b'l';
 const DONE: u8 = 6;
 
-/// Whether this process is one.
-pub(crate) fn is_one() -> bool {
-    env::args_os().next().is_some_and(|name| name == NAME)
+/// Which of them this process is.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    Warden,
+    Leader,
 }
 
-/// This program again, as one.
-pub(super) fn again() -> io::Result<Command> {
+pub(crate) fn role() -> Option<Role> {
+    match env::args_os().next()?.to_str()? {
+        WARDEN => Some(Role::Warden),
+        LEADER => Some(Role::Leader),
+        _ => None,
+    }
+}
+
+/// Does what it is there for, until its end.
+pub(crate) fn play(role: Role) -> io::Result<()> {
+    match role {
+        Role::Warden => watch(&mut again(LEADER)?),
+        Role::Leader => lead(),
+    }
+}
+
+/// This program again, as the warden.
+pub(super) fn warden() -> io::Result<Command> {
+    again(WARDEN)
+}
+
+fn again(name: &str) -> io::Result<Command> {
     let mut command = Command::new(env::current_exe()?);
-    command.arg0(NAME);
+    command.arg0(name);
     Ok(command)
 }
 
@@ -37,6 +61,7 @@ pub(super) struct Warden {
     /// Its end is ours.
     pipe: ChildStdin,
     answers: ChildStdout,
+    group: Pid,
 }
 
 impl Warden {
@@ -47,20 +72,28 @@ impl Warden {
         let (Some(pipe), Some(answers)) = (child.stdin.take(), child.stdout.take()) else {
             return Err(io::ErrorKind::BrokenPipe.into());
         };
-        let mut warden = Warden { child, pipe, answers };
+        let mut warden = Warden { group: Pid::from_child(&child), child, pipe, answers };
         warden.hear_done()?;
+        let mut number = [0; 4];
+        warden.answers.read_exact(&mut number)?;
+        warden.group = Pid::from_raw(i32::from_le_bytes(number)).ok_or(io::ErrorKind::InvalidData)?;
         Ok(warden)
     }
 
     /// The group that it kills.
     pub(super) fn group(&self) -> Pid {
-        Pid::from_child(&self.child)
+        self.group
     }
 
-    /// Without it, the group is the command's.
-    pub(super) fn leave_group(&mut self) -> io::Result<()> {
-        self.pipe.write_all(&[LEAVE])?;
+    /// From now on, the group is the command's alone.
+    pub(super) fn command_is_in(&mut self) -> io::Result<()> {
+        self.pipe.write_all(&[COMMAND_IS_IN])?;
         self.hear_done()
+    }
+
+    #[cfg(test)]
+    pub(super) fn id(&self) -> Pid {
+        Pid::from_child(&self.child)
     }
 
     fn hear_done(&mut self) -> io::Result<()> {
@@ -89,24 +122,37 @@ impl Drop for Warden {
 }
 
 /// Watches, from stdin.
-pub(crate) fn watch() -> io::Result<()> {
-    // Those that a terminal, or somebody who means all of us, sends are for the others.
-    let heard = Arc::new(AtomicBool::new(false));
-    for signal in [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP] {
-        signal_hook::flag::register(signal, heard.clone())?;
-    }
-    let group = getpgrp();
+pub(super) fn watch(leader: &mut Command) -> io::Result<()> {
+    disregard_signals()?;
+    let mut leader =
+        leader.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0).spawn()?;
+    let group = Pid::from_child(&leader);
     say_done()?;
+    io::stdout().write_all(&group.as_raw_nonzero().get().to_le_bytes())?;
+    io::stdout().flush()?;
     let mut word = [0];
     while let Ok(1) = io::stdin().read(&mut word) {
-        if word == [LEAVE] {
-            // It fails if our parent has just been killed, which the pipe's end tells next.
-            let _ = getpgid(getppid()).and_then(|parents| setpgid(None, Some(parents)));
+        if word == [COMMAND_IS_IN] {
+            drop(leader.stdin.take());
+            leader.wait()?;
             say_done()?;
         }
     }
     kill_process_group(group, Signal::KILL)?;
     Ok(())
+}
+
+/// Is there, until the warden lets it go, or is gone.
+pub(super) fn lead() -> io::Result<()> {
+    disregard_signals()?;
+    io::copy(&mut io::stdin(), &mut io::sink()).map(drop)
+}
+
+/// Those that a terminal, or somebody who means all of us, sends are for the others.
+fn disregard_signals() -> io::Result<()> {
+    let heard = Arc::new(AtomicBool::new(false));
+    let mut signals = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP].into_iter();
+    signals.try_for_each(|signal| signal_hook::flag::register(signal, heard.clone()).map(drop))
 }
 
 fn say_done() -> io::Result<()> {

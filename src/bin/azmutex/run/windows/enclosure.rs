@@ -18,6 +18,8 @@ use crate::exit::Failure;
 use crate::run::lock::{self, Lock};
 use crate::tell::Voice;
 
+/// How long those that were ended may take.
+const DYING: Duration = Duration::from_secs(1);
 /// How often it is looked whether those that were ended are gone.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
 
@@ -79,7 +81,7 @@ fn command(arguments: &Run) -> io::Result<Command> {
     }
     let words = arguments.command();
     let (program, rest) = words.split_first().ok_or(io::ErrorKind::NotFound)?;
-    let mut command = Command::new(search::program(program));
+    let mut command = Command::new(search::program(program).ok_or(io::ErrorKind::NotFound)?);
     command.args(rest);
     Ok(command)
 }
@@ -99,16 +101,21 @@ impl Group {
     /// ^C reaches the command as well as us.
     pub(crate) fn signal(&self, _: i32) {}
 
-    /// Ends all of it at once, as there is nothing by which it could be asked, and waits until all of it is gone.
-    pub(crate) fn end(&mut self, _: i32, _: Duration) -> Vec<String> {
+    /// Ends all of it at once, as there is nothing by which it could be asked, and waits until all of it is gone. What takes
+    /// long is told: the Azure CLI, if that runs just then, or what hangs.
+    pub(crate) fn end(&mut self, _: i32, _: Duration, voice: &Voice) {
         // It fails if all have ended, which is the end that was meant.
         let _ = self.child.start_kill();
         let _ = self.child.inner_mut().wait();
+        let too_long = after(DYING);
         // An error is of too many to be listed.
         while !self.enclosure.others().is_ok_and(|others| others.is_empty()) {
             let _ = after(LOOK_EVERY).recv();
+            if too_long.try_recv().is_ok() {
+                let others = self.enclosure.others().unwrap_or_default();
+                voice.happened("not_ended", format!("waited for: {}", processes::named(&others).join(", ")));
+            }
         }
-        Vec::new()
     }
 
     /// After its end: what it left behind may go on when this process has ended, too. Those are named.
@@ -127,7 +134,16 @@ mod tests {
     use std::process::Stdio;
     use std::sync::Mutex;
 
+    use clap::Parser;
+
     use super::*;
+    use crate::arguments::{Action, Arguments};
+
+    fn voice() -> Voice {
+        let arguments = ["azmutex", "run", "lock", "command"];
+        let Action::Run(run) = Arguments::try_parse_from(arguments).unwrap().action else { panic!("it is no run") };
+        Voice::start(run.telling, false).unwrap()
+    }
 
     /// What one of them starts is in the other's job, too, which is this process's.
     static ALONE: Mutex<()> = Mutex::new(());
@@ -144,10 +160,14 @@ mod tests {
         let _alone = ALONE.lock();
         let enclosure = Enclosure(Some(join().unwrap()));
         let mut group = enclosure.spawn(waits("cmd /c set /p line=")).unwrap();
-        while enclosure.others().unwrap().len() < 2 {
+        for _ in 0..30_000 {
+            if enclosure.others().unwrap().len() > 1 {
+                break;
+            }
             let _ = after(LOOK_EVERY).recv();
         }
-        group.end(15, Duration::ZERO);
+        assert!(enclosure.others().unwrap().len() > 1, "it has no child");
+        group.end(15, Duration::ZERO, &voice());
         assert_eq!(enclosure.others().unwrap(), [0; 0]);
         // So that this process may leave others behind, too.
         assert!(group.let_go().unwrap().is_empty());
@@ -158,7 +178,7 @@ mod tests {
         let _alone = ALONE.lock();
         let mut group = Enclosure(None).spawn(waits("set /p line=")).unwrap();
         assert!(group.ended().unwrap().is_none() && group.let_go().unwrap().is_empty());
-        group.end(15, Duration::ZERO);
+        group.end(15, Duration::ZERO, &voice());
         assert!(group.ended().unwrap().is_some());
     }
 

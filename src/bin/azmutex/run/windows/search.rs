@@ -2,24 +2,26 @@
 //! The current directory is none of them, as somebody else may have put something there: `.\program` says so.
 
 use std::env;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 /// Those that the system can start. What else `PATHEXT` has is for the shell.
 const ENDINGS: [&str; 4] = [".COM", ".EXE", ".BAT", ".CMD"];
 
-/// What the system looks for otherwise, if this does not find it.
-pub(super) fn program(word: &OsStr) -> OsString {
+/// The system would look in other places, too, such as this program's own directory.
+pub(super) fn program(word: &OsStr) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let endings = env::var("PATHEXT").unwrap_or_else(|_| ENDINGS.join(";"));
-    let found = candidates(Path::new(word), env::split_paths(&path), &endings).into_iter().find(|file| file.is_file());
-    found.map_or_else(|| word.to_owned(), PathBuf::into_os_string)
+    candidates(Path::new(word), env::split_paths(&path), &endings).into_iter().find(|file| file.is_file())
 }
 
 fn candidates(word: &Path, path: impl Iterator<Item = PathBuf>, endings: &str) -> Vec<PathBuf> {
     let endings: Vec<_> =
         endings.split(';').filter(|ending| ENDINGS.iter().any(|known| known.eq_ignore_ascii_case(ending))).collect();
     let with_endings = |file: &Path| {
+        if file.file_name().is_none() {
+            return Vec::new();
+        }
         let whole = file.extension().map(|_| file.to_owned());
         let ended = endings.iter().map(|ending| {
             let mut file = file.as_os_str().to_owned();
@@ -67,7 +69,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_found_is_left_to_the_system() {
-        assert_eq!(program(OsStr::new("there-is-no-such-command")), "there-is-no-such-command");
+    fn what_is_nowhere_is_not_found() {
+        for word in ["there-is-no-such-command", "", ".", r"C:\"] {
+            assert_eq!(program(OsStr::new(word)), None, "{word}");
+        }
+        assert!(program(OsStr::new("cmd")).unwrap().is_file());
     }
 }
