@@ -163,7 +163,8 @@ impl Leaving {
 ///
 /// All this is so on Linux. On Windows COMMAND and all that it started are ended, too (a job), but at once and without a
 /// signal; Ctrl-C and Ctrl-Break reach it, and what it leaves behind is named and let go. On macOS it is a process group:
-/// what leaves that is named, and not ended.
+/// what leaves that is named, and not ended; ^Z stops nothing, and COMMAND cannot read from the terminal. On both,
+/// nothing is ended as long as azmutex is stopped or starved.
 #[derive(Args, Clone)]
 #[command(after_help = exit::help())]
 pub(crate) struct Run {
@@ -234,6 +235,8 @@ impl Run {
 /// names, or else its parent, has ended; then releases it. When the lock is lost, exits with 70, and ends nothing but what
 /// --kill-on-loss names. THIS IS LESS THAN `azmutex run` PROMISES: what the script does in the meantime is not ended
 /// before somebody else has the lock.
+///
+/// On Windows it lasts as long as stdin, which has to be a pipe; --fd, --pid and --kill-on-loss are for Unix.
 #[derive(Args, Clone)]
 #[command(after_help = exit::help())]
 pub(crate) struct Hold {
