@@ -356,10 +356,9 @@ fn a_broken_lease_ends_all_of_it_before_azmutex_ends() {
     assert!(margin > LAST_WORDS / 2, "it ended with azmutex, and not before: {margin:?}");
     assert_free(&emulator);
 
-    let mut child =
-        run(&emulator, &["--lease", "15"], &["cmd", "/c", "set /p line="]).stdin(Stdio::piped()).spawn().unwrap();
-    let _stdin = child.stdin.take();
-    crate::support::eventually("a lock", || !is_free(&emulator));
+    let mut command = run(&emulator, &["--lease", "15"], &[&stage.family()]);
+    let child = stage.dress(&mut command, "stubborn").spawn().unwrap();
+    stage.worker();
     break_lock(&emulator);
     let output = child.wait_with_output().unwrap();
     assert!(stderr(&output).contains("lost: somebody broke the lease; the command was ended"), "{}", stderr(&output));

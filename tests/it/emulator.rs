@@ -1012,6 +1012,8 @@ mod alone {
             return;
         }
         const MOST: usize = 512;
+        // How long a request may take.
+        const TRANSFER: Duration = Duration::from_secs(10);
         // A thread that has left its connection takes a moment to be gone.
         const ON_THE_WAY: usize = 32;
         let mut limit = getrlimit(Resource::Nofile);
@@ -1030,18 +1032,24 @@ mod alone {
         drop(silent);
 
         // Those in the middle of a request do not; whoever comes after them is told so.
-        let mut talking = Vec::new();
-        for _ in 0..MOST {
-            let mut stream = connect(&emulator);
-            stream.write_all(b"GET / HTTP/1.1\r\n").unwrap();
-            talking.push(stream);
-            thread::sleep(Duration::from_millis(1));
+        for _ in 0..10 {
+            let (start, mut talking) = (Instant::now(), Vec::new());
+            for _ in 0..MOST {
+                let mut stream = connect(&emulator);
+                stream.write_all(b"GET / HTTP/1.1\r\n").unwrap();
+                talking.push(stream);
+                thread::sleep(Duration::from_millis(1));
+            }
+            thread::sleep(Duration::from_millis(100));
+            let text = says(&emulator, b"");
+            assert!(entries("/proc/self/task") <= others + MOST + ON_THE_WAY);
+            // On a busy machine, the first of them have had too long by now, and are gone.
+            if start.elapsed() < TRANSFER {
+                assert!(text.starts_with("HTTP/1.1 503 "), "{text}");
+                drop(talking);
+                return assert_lives(&emulator);
+            }
         }
-        thread::sleep(Duration::from_millis(100));
-        let text = says(&emulator, b"");
-        assert!(text.starts_with("HTTP/1.1 503 "), "{text}");
-        assert!(entries("/proc/self/task") <= others + MOST + ON_THE_WAY);
-        drop(talking);
-        assert_lives(&emulator);
+        panic!("this machine is too slow");
     }
 }
