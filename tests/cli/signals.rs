@@ -150,6 +150,30 @@ fn the_command_stops_and_continues_with_us() {
     assert_free(&emulator);
 }
 
+/// As `timeout` is, which has a group of its own: a shell continues the job's group only.
+#[test]
+#[cfg(target_os = "linux")]
+fn what_is_in_another_group_stops_and_continues_with_us() {
+    let emulator = Emulator::start().unwrap();
+    let text = "timeout 600 sleep 600 & echo $! $$; wait";
+    let mut child = script(&emulator, &[], text).process_group(0).spawn().unwrap();
+    let (line, _stdout) = first_line(&mut child);
+    let (other, command) = line.split_once(' ').unwrap();
+    let group = Pid::from_child(&child);
+    let all = [pid(other), pid(command), group];
+    // It has to have begun its group.
+    eventually("a group", || rustix::process::getpgid(Some(pid(other))) == Ok(pid(other)));
+    for _ in 0..2 {
+        send(&child, Signal::TSTP);
+        eventually("all stopped", || all.into_iter().all(is_stopped));
+        rustix::process::kill_process_group(group, Signal::CONT).unwrap();
+        eventually("all continued", || !all.into_iter().any(is_stopped));
+    }
+    send(&child, Signal::TERM);
+    assert_eq!(died(&child.wait().unwrap()), 15);
+    assert_free(&emulator);
+}
+
 const POLITE: &str = "trap 'echo asked; exit' TERM";
 const DEAF: &str = "trap '' TERM";
 

@@ -17,10 +17,7 @@ pub(crate) struct Ancestor {
 
 /// Refuses a lock, by that name and URL, that an ancestor of this process holds.
 pub(crate) fn check(name: &str, url: &str, ancestors: impl FnOnce() -> Vec<Ancestor>) -> Result<(), Failure> {
-    let held = env::var(VARIABLE).unwrap_or_default();
-    let holders = holders(&held, url);
-    // Who was told of none has no need to look, which takes a while on some systems.
-    if holders.is_empty() || !ancestors().iter().any(|ancestor| holders.contains(ancestor)) {
+    if !is_held(&env::var(VARIABLE).unwrap_or_default(), url, ancestors) {
         return Ok(());
     }
     let text = format!("lock {name:?}: it is held for the very command that this one is part of");
@@ -32,6 +29,12 @@ pub(crate) fn with(url: &str, itself: Ancestor) -> String {
     let mut held = env::var(VARIABLE).unwrap_or_default();
     held.push_str(&format!("{} {} {url}\n", itself.id, itself.started));
     held
+}
+
+fn is_held(held: &str, url: &str, ancestors: impl FnOnce() -> Vec<Ancestor>) -> bool {
+    let holders = holders(held, url);
+    // Who was told of none has no need to look, which takes a while on some systems.
+    !holders.is_empty() && ancestors().iter().any(|ancestor| holders.contains(ancestor))
 }
 
 fn holders(held: &str, url: &str) -> Vec<Ancestor> {
@@ -56,5 +59,17 @@ mod tests {
             assert_eq!(holder(bad), None, "{bad}");
         }
         assert_eq!(holders("12 345 one\n13 346 two\n12 345 one/more\n", "one"), [ancestor]);
+    }
+
+    #[test]
+    fn only_an_ancestor_counts_and_not_who_has_its_number_now() {
+        let is_held =
+            |held, id, started| is_held(held, "url", || vec![Ancestor { id: 1, started: 2 }, Ancestor { id, started }]);
+        assert!(is_held("12 345 url\n", 12, 345));
+        for (held, id, started) in
+            [("12 345 url\n", 12, 346), ("12 345 url\n", 13, 345), ("12 345 other\n", 12, 345), ("", 12, 345)]
+        {
+            assert!(!is_held(held, id, started), "{held}");
+        }
     }
 }

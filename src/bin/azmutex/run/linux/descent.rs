@@ -58,6 +58,10 @@ impl Process {
         (self.pid, self.started) == (other.pid, other.started)
     }
 
+    pub(crate) fn is_in_group_of(&self, other: &Process) -> bool {
+        self.group == other.group
+    }
+
     /// What ps shows of it.
     pub(crate) fn name(&self) -> String {
         let name = fs::read_to_string(format!("/proc/{}/comm", self.pid.as_raw_nonzero())).unwrap_or_default();

@@ -16,7 +16,7 @@ use rustix::process::{
     Pid, Resource, Rlimit, Signal, WaitOptions, getpgrp, getpid, kill_process, set_child_subreaper, setrlimit,
 };
 use rustix::termios::{tcgetpgrp, tcgetwinsize};
-use signal_hook::consts::{SIGCHLD, SIGCONT, SIGHUP};
+use signal_hook::consts::{SIGCHLD, SIGCONT, SIGHUP, SIGTSTP};
 
 use super::second_guard::{SecondGuard, Taken, WARDEN_KILLED};
 use super::signals::{self, Arrived};
@@ -80,7 +80,7 @@ struct Front<'a> {
     voice: Voice,
     stage: Stage,
     stops: Stops,
-    /// Maybe one that is not heard yet.
+    /// Maybe a TSTP that is not heard yet.
     has_stop_arrived: Arc<AtomicBool>,
     /// The signal that continued us is not heard yet, and its work is done.
     is_continued: bool,
@@ -207,7 +207,12 @@ impl<'a> Front<'a> {
     }
 
     fn stop_arrived(&mut self, signal: Arrived) {
-        self.has_stop_arrived.store(false, Ordering::SeqCst);
+        match signal.number {
+            SIGTSTP => self.has_stop_arrived.store(false, Ordering::SeqCst),
+            // Of a job in the background, which the command is, too.
+            _ if signal.is_key => return,
+            _ => {}
+        }
         if let Some(turn) = self.stops.heard(signal.is_key, self.board.turn()) {
             self.say(Order::Stop(turn));
         }
@@ -256,6 +261,7 @@ impl<'a> Front<'a> {
                 Ok(Message::Report(Report::Ended(_) | Report::Failed(_)) | Message::WardenGone) | Err(_) => break,
                 Ok(Message::Report(Report::Held)) => return self.report(Report::Held),
                 Ok(Message::Taken(taken)) => return Some(self.tell_taken(&taken)),
+                Ok(Message::Signal(signal)) if signal.is_stop() => self.stop_arrived(signal),
                 Ok(_) => {}
             }
         }

@@ -36,6 +36,8 @@ pub(super) struct Holding<'a> {
     has_started: bool,
     status: Option<i32>,
     is_left_told: bool,
+    /// A stop was passed on to all of the session, and not taken back yet.
+    has_stopped_all: bool,
     ending: Option<Ending>,
 }
 
@@ -115,6 +117,7 @@ impl<'a> Holding<'a> {
             has_started: false,
             status: None,
             is_left_told: false,
+            has_stopped_all: false,
             ending: None,
         };
         holding.read_deadline();
@@ -282,6 +285,12 @@ impl<'a> Holding<'a> {
         descent::descendants().into_iter().filter(|process| is_its(process.session)).collect()
     }
 
+    /// What is in the command's session, but in a group that it has begun.
+    fn outside_of_job(&self) -> Vec<Process> {
+        let Some(leader) = Process::of(self.warden.leader.pid) else { return Vec::new() };
+        self.session().into_iter().filter(|process| !process.is_in_group_of(&leader)).collect()
+    }
+
     /// The command itself in any case, which is known without `/proc`, too.
     fn signal_with_leader(&self, processes: &[Process], signal: Signal) {
         self.warden.signal_leader(signal);
@@ -312,13 +321,19 @@ impl<'a> Holding<'a> {
         match order {
             Order::Seen(turn) => self.warden.seen(turn),
             Order::Continued(turn) => {
+                let others_are_stopped = std::mem::take(&mut self.has_stopped_all);
                 if self.warden.is_to_go_on(turn) {
                     self.pass_on(Signal::CONT);
+                } else if others_are_stopped {
+                    // Whoever continued the job did not mean the other groups of its session, which we had stopped.
+                    descent::signal_each(&self.outside_of_job(), Signal::CONT);
                 }
             }
             Order::Stop(turn) => {
-                if self.warden.is_to_stop(turn) {
+                // If it is stopped by now, it has got a stop itself.
+                if self.warden.is_to_stop(turn) && descent::is_stopped(self.warden.leader.pid) != Some(true) {
                     self.pass_on(Signal::TSTP);
+                    self.has_stopped_all = true;
                 }
             }
             // The job in the foreground has got it, too; but nobody is left in it who would obey.

@@ -76,7 +76,7 @@ pub(crate) fn is_stop(signal: i32) -> bool {
 /// From now on they do nothing but call `hear`, on threads of its own. Those that we were started to ignore, as by
 /// `nohup`, stay ignored: a handler would take that from the command.
 ///
-/// What is returned says at once that a stop has arrived, however late it is heard.
+/// What is returned says at once that a TSTP has arrived, however late it is heard.
 pub(crate) fn listen(hear: impl Fn(Arrived) + Clone + Send + 'static) -> io::Result<Arc<AtomicBool>> {
     let ignored = mask("SigIgn");
     let has_stop_arrived = Arc::new(AtomicBool::new(false));

@@ -13,7 +13,7 @@
 //! | front | is let know, or is continued | looks at the board: an even number it says back; at an odd one it looks whether the command is still stopped, and then stops itself |
 //! | front | is continued at an odd number | tells the warden that number |
 //! | front | a process sends it a stop | tells the warden that, with the number, if that is even |
-//! | front | a process sends it a stop, and the warden was told to end that number, or a later one | the same, with the next |
+//! | front | a process sends it a stop, and it has told the warden that it was continued at that number | the same, with the next number, which begins when the warden hears of that |
 //! | warden | hears of that, and the number is the last one or a later one | stops the command |
 //! | front | has told of that, and is continued at the same number, or an earlier one | passes that on, too: after the stop, which it must not come before |
 //! | warden | hears of a turn, the number is the last one, and the command is still stopped | continues the command |
@@ -82,9 +82,9 @@ pub(super) fn is_stopped(turn: i32) -> bool {
 pub(super) struct Stops {
     /// One is still to be heard that had arrived when the front stopped itself.
     is_old: bool,
-    /// The turn that the warden was told to end by the last one.
+    /// The turn, of those that the command runs in, that ends when the warden hears of the last one.
     told_at: Option<i32>,
-    /// The turn that the warden was told to end since the front was continued.
+    /// The turn, of those that the command is stopped in, that ends when the warden hears that the front was continued.
     continued_at: Option<i32>,
 }
 

@@ -24,6 +24,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// How long it may take to find out who has left the group, while that has to end; and who is left, when nothing hurries.
 const FIND_STRAYS: Duration = Duration::from_millis(100);
 const FIND_LEFT: Duration = Duration::from_secs(5);
+/// How often it is looked whether those are gone that are waited for.
+const LOOK_FOR_LEFT: Duration = Duration::from_millis(500);
 /// How long those that were killed may take; they may also stay as zombies, if nobody reaps orphans here.
 const DYING: Duration = Duration::from_millis(100);
 
@@ -55,7 +57,10 @@ impl Enclosure {
         self.spawn(&mut command)
     }
 
-    fn spawn(self, command: &mut Command) -> io::Result<Group> {
+    fn spawn(mut self, command: &mut Command) -> io::Result<Group> {
+        if self.0.has_ended() {
+            return Err(io::Error::other("the warden ended while it waited for the lock"));
+        }
         let group = self.0.group();
         let child = command.process_group(group.as_raw_nonzero().get()).spawn()?;
         let mut group = Group { child, group, warden: self.0 };
@@ -97,23 +102,32 @@ impl Group {
     pub(crate) fn end(&mut self, asking: i32, grace: Duration, voice: &Voice) {
         // Before those end by whom they can be found.
         let strays = census::strays(self.child.id(), self.group, FIND_STRAYS);
-        self.end_group(asking, grace.saturating_sub(FIND_STRAYS), |refused| {
-            voice.happened("not_ended", format!("of another user, and cannot be ended: {}", refused.join(", ")));
-        });
         if !strays.is_empty() {
             let text = format!("outside of the command's process group, and not ended: {}", strays.join(", "));
             voice.happened("not_ended", text);
         }
+        self.end_group(asking, grace.saturating_sub(FIND_STRAYS), |left| {
+            voice.happened("not_ended", format!("waited for: {}", left.join(", ")));
+        });
     }
 
     fn end_group(&mut self, asking: i32, grace: Duration, tell: impl FnOnce(&[String])) {
         self.signal(asking);
         self.wait_until_gone(grace);
         self.signal(SIGKILL);
+        // It may have left the group.
+        let _ = self.child.kill();
         self.wait_until_gone(DYING);
-        let refused = if self.is_alive() { census::members(self.group, FIND_LEFT) } else { Vec::new() };
-        if !refused.is_empty() {
-            tell(&refused);
+        let mut tell = Some(tell);
+        while self.is_alive() {
+            let left = census::members(self.group, FIND_LEFT);
+            if left.is_empty() {
+                break;
+            }
+            if let Some(tell) = tell.take() {
+                tell(&left);
+            }
+            let _ = after(LOOK_FOR_LEFT).recv();
         }
         let _ = self.child.wait();
     }
@@ -178,9 +192,12 @@ mod tests {
 
     /// A group of that script, beside which one warden is this program.
     fn group(script: &str) -> Group {
+        group_of(Command::new("sh").args(["-c", script]))
+    }
+
+    fn group_of(command: &mut Command) -> Group {
         let enclosure = Enclosure::with(&mut again("warden")).unwrap();
-        let mut command = Command::new("sh");
-        enclosure.spawn(command.args(["-c", script]).stdin(Stdio::null()).stdout(Stdio::null())).unwrap()
+        enclosure.spawn(command.stdin(Stdio::null()).stdout(Stdio::null())).unwrap()
     }
 
     fn status(group: &mut Group) -> io::Result<ExitStatus> {
@@ -249,6 +266,16 @@ mod tests {
         assert_gone(&mut group);
         assert_eq!(named.len(), 1, "{named:?}");
         kill(&named[0]);
+    }
+
+    #[test]
+    fn a_command_that_left_its_group_is_ended_too() {
+        let mut group = group_of(
+            Command::new("python3")
+                .args(["-c", "import os, time; os.setpgid(0, os.getpgid(os.getppid())); time.sleep(606)"]),
+        );
+        group.end_group(15, Duration::from_millis(200), |left| panic!("{left:?}"));
+        assert!(group.ended().unwrap().is_some());
     }
 
     #[test]

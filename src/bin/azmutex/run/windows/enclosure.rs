@@ -112,10 +112,14 @@ impl Group {
         while !self.enclosure.others().is_ok_and(|others| others.is_empty()) {
             let _ = after(LOOK_EVERY).recv();
             if too_long.try_recv().is_ok() {
-                let others = self.enclosure.others().unwrap_or_default();
-                voice.happened("not_ended", format!("waited for: {}", processes::named(&others).join(", ")));
+                voice.happened("not_ended", format!("waited for: {}", self.others_named().join(", ")));
             }
         }
+    }
+
+    fn others_named(&self) -> Vec<String> {
+        // An error is of too many to be listed.
+        self.enclosure.others().map_or_else(|_| vec!["many".to_owned()], |others| processes::named(&others))
     }
 
     /// After its end: what it left behind may go on when this process has ended, too. Those are named.
@@ -123,9 +127,7 @@ impl Group {
         if let Some(job) = self.enclosure.0 {
             job.set_extended_limit_info(&ExtendedLimitInfo::new())?;
         }
-        let others = self.enclosure.others();
-        // An error is of too many to be listed.
-        Ok(others.map_or_else(|_| vec!["many".to_owned()], |others| processes::named(&others)))
+        Ok(self.others_named())
     }
 }
 
