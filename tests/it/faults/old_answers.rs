@@ -39,7 +39,7 @@ fn a_replayed_renewal_does_not_prolong(server: &Server) {
 fn a_late_copy_is_not_taken_for_the_next_answer(server: &Server) {
     let crossing = || {
         let rig = Rig::used(server);
-        let mutex = rig.mutex(quick().retries(0));
+        let mutex = rig.mutex(Policy::default().retries(0));
         let mut lease = mutex.acquire(LEASE).unwrap();
         // The next one is never carried out, and there comes an answer.
         rig.proxy.next(Renew, Fault::LateCopy(SOON));
@@ -57,7 +57,7 @@ fn a_late_copy_is_not_taken_for_the_next_answer(server: &Server) {
     };
     let early = || {
         let rig = Rig::used(server);
-        let mutex = rig.mutex(quick().retries(0));
+        let mutex = rig.mutex(Policy::default().retries(0));
         let mut lease = mutex.acquire(LEASE).unwrap();
         rig.proxy.next(Renew, Fault::LateCopy(10 * MS));
         mutex.renew(&mut lease).unwrap();
