@@ -162,7 +162,7 @@ mod tests {
     use std::io::{BufRead, BufReader, Read};
 
     use azmutex::crossbeam_channel::bounded;
-    use rustix::process::kill_process;
+    use rustix::process::{getpgid, kill_process};
 
     use super::*;
 
@@ -270,10 +270,14 @@ mod tests {
 
     #[test]
     fn a_command_that_left_its_group_is_ended_too() {
-        let mut group = group_of(
-            Command::new("python3")
-                .args(["-c", "import os, time; os.setpgid(0, os.getpgid(os.getppid())); time.sleep(606)"]),
-        );
+        let mut group = group_of(Command::new("setsid").args(["sleep", "605"]));
+        let command = Pid::from_child(&group.child);
+        for _ in 0..1000 {
+            if getpgid(Some(command)).unwrap() != group.group {
+                break;
+            }
+            after(LOOK_EVERY).recv().unwrap();
+        }
         group.end_group(15, Duration::from_millis(200), |left| panic!("{left:?}"));
         assert!(group.ended().unwrap().is_some());
     }
