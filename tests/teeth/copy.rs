@@ -9,6 +9,7 @@ use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -92,8 +93,9 @@ impl Copy {
         if let Some(number) = number {
             tests.env(TURNED_ON, number.to_string());
         }
-        // A file, since a pipe that nobody reads fills.
-        let path = self.folder.with_extension(if finder == Finder::Simulation { "simulation" } else { "test" });
+        // A file, since a pipe that nobody reads fills. Others run at the same time.
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let path = self.folder.with_extension(format!("output-{}", NEXT.fetch_add(1, Ordering::Relaxed)));
         let file = fs::File::create(&path).unwrap();
         tests.stdout(file.try_clone().unwrap()).stderr(file).stdin(Stdio::null());
         let mut child = tests.spawn().unwrap();
@@ -109,6 +111,7 @@ impl Copy {
             child.wait().unwrap();
         }
         let output = String::from_utf8_lossy(&fs::read(&path).unwrap()).into_owned();
+        fs::remove_file(&path).unwrap();
         let passed = status.is_some_and(|status| status.success());
         assert!(!passed || output.contains("test result: ok. 1 passed"), "there is no such test: {finder}");
         Run { passed, output, ended: status.is_some() }
