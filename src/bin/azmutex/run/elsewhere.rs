@@ -19,6 +19,8 @@ use crate::{signals, threads};
 
 /// Nothing tells that a child has ended, so it is looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// How much later we may hear of a key than the command.
+const SAME_KEY: Duration = Duration::from_millis(250);
 /// A wait that is cancelled ends within a quarter of a second, with what it began undone.
 const PARTING: Duration = Duration::from_millis(500);
 
@@ -119,16 +121,31 @@ fn supervise(
     signals: &Receiver<i32>,
 ) -> Result<i32, Failure> {
     let lost = guard.lost();
+    let (mut is_asked_to_end, mut is_left_told) = (false, false);
     loop {
         select! {
             recv(lost) -> _ => return Err(end(guard, group, (lock, voice), None)),
             recv(signals) -> signal => if let Ok(signal) = signal {
+                is_asked_to_end = true;
                 group.signal(signal);
             },
             default(LOOK_EVERY) => {}
         }
-        match group.ended() {
-            Ok(Some(status)) => {
+        let status = match group.ended() {
+            Ok(status) => status,
+            Err(error) => return Err(end(guard, group, (lock, voice), Some(error))),
+        };
+        // Who was to end as well as the command, and has not yet, was not left behind on purpose. The command may have heard
+        // the key before us.
+        let is_left = status.is_some() && group.is_left();
+        is_asked_to_end = is_asked_to_end || is_left && signals.recv_timeout(SAME_KEY).is_ok();
+        let is_kept = is_left && is_asked_to_end;
+        if is_kept && !std::mem::replace(&mut is_left_told, true) {
+            let left = group.left().join(", ");
+            voice.happened("left_behind", format!("the command has ended; what it left behind keeps the lock: {left}"));
+        }
+        match status.filter(|_| !is_kept) {
+            Some(status) => {
                 let left = group
                     .let_go()
                     .map_err(|error| Failure::system("let go of what the command left behind", &error))?;
@@ -150,9 +167,8 @@ fn supervise(
                 }
                 return Ok(exit::passed_on(status));
             }
-            Ok(None) if is_time(lock, &guard) => return Err(end(guard, group, (lock, voice), None)),
-            Ok(None) => {}
-            Err(error) => return Err(end(guard, group, (lock, voice), Some(error))),
+            None if is_time(lock, &guard) => return Err(end(guard, group, (lock, voice), None)),
+            None => {}
         }
     }
 }

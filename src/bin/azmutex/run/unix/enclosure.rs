@@ -148,9 +148,18 @@ impl Group {
         command_is || test_kill_process_group(self.group) != Err(Errno::SRCH)
     }
 
+    /// Whether anything is left of it.
+    pub(crate) fn is_left(&mut self) -> bool {
+        self.is_alive()
+    }
+
+    pub(crate) fn left(&self) -> Vec<String> {
+        census::members(self.group, FIND_LEFT)
+    }
+
     /// After its end: what is left of it goes on. Those are named.
     pub(crate) fn let_go(&mut self) -> io::Result<Vec<String>> {
-        let left = if self.is_alive() { census::members(self.group, FIND_LEFT) } else { Vec::new() };
+        let left = if self.is_alive() { self.left() } else { Vec::new() };
         self.warden.end();
         Ok(left)
     }

@@ -44,7 +44,7 @@ impl Enclosure {
         if self.0.is_some() {
             command.wrap(JobObject);
         }
-        Ok(Group { child: command.spawn()?, enclosure: self })
+        Ok(Group { child: command.spawn()?, enclosure: self, has_ended: false })
     }
 
     /// Those in it beside this process.
@@ -90,16 +90,33 @@ fn command(arguments: &Run) -> io::Result<Command> {
 pub(crate) struct Group {
     child: Box<dyn ChildWrapper>,
     enclosure: Enclosure,
+    has_ended: bool,
 }
 
 impl Group {
     /// How it ended, if it has.
     pub(crate) fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
-        self.child.try_wait()
+        let status = self.child.try_wait()?;
+        self.has_ended = status.is_some();
+        Ok(status)
     }
 
-    /// ^C reaches the command as well as us.
-    pub(crate) fn signal(&self, _: i32) {}
+    /// ^C reaches the command as well as us. Once that has ended, it is for what is waited for still.
+    pub(crate) fn signal(&mut self, _: i32) {
+        if self.has_ended {
+            let _ = self.child.start_kill();
+        }
+    }
+
+    /// Whether anything is left that the command started.
+    pub(crate) fn is_left(&self) -> bool {
+        // An error is of too many to be listed.
+        !self.enclosure.others().is_ok_and(|others| others.is_empty())
+    }
+
+    pub(crate) fn left(&self) -> Vec<String> {
+        self.enclosure.others().map_or_else(|_| vec!["many".to_owned()], |others| processes::named(&others))
+    }
 
     /// Ends all of it at once, as there is nothing by which it could be asked, and waits until all of it is gone. What takes
     /// long is told: the Azure CLI, if that runs just then, or what hangs.
@@ -108,18 +125,12 @@ impl Group {
         let _ = self.child.start_kill();
         let _ = self.child.inner_mut().wait();
         let too_long = after(DYING);
-        // An error is of too many to be listed.
-        while !self.enclosure.others().is_ok_and(|others| others.is_empty()) {
+        while self.is_left() {
             let _ = after(LOOK_EVERY).recv();
             if too_long.try_recv().is_ok() {
-                voice.happened("not_ended", format!("waited for: {}", self.others_named().join(", ")));
+                voice.happened("not_ended", format!("waited for: {}", self.left().join(", ")));
             }
         }
-    }
-
-    fn others_named(&self) -> Vec<String> {
-        // An error is of too many to be listed.
-        self.enclosure.others().map_or_else(|_| vec!["many".to_owned()], |others| processes::named(&others))
     }
 
     /// After its end: what it left behind may go on when this process has ended, too. Those are named.
@@ -127,7 +138,7 @@ impl Group {
         if let Some(job) = self.enclosure.0 {
             job.set_extended_limit_info(&ExtendedLimitInfo::new())?;
         }
-        Ok(self.others_named())
+        Ok(self.left())
     }
 }
 
