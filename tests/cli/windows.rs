@@ -270,9 +270,11 @@ impl Player {
                 let line = if is_whole { line.trim_end().to_owned() } else { String::new() };
                 let is_end = line.is_empty();
                 if let Some(time) = line.strip_prefix(WORKS) {
+                    if at == UNIX_EPOCH {
+                        ear.get_ref().set_read_timeout(Some(QUIET)).unwrap();
+                        let _ = begins.send(());
+                    }
                     at = UNIX_EPOCH + Duration::from_micros(time.parse().unwrap());
-                    ear.get_ref().set_read_timeout(Some(QUIET)).unwrap();
-                    let _ = begins.send(());
                 } else if sender.send((line, at)).is_err() || is_end {
                     return;
                 }

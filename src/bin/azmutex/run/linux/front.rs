@@ -64,7 +64,7 @@ pub(crate) fn run(arguments: &Run) -> Result<u8, Failure> {
     let has_stop_arrived = signals::listen(move |signal| drop(heard.send(Message::Signal(signal))))
         .map_err(system("listen for signals"))?;
     let front =
-        Front::start(arguments, strangers, has_stop_arrived, (sender, messages)).map_err(system("start a warden"))?;
+        Front::start(arguments, strangers, has_stop_arrived, sender, messages).map_err(system("start a warden"))?;
     Ok(front.go())
 }
 
@@ -100,7 +100,8 @@ impl<'a> Front<'a> {
         arguments: &'a Run,
         strangers: Vec<descent::Process>,
         has_stop_arrived: Arc<AtomicBool>,
-        (sender, messages): (Sender<Message>, Receiver<Message>),
+        sender: Sender<Message>,
+        messages: Receiver<Message>,
     ) -> io::Result<Front<'a>> {
         let voice = Voice::start_in_job(arguments.telling)?;
         let (control, theirs) = UnixStream::pair()?;

@@ -330,8 +330,7 @@ impl<'a> Holding<'a> {
                 }
             }
             Order::Stop(turn) => {
-                // If it is stopped by now, it has got a stop itself.
-                if self.warden.is_to_stop(turn) && descent::is_stopped(self.warden.leader.pid) != Some(true) {
+                if self.warden.is_to_stop(turn) {
                     self.pass_on(Signal::TSTP);
                     self.has_stopped_all = true;
                 }

@@ -153,7 +153,7 @@ impl Warden {
 
     /// Whether who stopped the front at that turn meant the command as it is now, and it has not got that stop itself.
     pub(super) fn is_to_stop(&self, turn: i32) -> bool {
-        self.turns.get().is_to_stop(turn)
+        self.turns.get().is_to_stop(turn) && !descent::is_stopped(self.leader.pid).unwrap_or(false)
     }
 
     /// Sees to it that the front runs if the command does. Whether that is not known yet.

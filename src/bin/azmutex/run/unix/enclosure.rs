@@ -119,8 +119,8 @@ impl Group {
         let _ = self.child.kill();
         self.wait_until_gone(DYING);
         let mut tell = Some(tell);
-        while self.is_alive() {
-            let left = census::members(self.group, FIND_LEFT);
+        while self.is_left() {
+            let left = self.left();
             if left.is_empty() {
                 break;
             }
@@ -134,7 +134,7 @@ impl Group {
 
     fn wait_until_gone(&mut self, grace: Duration) {
         let too_late = after(grace);
-        while self.is_alive() {
+        while self.is_left() {
             select! {
                 recv(too_late) -> _ => return,
                 default(LOOK_EVERY) => {}
@@ -143,14 +143,9 @@ impl Group {
     }
 
     /// Whether any process of the group is left.
-    fn is_alive(&mut self) -> bool {
+    pub(crate) fn is_left(&mut self) -> bool {
         let command_is = matches!(self.child.try_wait(), Ok(None));
         command_is || test_kill_process_group(self.group) != Err(Errno::SRCH)
-    }
-
-    /// Whether anything is left of it.
-    pub(crate) fn is_left(&mut self) -> bool {
-        self.is_alive()
     }
 
     pub(crate) fn left(&self) -> Vec<String> {
@@ -159,7 +154,7 @@ impl Group {
 
     /// After its end: what is left of it goes on. Those are named.
     pub(crate) fn let_go(&mut self) -> io::Result<Vec<String>> {
-        let left = if self.is_alive() { self.left() } else { Vec::new() };
+        let left = if self.is_left() { self.left() } else { Vec::new() };
         self.warden.end();
         Ok(left)
     }
@@ -222,7 +217,7 @@ mod tests {
     /// Orphans may still have to be reaped.
     fn assert_gone(group: &mut Group) {
         group.wait_until_gone(SOON);
-        assert!(!group.is_alive());
+        assert!(!group.is_left());
     }
 
     /// A process that was named.
@@ -297,7 +292,7 @@ mod tests {
         assert_eq!(status(&mut group).unwrap().code(), Some(3));
         let left = group.let_go().unwrap();
         assert!(left.len() == 1 && left[0].starts_with("sleep ("), "{left:?}");
-        assert!(group.is_alive());
+        assert!(group.is_left());
         kill(&left[0]);
     }
 
